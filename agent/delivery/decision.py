@@ -1,0 +1,77 @@
+"""What comes out of the core: events to write, what the driver is told, and work for others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from agent.delivery.state import Here
+
+Tone = Literal["good", "repeat", "bad", "attention"]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A fact that happened, in the names of the state machine. It is appended once and never changed."""
+
+    type: str
+    """``parcel.loaded``; the envelope makes it `org.kerbside.parcel.loaded.v1`."""
+    subject: str
+    """``parcel/{parcel_id}``, ``stop/{stop_id}``, ``block/{block_id}``, ``driver/{driver_id}`` or ``unit``."""
+    data: Mapping[str, Any]
+    """JSON values only."""
+    time: str = ""
+    """RFC 3339 UTC with milliseconds: the moment's label."""
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """What the driver hears and sees, given only after the events are durable (contract §6)."""
+
+    code: str
+    tone: Tone
+    params: Mapping[str, Any] = field(default_factory=dict)
+    section: str | None = None
+    sequence: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why an action is not accepted: a code and what the sentence needs."""
+
+    reason: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Effect: wipe the key of this scope (a block id, or ``roster``), so that its secrets can never be opened."""
+
+    scope: str
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Effect: carry out a command of the cloud (contract §4, inbox `command` and `settings`)."""
+
+    message_id: str
+    kind: Literal["command", "settings"]
+    data: Mapping[str, Any]
+
+
+Effect = Forget | Command
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The core's answer to one input."""
+
+    events: tuple[Event, ...] = ()
+    feedback: Feedback | None = None
+    effects: tuple[Effect, ...] = ()
+    refusal: Refusal | None = None
+    """Only for an action: it was not accepted, and `events` holds at most the refused scan."""
+    here: Here | None = None
+    """The momentary part of the state as it is now, where it changed."""

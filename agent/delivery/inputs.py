@@ -1,0 +1,105 @@
+"""What may come into the core: readings, a driver's actions, messages of the cloud, and the tick of each second.
+
+Everything is already parsed and verified by the edges: texts carry the identities that were found in them, messages
+have passed their models, secrets are sealed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+ClockTrust = Literal["gps", "ntp", "rtc", "unsynced"]
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When something happened: wall time is a label with a trust level, order comes from the uptime."""
+
+    wall_ms: int
+    """Unix time in milliseconds, the unit's best knowledge."""
+    uptime_ms: int
+    """Milliseconds on the monotonic clock of this boot."""
+    boot_id: str
+    trust: ClockTrust
+
+    @property
+    def time(self) -> str:
+        """RFC 3339 UTC with milliseconds."""
+        seconds, milliseconds = divmod(self.wall_ms, 1000)
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{milliseconds:03d}Z"
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A second has passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """A code was read or typed."""
+
+    text: str
+    """As read, symbology identifier stripped."""
+    codes: tuple[str, ...]
+    """Every form under which a manifest may know it, the best first; never empty."""
+    device: str
+    entry: Literal["scan", "camera", "manual"] = "scan"
+    carrier: str | None = None
+    kind: str | None = None
+    """Form of the number: ``sscc``, ``s10``, ``amazon_tba`` … ; ``None`` when the form is unknown."""
+    fault: str | None = None
+    """What is wrong with the text (a check digit, say); the manifest may still know the very text."""
+    identifier: str | None = None
+    symbology: str | None = None
+    repeat: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """The vehicle's position; `latitude` and `longitude` are ``None`` without a fix."""
+
+    uptime_ms: int
+    mode: int
+    latitude: float | None = None
+    longitude: float | None = None
+    accuracy_m: float | None = None
+    speed_mps: float | None = None
+    heading: float | None = None
+    source: Literal["vehicle", "handheld"] = "vehicle"
+
+
+@dataclass(frozen=True, slots=True)
+class Acted:
+    """The driver did something on the screen (contract §5)."""
+
+    action: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A valid message of the cloud. It is an entry of the log itself, ahead of the events it causes."""
+
+    message_id: str
+    kind: str
+    """The inbox topic's last level: ``block``, ``revision``, ``recall`` …"""
+    type: str
+    """Without prefix and version: ``block.assigned``."""
+    data: Mapping[str, Any]
+    """Validated; secret members replaced by sealed tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotUnderstood:
+    """A message of the cloud that is invalid; it is answered, and changes nothing."""
+
+    message_id: str | None
+    reason: str
+    """``INVALID_JSON``, ``INVALID``, ``TOO_LARGE``, ``UNKNOWN_KIND`` …"""
+    path: str | None = None
+
+
+Input = Tick | Scanned | Located | Acted | Received | NotUnderstood

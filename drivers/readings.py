@@ -1,0 +1,109 @@
+"""What devices say: readings, immutable and stamped on arrival.
+
+A driver turns a device into these and knows nothing of deliveries. `monotonic_ns` is `time.monotonic_ns()` at the
+moment the last byte arrived; a member that the device did not give is ``None``, never zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import time
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """One code read by a scanner or in a camera frame."""
+
+    device: str
+    """The scanner's name in the settings, or ``camera``."""
+    text: str
+    """The code's text without its symbology identifier. GS (U+001D) stands for FNC1."""
+    monotonic_ns: int
+    identifier: str | None = None
+    """AIM symbology identifier such as ``]C1``, where the device sent one."""
+    symbology: str | None = None
+    """Name of the symbology, such as ``Code 128``, where it is known."""
+    repeat: bool = False
+    """The same code came from the same device within the last 1.5 s: marked, not swallowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fix:
+    """One report of a GNSS receiver (gpsd's TPV), WGS 84."""
+
+    device: str
+    monotonic_ns: int
+    mode: int
+    """0 unknown, 1 no fix, 2 2D, 3 3D."""
+    time: str | None = None
+    """The receiver's time, RFC 3339 UTC."""
+    latitude: float | None = None
+    longitude: float | None = None
+    accuracy_m: float | None = None
+    """Horizontal, 95 %."""
+    altitude_m: float | None = None
+    """Above the ellipsoid."""
+    speed_mps: float | None = None
+    heading: float | None = None
+    """Degrees from true north."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture of a camera: an array of shape (height, width, 3), 8-bit BGR."""
+
+    device: str
+    monotonic_ns: int
+    image: Any
+    origin: str | None = None
+    """The file it came from, for a source of files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """The mount's panel: what its microcontroller reports (contract §7)."""
+
+    device: str
+    monotonic_ns: int
+    ignition: bool
+    supply_mv: int
+    buttons: int
+    """One bit a button."""
+    acceleration_mg: tuple[int, int, int]
+    """Peak of each axis since the last reading."""
+    reset_cause: str
+    uptime_ms: int
+
+
+Reading = Scan | Fix | Frame | Panel
+
+
+class Condition(StrEnum):
+    """What a part is doing, in the words of the status topic."""
+
+    ABSENT = "absent"
+    OPENING = "opening"
+    READY = "ready"
+    STALE = "stale"
+    FAULTY = "faulty"
+
+
+@dataclass(frozen=True, slots=True)
+class PartState:
+    """A part's condition, why, and since when on the monotonic clock."""
+
+    condition: Condition
+    reason: str = ""
+    since_ns: int = 0
+
+    @classmethod
+    def now(cls, condition: Condition, reason: str = "") -> PartState:
+        """The condition as of this instant."""
+        return cls(condition, reason, time.monotonic_ns())
+
+
+class DriverError(Exception):
+    """A device can not be used: says which device, what happened and what to do."""
