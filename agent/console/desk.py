@@ -1,0 +1,43 @@
+"""What the console needs of the unit: look at it, act on it, be told of changes.
+
+The console knows the unit by these shapes only; who composes the agent plugs the real one in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+
+class Answer(Protocol):
+    """What an action came to. Its events are durable before it exists."""
+
+    @property
+    def accepted(self) -> bool:
+        """Whether it was done."""
+
+    @property
+    def events(self) -> Sequence[str]:
+        """Ids of the events it caused."""
+
+    @property
+    def reason(self) -> str | None:
+        """Code of the refusal."""
+
+    @property
+    def message(self) -> str | None:
+        """The refusal in the driver's language."""
+
+
+class Desk(Protocol):
+    """The unit, as a driver's screen sees it. Everything is called in the event loop's thread."""
+
+    def view(self) -> dict[str, Any]:
+        """All of ``GET /api/state``: JSON values only."""
+
+    async def act(self, action: str, arguments: Mapping[str, Any]) -> Answer:
+        """Carry out a driver's action (contract §5); an unknown one or a wrong argument is refused, not raised."""
+
+    def watch(self) -> AbstractAsyncContextManager[AsyncIterator[dict[str, Any]]]:
+        """Views from now on, one a change; a slow reader misses those between, never the last."""
