@@ -1,0 +1,60 @@
+"""A camera whose labels count as scans: frames in, `Scan`s out.
+
+A label that stays in view is one scan, not one a frame: a code is handed on when it comes into view, and again only
+after it was out of view. Reading happens in a thread, one frame at a time; of a live camera only the newest frame waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from drivers.camera import Camera
+from drivers.readings import Frame, PartState, Scan
+
+if TYPE_CHECKING:
+    from agent.labels.reader import Symbol
+
+OUT_OF_VIEW_NS = 2_000_000_000
+"""A code that was not seen for this long has left the view."""
+
+
+class LabelCamera:
+    """The camera as a part of the agent that reads labels."""
+
+    def __init__(self, camera: Camera) -> None:
+        self.name = camera.name
+        self._camera = camera
+        self._seen: dict[str, int] = {}
+
+    async def run(self, out: Callable[[Scan], None], report: Callable[[PartState], None]) -> None:
+        """Until cancelled; a fault of the camera is raised as it is."""
+        frames: asyncio.Queue[Frame] = asyncio.Queue()
+
+        def take(frame: Frame) -> None:
+            if frame.origin is None and not frames.empty():
+                frames.get_nowait()
+            frames.put_nowait(frame)
+
+        reading = asyncio.create_task(self._read(frames, out))
+        try:
+            await self._camera.run(take, report)
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+
+    async def _read(self, frames: asyncio.Queue[Frame], out: Callable[[Scan], None]) -> None:
+        from agent.labels.reader import read
+
+        while True:
+            frame = await frames.get()
+            for symbol in await asyncio.to_thread(read, frame.image):
+                if self._came_into_view(symbol, frame):
+                    out(Scan(self.name, symbol.text, frame.monotonic_ns, symbol.identifier, symbol.symbology))
+
+    def _came_into_view(self, symbol: Symbol, frame: Frame) -> bool:
+        last_ns = self._seen.pop(symbol.text, None)
+        self._seen = {text: at for text, at in self._seen.items() if frame.monotonic_ns - at < OUT_OF_VIEW_NS}
+        self._seen[symbol.text] = frame.monotonic_ns
+        return last_ns is None or frame.monotonic_ns - last_ns >= OUT_OF_VIEW_NS
