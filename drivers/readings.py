@@ -6,11 +6,10 @@ moment the last byte arrived; a member that the device did not give is ``None``,
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
-
-import time
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,4 +105,11 @@ class PartState:
 
 
 class DriverError(Exception):
-    """A device can not be used: says which device, what happened and what to do."""
+    """A device can not be used: says which device, what happened and what to do.
+
+    `condition` is what the part becomes by it: ``FAULTY``, or ``ABSENT`` where the device is simply not there.
+    """
+
+    def __init__(self, message: str, condition: Condition = Condition.FAULTY) -> None:
+        super().__init__(message)
+        self.condition = condition

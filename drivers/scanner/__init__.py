@@ -1,0 +1,1 @@
+"""Scanners: hand-held and fixed readers on a serial line."""

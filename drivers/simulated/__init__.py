@@ -1,0 +1,12 @@
+"""The devices of a vehicle without the hardware: what the demo and the tests plug in.
+
+Everything here ends in something real: a pseudo-terminal that the scanner driver opens, one that a real gpsd reads,
+a real Mosquitto.
+"""
+
+from drivers.simulated.mount import SimulatedMount
+from drivers.simulated.receiver import SimulatedReceiver
+from drivers.simulated.scanner import Signal, SimulatedScanner
+from drivers.simulated.servers import Broker, Gpsd, free_port
+
+__all__ = ["Broker", "Gpsd", "Signal", "SimulatedMount", "SimulatedReceiver", "SimulatedScanner", "free_port"]
