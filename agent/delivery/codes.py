@@ -1,0 +1,275 @@
+"""Every code that the core can say, as data: feedback, prompts, refusals of an action, and reasons.
+
+Texts and speech are made from these codes and their params elsewhere. Each table says what a code means and which
+params come with it, so that a phrase can be written without reading the core.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agent.delivery.decision import Tone
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """What a code means and the names of its params."""
+
+    meaning: str
+    params: tuple[str, ...] = ()
+    tone: Tone = "bad"
+
+
+FEEDBACK: dict[str, Code] = {
+    # Results of a scan
+    "OK": Code("the scan did what was expected here", ("parcel_id", "tracking_number", "act"), "good"),
+    "ALREADY_SCANNED": Code("the same scan counted before", ("parcel_id", "tracking_number", "first_time"), "repeat"),
+    "NOT_ON_MANIFEST": Code("a parcel that this block does not know: put it aside", ("code", "parcel_id")),
+    "OTHER_DRIVER": Code("the parcel belongs to another vehicle of this site", ("code", "unit")),
+    "WRONG_STORE": Code("the parcel belongs to another pickup or return place", ("parcel_id", "store")),
+    "WRONG_STOP": Code("on board, but for another stop", ("parcel_id", "stop_id", "sequence", "address")),
+    "RECALLED": Code("recalled by the cloud: to the return area", ("parcel_id", "tracking_number")),
+    "ALREADY_DELIVERED": Code("delivered before; a delivery by mistake can be voided", ("parcel_id", "delivered_at")),
+    "BAD_LABEL": Code("the label's number can not be right: type it in", ("code", "fault")),
+    "SEVERAL_CODES": Code("more than one parcel matches: choose one", ("choices",), "attention"),
+    "CONFIRM_PARCEL": Code("the typed end of a number fits one parcel: confirm it", ("choices",), "attention"),
+    "NO_BLOCK": Code("there is no block to scan for", ("code",)),
+    "NOT_CHECKED_IN": Code("check in before scanning", ("code",)),
+    "NOT_LOADING": Code("loading has not begun or is closed", ("code", "block_state")),
+    "PAUSED": Code("the block is paused: resume before scanning", ("code",)),
+    "NOT_ARRIVED": Code("the right parcel, but not yet at its stop", ("parcel_id", "stop_id")),
+    "TO_RETURN": Code("this parcel goes back, it is not delivered", ("parcel_id", "reason")),
+    "ENDED": Code("this parcel is finished on this block", ("parcel_id", "parcel_state")),
+    # Results of an action, and what the unit notices by itself
+    "DONE": Code("the action was carried out", ("action",), "good"),
+    "STOP_DONE": Code("a stop has ended", ("stop_id", "stop_state", "next_stop_id"), "good"),
+    "ARRIVED": Code("arrived at a stop", ("stop_id", "sequence", "address"), "good"),
+    "DEPARTED": Code("left the pickup site; the route has begun", ("block_id", "next_stop_id"), "good"),
+    "STOP_LEFT_OPEN": Code("left a stop with parcels unresolved", ("stop_id", "parcel_ids"), "attention"),
+    "OUT_OF_ORDER": Code("another stop than the next one was chosen", ("stop_id", "expected_stop_id"), "attention"),
+    "CONFIRM_LOCATION": Code("not quite at the stop: deliver here?", ("stop_id", "distance_m"), "attention"),
+    "LOOK_AGAIN": Code("parcels are not scanned: look for them once more", ("missing", "count"), "attention"),
+    "BLOCK_ASSIGNED": Code("a block has come", ("block_id", "starts_at", "parcels", "stops"), "attention"),
+    "BLOCK_REVISED": Code("the block has changed", ("block_id", "added", "cancelled"), "attention"),
+    "BLOCK_CANCELLED": Code("operations cancelled the block", ("block_id", "reason"), "attention"),
+    "BLOCK_CLOSED": Code("the block is closed", ("block_id",), "good"),
+    "NO_SHOW": Code("the block started without a check-in", ("block_id",), "attention"),
+    "PARCELS_RECALLED": Code("parcels were recalled: take them out", ("parcel_ids", "reason"), "attention"),
+    "MESSAGE": Code("a message from dispatch", ("message_id", "text", "needs_ack"), "attention"),
+    "OFFER": Code("a block is offered", ("offer_id", "block_id"), "attention"),
+    "OFFER_CONFIRMED": Code("the offer is yours", ("block_id",), "good"),
+    "OFFER_REFUSED": Code("the offer went to somebody else", ("block_id", "reason"), "attention"),
+    "OFFER_NO_ANSWER": Code("no answer to the accepted offer yet", ("offer_id", "block_id"), "attention"),
+}
+"""Feedback: the contract's scan results first, then what an action or the unit itself has to say."""
+
+SCAN_RESULTS = (
+    "OK",
+    "ALREADY_SCANNED",
+    "NOT_ON_MANIFEST",
+    "OTHER_DRIVER",
+    "WRONG_STORE",
+    "WRONG_STOP",
+    "RECALLED",
+    "ALREADY_DELIVERED",
+    "BAD_LABEL",
+    "SEVERAL_CODES",
+)
+
+PROMPTS: dict[str, Code] = {
+    "WAIT_FOR_BLOCK": Code("nothing to do until a block comes"),
+    "ANSWER_OFFER": Code("accept or decline an offer", ("offer_id", "block_id", "starts_at", "place", "pay")),
+    "WAIT_FOR_START": Code("the block begins later", ("block_id", "starts_at", "check_in_from")),
+    "CHECK_IN": Code("drive to the pickup site and check in", ("block_id", "site", "starts_at")),
+    "START_LOADING": Code("begin to load", ("block_id", "parcels")),
+    "SCAN_LOAD": Code("scan parcels into the vehicle", ("loaded", "expected", "left", "unexpected")),
+    "LOOK_AGAIN": Code("look for what is not scanned, then give reasons", ("missing", "count")),
+    "CLOSE_LOADING": Code("everything is loaded or accounted for", ("loaded", "expected", "unexpected")),
+    "DEPART": Code("drive off", ("next_stop_id", "address")),
+    "REOPEN_LOADING": Code("parcels have come after loading was closed", ("count",)),
+    "DRIVE_TO_STOP": Code("drive to a stop", ("stop_id", "sequence", "address", "kind", "left")),
+    "CHOOSE_STOP": Code("no stop is started: choose one", ("stop_id", "left")),
+    "CONFIRM_LOCATION": Code("not quite at the stop: deliver here?", ("stop_id", "distance_m")),
+    "SCAN_DROP": Code("scan the stop's parcels", ("stop_id", "parcel_ids")),
+    "GIVE_PROOF": Code("a proof is needed before delivery", ("stop_id", "proofs", "parcel_ids")),
+    "DELIVER": Code("hand over what was scanned", ("stop_id", "parcel_ids", "instruction")),
+    "TAKE_BREAK": Code("a planned break", ("stop_id",)),
+    "SCAN_RETURN": Code("scan parcels back in", ("stop_id", "site", "parcel_ids")),
+    "CHOOSE_PARCEL": Code("several parcels match a code: choose one", ("choices",)),
+    "RESUME": Code("the block is paused", ("block_id",)),
+    "SEARCH_VEHICLE": Code("parcels can not be found: search, then found or lost", ("parcel_ids",)),
+    "CLOSE_BLOCK": Code("nothing is left to do", ("block_id",)),
+    "BLOCK_ENDED": Code("the block has ended", ("block_id", "block_state")),
+}
+"""The one thing to do now."""
+
+REFUSALS: dict[str, Code] = {
+    "UNKNOWN_ACTION": Code("there is no such action", ("action",)),
+    "NOT_AVAILABLE": Code("this unit can not do that", ("action",)),
+    "BAD_ARGUMENT": Code("an argument is missing or wrong", ("path", "expected")),
+    "NO_BLOCK": Code("there is no block for this action", ("action",)),
+    "WRONG_TIME": Code("not possible while the block is in this state", ("action", "block_state", "expected")),
+    "BLOCK_ACTIVE": Code("another block is still running", ("block_id",)),
+    "UNKNOWN_BLOCK": Code("no such block", ("block_id",)),
+    "UNKNOWN_STOP": Code("no such stop", ("stop_id",)),
+    "UNKNOWN_PARCEL": Code("no such parcel", ("parcel_id",)),
+    "UNKNOWN_SITE": Code("no such site in this block", ("site_id",)),
+    "UNKNOWN_MESSAGE": Code("no such message, or nothing to acknowledge", ("message_id",)),
+    "UNKNOWN_OFFER": Code("no such offer, or it was answered", ("offer_id",)),
+    "OFFER_EXPIRED": Code("the offer has expired", ("offer_id", "expires_at")),
+    "OVERLAP": Code("overlaps with a block that was accepted before", ("block_id",)),
+    "TOO_EARLY": Code("the check-in window is not open yet", ("check_in_from",)),
+    "REASON_NEEDED": Code("far from the place or no position: a reason is needed", ("stop_id", "distance_m", "why")),
+    "CONFIRM_LOCATION": Code("not quite at the stop: confirm", ("stop_id", "distance_m")),
+    "NOTHING_TO_CONFIRM": Code("no question about the place is open"),
+    "NO_POSITION": Code("no position that is recent enough"),
+    "OUTSIDE_FENCE": Code("too far from the pickup site", ("distance_m",)),
+    "LOOK_AGAIN": Code("parcels are not scanned: look once more, then close again", ("missing", "count")),
+    "PARCELS_OPEN": Code("parcels are neither loaded nor marked missing or rejected", ("missing", "count")),
+    "STOP_ENDED": Code("the stop has ended; ended stops never reopen", ("stop_id", "stop_state")),
+    "NO_STOP": Code("no stop is under way"),
+    "NOT_ARRIVED": Code("not at the stop yet", ("stop_id",)),
+    "ALREADY_ARRIVED": Code("arrived already", ("stop_id",)),
+    "WRONG_KIND": Code("not at a stop of this kind", ("stop_id", "kind", "expected")),
+    "WRONG_STATE": Code("not possible for a parcel in this state", ("parcel_id", "parcel_state", "expected")),
+    "WRONG_SITE": Code("the parcel goes back to another site", ("parcel_id", "site_id")),
+    "NOTHING_TO_DELIVER": Code("no parcel of this stop is scanned", ("stop_id", "parcel_ids")),
+    "NOTHING_TO_DO": Code("no parcel is left for this", ("stop_id",)),
+    "SCAN_FIRST": Code("scan the parcel, or give a reason", ("parcel_ids",)),
+    "DELIVER_ELSEWHERE": Code("the parcel is for another stop: a reason is needed", ("parcel_id", "stop_id")),
+    "HANDOVER_NOT_ALLOWED": Code("this handover is not allowed", ("handover", "because", "parcel_id")),
+    "HANDOVER_NEEDS_REASON": Code("the instruction says otherwise: a reason is needed", ("handover", "instruction")),
+    "PHOTO_REQUIRED": Code("a photo is required first", ("parcel_ids", "proofs")),
+    "SIGNATURE_REQUIRED": Code("a signature is required first", ("parcel_ids", "proofs")),
+    "OTP_REQUIRED": Code("the recipient's code is required first", ("parcel_ids", "proofs")),
+    "AGE_CHECK_REQUIRED": Code("an age check is required first", ("parcel_ids", "proofs")),
+    "NO_PHOTO_REQUIRED": Code("no photo is asked for here", ("stop_id",)),
+    "CONTACT_NEEDED": Code("this reason asks for an attempt to contact the recipient", ("reason",)),
+    "NOTE_NEEDED": Code("this reason asks for a note", ("reason", "least_length")),
+    "NO_REATTEMPT": Code("this parcel may not be tried again", ("parcel_id", "reason", "attempts")),
+    "ADOPTION_OFF": Code("adding unknown parcels is switched off", ("parcel_id",)),
+    "NOTHING_TO_UNDO": Code("there is nothing to undo"),
+    "SEARCH_FIRST": Code("finish the stops, then search the vehicle", ("parcel_id",)),
+    "CUSTODY_LEFT": Code("parcels are still in the vehicle's custody", ("count", "parcel_ids")),
+    "STOPS_OPEN": Code("stops are still open", ("count", "stop_ids")),
+    "PARCELS_EXPECTED": Code("the block still has parcels to pick up", ("count",)),
+    "NO_CHOICE": Code("nothing to choose from", ("code",)),
+    # A manual scan is refused with the code of its feedback
+    **{name: FEEDBACK[name] for name in ("CONFIRM_PARCEL", "NOT_CHECKED_IN", "NOT_LOADING", "PAUSED")},
+    **{name: FEEDBACK[name] for name in ("TO_RETURN", "ENDED", *SCAN_RESULTS[2:])},
+}
+"""Why an action is not accepted."""
+
+MESSAGE_REJECTIONS: dict[str, str] = {
+    "INVALID": "a member is missing or wrong; `path` says which",
+    "STALE": "older than what the unit knows, or the same version",
+    "UNKNOWN_BLOCK": "no such block on this unit",
+    "UNKNOWN_PARCEL": "none of the parcels is known",
+    "BLOCK_ENDED": "the block has ended",
+    "TOO_LATE": "the block has gone too far for this",
+    "UNKNOWN_TYPE": "a type that this unit does not know",
+}
+"""Reasons of ``message.rejected`` that the core gives itself; the inbox adds ``INVALID_JSON``, ``TOO_LARGE`` …"""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """A reason code: who it is charged to by default, and what it asks for."""
+
+    code: str
+    cause: str
+    """Who it is charged to; only ``driver`` lowers a driver's score."""
+    edifact_9013: str
+    """UN/EDIFACT code list 9013."""
+    evidence: tuple[str, ...]
+    """What should be recorded with it."""
+    reattempt: str
+    goes_back_to: str | None
+    action: str = "fail"
+    """The action that it belongs to."""
+
+    @property
+    def asks_contact(self) -> bool:
+        """Whether an attempt to contact the recipient must come first."""
+        return any(item.startswith("contact") for item in self.evidence)
+
+    @property
+    def least_note(self) -> int:
+        """How long a note must be; 0 where none is asked for."""
+        return 10 if "free text >= 10 chars" in self.evidence else 1 if "note" in self.evidence else 0
+
+    @property
+    def may_reattempt(self) -> bool:
+        """Whether the same block may try again."""
+        return self.reattempt != "no"
+
+    @property
+    def next_action(self) -> str:
+        """What follows, for the event's `action` member."""
+        if self.reattempt == "ask dispatcher":
+            return "ask_dispatcher"
+        return "reattempt" if self.reattempt in {"yes", "yes, same day"} else "return"
+
+
+REASONS: dict[str, Reason] = {
+    reason.code: reason
+    for reason in (
+        Reason("CUSTOMER_UNAVAILABLE", "recipient", "6", ("contact", "photo of door optional"), "yes", "station"),
+        Reason(
+            "ACCESS_PROBLEM",
+            "recipient/address data",
+            "32",
+            ("contact", "all access codes tried (logged)", "photo of gate"),
+            "yes",
+            "station",
+        ),
+        Reason("ADDRESS_NOT_FOUND", "address data", "9", ("contact", "location fix"), "yes", "station"),
+        Reason("WRONG_ADDRESS", "shipper data", "30", ("contact",), "no", "station"),
+        Reason("NO_SAFE_PLACE", "address", "6", ("contact", "photo"), "yes", "station"),
+        Reason("BUSINESS_CLOSED", "recipient", "7", ("contact", "photo of door/hours"), "yes", "station"),
+        Reason("REFUSED", "recipient", "90", ("name or note",), "no", "station or store", "refuse"),
+        Reason("DAMAGED", "network/driver", "14", ("2 photos",), "no", "station or store", "damage"),
+        Reason("NOT_IN_VEHICLE", "network/driver", "83", ("vehicle search step",), "yes", None, "not_in_vehicle"),
+        Reason("WRONG_ITEM", "network", "53", ("label scan",), "no", "station"),
+        Reason("UNSAFE_PLACE", "environment", "121", ("note", "photo only when safe"), "ask dispatcher", "station"),
+        Reason("WEATHER", "environment", "63", (), "next block", "station"),
+        Reason("ROAD_CLOSED", "environment", "32", ("location fix",), "yes", "station"),
+        Reason("VEHICLE_BREAKDOWN", "vehicle", "35", (), "rescue/transfer", "station"),
+        Reason("ACCIDENT", "vehicle", "88", ("incident flow",), "rescue/transfer", "station"),
+        Reason("OTP_FAILED", "recipient", "32", ("attempt count", "fallback tried"), "yes, same day", "station"),
+        Reason("AGE_CHECK_FAILED", "recipient", "90", ("result only, no ID image",), "no", "station"),
+        Reason("OUT_OF_TIME", "plan/driver", "131", (), "next block", "station"),
+        Reason("CUSTOMER_RESCHEDULED", "recipient", "15", ("contact log",), "per new date", "station"),
+        Reason("RECALLED", "shipper", "89", ("cloud message id",), "no", "station or store", "recall"),
+        Reason("PACKAGE_NOT_READY", "merchant", "43", ("store wait timer",), "same block", None, "not_ready"),
+        Reason("STORE_CLOSED", "merchant", "7", ("photo",), "same block", None, "not_ready"),
+        Reason("OTHER", "unknown", "62", ("free text >= 10 chars",), "ask dispatcher", "station"),
+    )
+}
+"""Why something did not go as planned."""
+
+FAIL_REASONS = tuple(code for code, reason in REASONS.items() if reason.action == "fail")
+NOT_READY_REASONS = tuple(code for code, reason in REASONS.items() if reason.action == "not_ready")
+REJECT_REASONS = ("DAMAGED", "MIS_SORT")
+UNREACHABLE_REASONS = ("ROAD_CLOSED", "WEATHER", "VEHICLE_BREAKDOWN", "ACCIDENT", "UNSAFE_PLACE", "OUT_OF_TIME")
+"""Reasons for which a stop may fail before the vehicle has arrived."""
+ABORT_REASONS = ("VEHICLE_BREAKDOWN", "ACCIDENT", "ILLNESS", "OUT_OF_TIME", "WEATHER", "UNSAFE_PLACE", "OTHER")
+TAGS = ("fuel", "toilet", "break", "traffic", "parking", "wait", "other")
+"""What a driver may say about a halt."""
+
+HANDOVERS = ("recipient", "household", "neighbour", "reception", "front_door", "safe_place", "locker")
+
+LATER_ACTIONS = (
+    "sign_in",
+    "sign_out",
+    "confirm_store",
+    "leave_store",
+    "sign",
+    "otp",
+    "age",
+    "capture_photo",
+    "retake",
+    "set_preferences",
+    "panic",
+)
+"""Actions of the contract that this unit answers with ``NOT_AVAILABLE``."""

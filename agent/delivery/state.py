@@ -1,0 +1,395 @@
+"""What the unit knows: blocks with their stops and parcels, offers, messages, as frozen data.
+
+Everything but `here` and `policy` follows from the log alone and is what a snapshot holds. `here` is momentary (fixes,
+hysteresis, open questions) and begins empty after a restart; `policy` comes from the settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from agent.delivery.inputs import Located, Scanned
+
+BlockState = Literal[
+    "OFFERED",
+    "ACCEPTED",
+    "CHECKED_IN",
+    "LOADING",
+    "LOADED",
+    "ON_ROUTE",
+    "PAUSED",
+    "RETURNING",
+    "DECLINED",
+    "EXPIRED",
+    "FORFEITED",
+    "CANCELLED",
+    "NO_SHOW",
+    "CLOSED",
+]
+StopState = Literal["PLANNED", "EN_ROUTE", "ARRIVED", "COMPLETED", "PARTIAL", "FAILED", "CANCELLED"]
+StopKind = Literal["pickup", "delivery", "return", "break"]
+ParcelState = Literal[
+    "MANIFESTED",
+    "UNEXPECTED",
+    "LOADED",
+    "OUT_FOR_DELIVERY",
+    "ATTEMPTED",
+    "UNLOCATED",
+    "RETURN_PENDING",
+    "DELIVERED",
+    "MISSING",
+    "REJECTED",
+    "RETURNED",
+    "LOST",
+    "TRANSFERRED",
+    "RECALLED_CLOSED",
+    "HANDED_BACK",
+]
+
+BLOCK_ENDED: frozenset[str] = frozenset({"DECLINED", "EXPIRED", "FORFEITED", "CANCELLED", "NO_SHOW", "CLOSED"})
+BLOCK_ACTIVE: frozenset[str] = frozenset({"CHECKED_IN", "LOADING", "LOADED", "ON_ROUTE", "PAUSED", "RETURNING"})
+STOP_ENDED: frozenset[str] = frozenset({"COMPLETED", "PARTIAL", "FAILED", "CANCELLED"})
+CUSTODY: frozenset[str] = frozenset({"LOADED", "OUT_FOR_DELIVERY", "ATTEMPTED", "UNLOCATED", "RETURN_PENDING"})
+"""States of a parcel that this vehicle is answerable for right now."""
+
+
+class DeliveryError(Exception):
+    """Something that can not have happened: names the subject, its state and the event, or what is wrong with data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A point on the map, WGS 84."""
+
+    latitude: float
+    longitude: float
+
+
+@dataclass(frozen=True, slots=True)
+class PickupPoint:
+    """One counter of a site: a dock lane, a store."""
+
+    point_id: str
+    name: str | None = None
+    floor: str | None = None
+    code: str | None = None
+    ready: bool | None = None
+    hours: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A place with one gate: a station, a mall, a partner's shop."""
+
+    site_id: str
+    name: str | None = None
+    kind: str | None = None
+    location: Place | None = None
+    radius_m: float | None = None
+    points: dict[str, PickupPoint] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Requirements:
+    """Which proofs a delivery needs."""
+
+    photo: bool = False
+    signature: bool = False
+    otp_hmac: str | None = None
+    minimum_age: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """What the recipient or the shipper asked for. Access codes are sealed tokens."""
+
+    kind: str = "none"
+    text: str | None = None
+    neighbour: str | None = None
+    access_codes: tuple[str, ...] = ()
+    preferences: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A try at a stop that did not end in delivery."""
+
+    reason: str
+    stop_id: str | None
+    time: str
+    contacted: bool = False
+    made: bool = True
+    """``False`` when the stop could not be reached at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """One label, one unit of custody."""
+
+    parcel_id: str
+    tracking_number: str
+    state: ParcelState = "MANIFESTED"
+    aliases: tuple[str, ...] = ()
+    pickup_stop_id: str | None = None
+    point_id: str | None = None
+    stop_id: str | None = None
+    """Where it is to be handled next: its delivery stop, or a stop added for another try or for the return."""
+    return_to: str | None = None
+    merchant_id: str | None = None
+    section: str | None = None
+    weight_g: int | None = None
+    size: Any = None
+    requirements: Requirements = Requirements()
+    instruction: Instruction = Instruction()
+    since: str | None = None
+    """When it came into its state."""
+    reason: str | None = None
+    """Why it is in its state."""
+    loaded_at: str | None = None
+    load_number: int = 0
+    """Which scan of the load it was; 0 when it was not scanned."""
+    entry: str | None = None
+    """How its last scan was made: ``scan``, ``camera`` or ``manual``."""
+    dropped_at: str | None = None
+    """When its label was scanned at its stop in this attempt."""
+    proofs: frozenset[str] = frozenset()
+    """Satisfied in this attempt: ``photo``, ``photo_excepted``, ``signature``, ``otp``, ``age``."""
+    otp_failures: int = 0
+    handover: str | None = None
+    attempts: tuple[Attempt, ...] = ()
+    provisional: bool = False
+    """Adopted without the cloud's word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """One attempt to reach the recipient."""
+
+    method: str
+    outcome: str
+    time: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """One place to stand at."""
+
+    stop_id: str
+    kind: StopKind
+    state: StopState = "PLANNED"
+    sequence: int | None = None
+    site_id: str | None = None
+    location: Place | None = None
+    address: Any = None
+    window: Any = None
+    recipient_name: str | None = None
+    recipient_phone: str | None = None
+    service_s: float | None = None
+    zone: str | None = None
+    priority: int | None = None
+    parcel_ids: tuple[str, ...] = ()
+    """The parcels that were ever to be handled here, in manifest order."""
+    of_stop_id: str | None = None
+    """The ended stop whose work goes on here."""
+    added: bool = False
+    """Added on the unit, not by the manifest."""
+    since: str | None = None
+    arrived_at: str | None = None
+    reason: str | None = None
+    left_open: int = 0
+    """How often it was left with parcels unresolved."""
+    overridden: bool = False
+    """The driver arrived against what the position said."""
+    contacts: tuple[Contact, ...] = ()
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A window of paid work: sites, stops and parcels under one manifest."""
+
+    block_id: str
+    state: BlockState = "OFFERED"
+    kind: str = "station"
+    starts_at: str | None = None
+    ends_at: str | None = None
+    timezone: str | None = None
+    driver_id: str | None = None
+    manifest_version: int = 0
+    """0 until a manifest has come."""
+    pay: Any = None
+    otp_key: str | None = None
+    service_radius_m: float | None = None
+    fallback_site_id: str | None = None
+    vehicle: Any = None
+    travel: Any = None
+    elsewhere: dict[str, str] = field(default_factory=dict)
+    """Code of a parcel → the vehicle of this site that carries it."""
+    sites: dict[str, Site] = field(default_factory=dict)
+    stops: dict[str, Stop] = field(default_factory=dict)
+    parcels: dict[str, Parcel] = field(default_factory=dict)
+    codes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Normal form of a tracking number or alias → ids of the parcels that carry it."""
+    route: tuple[str, ...] = ()
+    """All stops in the order they are to be driven."""
+    current_stop_id: str | None = None
+    """The stop that is EN_ROUTE or ARRIVED."""
+    reason: str | None = None
+    checked_in_at: str | None = None
+    departed_at: str | None = None
+    ended_at: str | None = None
+    paused_s: float = 0.0
+    loads: int = 0
+    """How many load scans counted."""
+    unexpected: int = 0
+    """How many parcels were scanned that the manifest does not know."""
+    rejected_scans: int = 0
+    overrides: int = 0
+    obligation: tuple[str, ...] = ()
+    """Parcels that are owed to a site after the block was closed."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the block is in a final state."""
+        return self.state in BLOCK_ENDED
+
+    @property
+    def current_stop(self) -> Stop | None:
+        """The stop that is EN_ROUTE or ARRIVED."""
+        return self.stops[self.current_stop_id] if self.current_stop_id is not None else None
+
+    @property
+    def custody(self) -> tuple[Parcel, ...]:
+        """The parcels that this vehicle is answerable for right now."""
+        return tuple(parcel for parcel in self.parcels.values() if parcel.state in CUSTODY)
+
+    def parcels_of(self, stop: Stop) -> Iterator[Parcel]:
+        """The parcels that were ever to be handled at a stop."""
+        return (self.parcels[parcel_id] for parcel_id in stop.parcel_ids)
+
+    def open_stops(self, *kinds: StopKind) -> Iterator[Stop]:
+        """The stops that have not ended, in driving order; of the given kinds, or of all."""
+        for stop_id in self.route:
+            stop = self.stops[stop_id]
+            if stop.state not in STOP_ENDED and (not kinds or stop.kind in kinds):
+                yield stop
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A block that is offered; its block is OFFERED until it was answered."""
+
+    offer_id: str
+    block_id: str
+    kind: str | None = None
+    place: str | None = None
+    location: Place | None = None
+    distance_m: float | None = None
+    starts_at: str | None = None
+    ends_at: str | None = None
+    pay: Any = None
+    expires_at: str | None = None
+    requested_at: str | None = None
+    """When the driver accepted it; the cloud has yet to answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message from dispatch."""
+
+    message_id: str
+    text: str
+    needs_ack: bool = False
+    acknowledged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question that the driver has yet to answer."""
+
+    kind: Literal["location", "parcel"]
+    stop_id: str | None = None
+    distance_m: float | None = None
+    scan: Scanned | None = None
+    parcel_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """What is only momentary: it is not in the log and begins empty after a restart."""
+
+    fix: Located | None = None
+    """The last report with a position."""
+    no_fix_ms: int | None = None
+    """Uptime of the first report without a position after it."""
+    near_since_ms: int | None = None
+    """Since when the conditions of arriving hold."""
+    away_since_ms: int | None = None
+    """Since when the conditions of having left hold."""
+    question: Question | None = None
+    looked_again: frozenset[str] = frozenset()
+    """Parcels that the driver was asked to look for once more."""
+    offers_told: frozenset[str] = frozenset()
+    """Offers about whose missing answer the driver was told."""
+    idle_since_ms: int | None = None
+    """Since when nothing is left to do on the block."""
+    rejections: float = 10.0
+    """How many rejections may be written now: a bucket that refills."""
+    rejections_ms: int = 0
+    suppressed: int = 0
+    """Rejections that were not written since the last one that was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The settings that the core obeys (contract §3, `[delivery]`)."""
+
+    geofence_inner_m: float = 75.0
+    geofence_outer_m: float = 200.0
+    allow_adoption: bool = False
+    check_in_early_s: float = 3600.0
+    no_show_after_s: float = 3600.0
+    photo_retakes: int = 2
+    max_attempts: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """All that the core knows."""
+
+    blocks: dict[str, Block] = field(default_factory=dict)
+    """Blocks that are not ended, and the last one that has."""
+    block_id: str | None = None
+    """The block under way, or the one that was under way last."""
+    offers: dict[str, Offer] = field(default_factory=dict)
+    driver_id: str | None = None
+    """The driver who has signed in."""
+    roster: Any = None
+    """The last roster with its key as a sealed token."""
+    messages: tuple[Message, ...] = ()
+    advisories: dict[str, Any] = field(default_factory=dict)
+    feedback: tuple[Any, ...] = ()
+    """What recipients said, the latest last."""
+    earnings: dict[str, Any] = field(default_factory=dict)
+    """Statements of the cloud, by block."""
+    here: Here = field(default=Here(), compare=False)
+    policy: Policy = field(default=Policy(), compare=False)
+
+    @property
+    def block(self) -> Block | None:
+        """The block under way; else the accepted one that begins first; else the last one that ended."""
+        last = self.blocks.get(self.block_id) if self.block_id is not None else None
+        if last is not None and not last.ended:
+            return last
+        accepted = [block for block in self.blocks.values() if block.state == "ACCEPTED"]
+        return min(accepted, key=lambda block: block.starts_at or "", default=last)
+
+    def with_here(self, here: Here) -> State:
+        """The same state with another momentary part."""
+        return replace(self, here=here)
+
+    def with_policy(self, policy: Policy) -> State:
+        """The same state under other settings."""
+        return replace(self, policy=policy)
