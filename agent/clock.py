@@ -1,0 +1,249 @@
+"""Time that can be trusted without a battery clock: boot id and uptime give the order, wall time is a label.
+
+`Clock.now` never waits, and its uptime never goes back, whatever happens to the system's clock. The label is the best
+knowledge there is: the satellites' time once three consecutive 3D fixes agree with each other, a system clock that is
+synchronised, one that a battery clock confirms, and at worst one that has at least not fallen behind the last time
+that could be trusted.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from agent.delivery.inputs import ClockTrust, Moment
+
+_LOGGER: Final = logging.getLogger(__name__)
+FLOOR_FILE: Final = "clock.floor"
+_EARLIEST_MS: Final = 1_735_689_600_000
+"""2025-01-01: any clock that shows less was never set."""
+_LATEST_MS: Final = _EARLIEST_MS + 15 * 366 * 86_400_000
+"""Before the next 1024 weeks are over: what a receiver shows after its week counter rolled over is later or earlier."""
+_FIXES_BEFORE_TRUST: Final = 3
+_STEP_MS: Final = 1_000
+"""A change of the label that is worth telling; also how far fixes may disagree with the uptime between them."""
+_CONTRADICTION_MS: Final = 10_000
+"""A receiver this far from a synchronised system clock is wrong: receivers lose count of the weeks, NTP does not."""
+_HOLDOVER_MS: Final = 3_600_000
+"""So long after the last fix a synchronised system clock knows better."""
+_SAVE_EVERY_MS: Final = 600_000
+_RANK: Final[dict[ClockTrust, int]] = {"unsynced": 0, "rtc": 1, "ntp": 2, "gps": 3}
+
+
+@dataclass(frozen=True, slots=True)
+class Synchronized:
+    """The label has become more trustworthy, or has moved: worth a `unit.clock_synchronized`."""
+
+    previous_trust: ClockTrust
+    step_ms: int
+    """By how much the label moved against the uptime since it was last told; positive is forward."""
+
+
+class Clock:
+    """The unit's clock. It belongs to the loop, as the state does.
+
+    :param state_dir: where the last trusted time is kept over a power cut; ``None`` keeps nothing
+    """
+
+    def __init__(self, state_dir: Path | None = None) -> None:
+        self._boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        self._floor_path = None if state_dir is None else state_dir / FLOOR_FILE
+        self._floor_ms = _saved_floor_ms(self._floor_path)
+        self._floor_uptime_ms = _uptime_ms()
+        self._saved_uptime_ms: int | None = None
+        self._system_offset_ms = time.time_ns() // 1_000_000 - self._floor_uptime_ms
+        self._asked_uptime_ms: int | None = None
+        self._synchronised = False
+        self._has_battery_clock = _battery_clock_agrees()
+        self._candidate: tuple[int, int] | None = None
+        self._candidates = 0
+        self._gps_offset_ms: int | None = None
+        self._gps_uptime_ms = 0
+        told = self.now()
+        self._told_trust = told.trust
+        self._told_offset_ms = told.wall_ms - told.uptime_ms
+
+    def now(self) -> Moment:
+        """This moment: uptime for the order, wall time and its trust as a label."""
+        uptime_ms = _uptime_ms()
+        system_ms = time.time_ns() // 1_000_000
+        self._ask_system(uptime_ms, system_ms)
+        wall_ms, trust = self._label(uptime_ms, system_ms)
+        return Moment(wall_ms=wall_ms, uptime_ms=uptime_ms, boot_id=self._boot_id, trust=trust)
+
+    def tick(self) -> Synchronized | None:
+        """What has changed since the last call, to be asked each second; also keeps the last trusted time on disk."""
+        moment = self.now()
+        told = self._tell(moment)
+        due = self._saved_uptime_ms is None or moment.uptime_ms - self._saved_uptime_ms >= _SAVE_EVERY_MS
+        if due and moment.trust in {"gps", "ntp"}:
+            self._saved_uptime_ms = moment.uptime_ms
+            self._save(moment.wall_ms)
+        return told
+
+    def fix(self, mode: int, time: str | None, monotonic_ns: int) -> Synchronized | None:
+        """Take in what the receiver says, and what that changed.
+
+        :param mode: 3 is a 3D fix; others end a row of them, and their time is not looked at (the first report after
+            a loss carries an old one)
+        :param time: the receiver's time, RFC 3339
+        :param monotonic_ns: when the report arrived
+        """
+        if mode != 3:
+            self._candidates = 0
+            return None
+        gps_ms = _parsed_ms(time)
+        if gps_ms is None:
+            return None
+        uptime_ms = monotonic_ns // 1_000_000
+        if not self._plausible(gps_ms, uptime_ms):
+            self._candidates = 0
+            return None
+        previous, self._candidate = self._candidate, (gps_ms, uptime_ms)
+        if previous is None or self._candidates == 0:
+            self._candidates = 1
+        elif gps_ms == previous[0]:
+            self._candidate = previous
+            return None
+        elif gps_ms < previous[0] or abs((gps_ms - previous[0]) - (uptime_ms - previous[1])) > _STEP_MS:
+            self._candidates = 1
+        else:
+            self._candidates += 1
+        if self._candidates < _FIXES_BEFORE_TRUST:
+            return None
+        offset_ms = gps_ms - uptime_ms
+        if self._gps_offset_ms is None or abs(offset_ms - self._gps_offset_ms) > _STEP_MS:
+            self._gps_offset_ms = offset_ms
+        else:
+            # Reports arrive late by a varying part of a second; following them slowly keeps the label even.
+            self._gps_offset_ms += (offset_ms - self._gps_offset_ms) // 16
+        self._gps_uptime_ms = uptime_ms
+        return self._tell(self.now())
+
+    def _label(self, uptime_ms: int, system_ms: int) -> tuple[int, ClockTrust]:
+        if self._gps_offset_ms is not None:
+            gps_ms = self._gps_offset_ms + uptime_ms
+            if not self._synchronised or uptime_ms - self._gps_uptime_ms <= _HOLDOVER_MS:
+                return gps_ms, "gps"
+        if self._synchronised and system_ms >= _EARLIEST_MS:
+            return system_ms, "ntp"
+        floor_ms = self._floor_ms + uptime_ms - self._floor_uptime_ms
+        if system_ms < floor_ms:
+            return floor_ms, "unsynced"
+        return system_ms, "rtc" if self._has_battery_clock else "unsynced"
+
+    def _plausible(self, gps_ms: int, uptime_ms: int) -> bool:
+        if self._synchronised:
+            return abs(gps_ms - self._system_offset_ms - uptime_ms) <= _CONTRADICTION_MS
+        return self._floor_ms - _CONTRADICTION_MS <= gps_ms <= _LATEST_MS
+
+    def _ask_system(self, uptime_ms: int, system_ms: int) -> None:
+        """Ask the kernel at most once a second; the battery clock only when the system's clock was moved."""
+        moved = abs(system_ms - uptime_ms - self._system_offset_ms) > _STEP_MS
+        if not moved and self._asked_uptime_ms is not None and uptime_ms - self._asked_uptime_ms < 1_000:
+            return
+        self._asked_uptime_ms = uptime_ms
+        self._system_offset_ms = system_ms - uptime_ms
+        self._synchronised = system_is_synchronised()
+        contradicts = (
+            self._gps_offset_ms is not None and abs(self._gps_offset_ms - self._system_offset_ms) > _CONTRADICTION_MS
+        )
+        if self._synchronised and contradicts:
+            self._gps_offset_ms = None
+        if moved:
+            self._has_battery_clock = _battery_clock_agrees()
+
+    def _tell(self, moment: Moment) -> Synchronized | None:
+        offset_ms = moment.wall_ms - moment.uptime_ms
+        step_ms = offset_ms - self._told_offset_ms
+        previous, self._told_trust = self._told_trust, moment.trust
+        moved = abs(step_ms) > _STEP_MS
+        if moved or moment.trust != previous:
+            self._told_offset_ms = offset_ms
+        if moment.trust != "unsynced" and (moved or _RANK[moment.trust] > _RANK[previous]):
+            return Synchronized(previous, step_ms)
+        return None
+
+    def _save(self, wall_ms: int) -> None:
+        if self._floor_path is None:
+            return
+        new = self._floor_path.with_suffix(".new")
+        try:
+            # Without fsync: the loop must not wait for a memory card, and losing the file is no harm done.
+            new.write_text(f"{wall_ms}\n", encoding="ascii")
+            new.replace(self._floor_path)
+        except OSError as error:
+            _LOGGER.warning("%s: the last trusted time can not be kept: %s", self._floor_path, error.strerror)
+
+
+class _Timex(ctypes.Structure):
+    """`struct timex` of adjtimex(2), as far as its status; the kernel writes 208 bytes."""
+
+    _fields_ = (
+        ("modes", ctypes.c_uint),
+        ("offset", ctypes.c_long),
+        ("freq", ctypes.c_long),
+        ("maxerror", ctypes.c_long),
+        ("esterror", ctypes.c_long),
+        ("status", ctypes.c_int),
+        ("rest", ctypes.c_byte * 208),
+    )
+
+
+_STA_UNSYNC: Final = 0x0040
+_TIME_ERROR: Final = 5
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None)
+
+
+def system_is_synchronised() -> bool:
+    """Whether the kernel counts its clock as synchronised; chrony, systemd-timesyncd and ntpd all tell it."""
+    timex = _Timex()
+    answer = _libc().adjtimex(ctypes.byref(timex))
+    return 0 <= answer < _TIME_ERROR and not timex.status & _STA_UNSYNC
+
+
+def _battery_clock_agrees() -> bool:
+    """Whether a battery clock exists that shows what the system's clock shows."""
+    for clock in Path("/sys/class/rtc").glob("rtc*"):
+        try:
+            shown_s = int((clock / "since_epoch").read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            continue
+        if abs(shown_s - time.time()) < 120:
+            return True
+    return False
+
+
+def _uptime_ms() -> int:
+    return time.monotonic_ns() // 1_000_000
+
+
+def _parsed_ms(text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    parsed = parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=UTC)
+    return round(parsed.timestamp() * 1000)
+
+
+def _saved_floor_ms(path: Path | None) -> int:
+    if path is None:
+        return _EARLIEST_MS
+    try:
+        saved_ms = int(path.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return _EARLIEST_MS
+    return min(max(saved_ms, _EARLIEST_MS), _LATEST_MS)
