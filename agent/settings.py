@@ -126,17 +126,8 @@ def _broker_url(text: str) -> str:
     return text
 
 
-_TERMINATORS: Final = {"cr": "\r", "lf": "\n", "crlf": "\r\n", "none": ""}
-
-
-def _terminator(text: object) -> object:
-    return _TERMINATORS.get(text.lower(), text) if isinstance(text, str) else text
-
-
-def _known_terminator(text: str) -> str:
-    if text not in _TERMINATORS.values():
-        raise ValueError('expected one of "cr", "lf", "crlf", "none"')
-    return text
+def _named_terminator(value: object) -> object:
+    return {"\r": "cr", "\n": "lf", "\r\n": "crlf", "": "none"}.get(value, value) if isinstance(value, str) else value
 
 
 def _empty_is_unset(value: object) -> object:
@@ -242,14 +233,14 @@ class Scanner(_Section):
     """Its stable path, such as `/dev/serial/by-id/…`; `kerbside devices` lists them."""
     baud: Annotated[int, Field(ge=300, le=4_000_000)] = 9600
     """Its speed; a scanner on USB ignores it."""
-    terminator: Annotated[str, AfterValidator(_known_terminator), BeforeValidator(_terminator)] = "\r"
-    """What ends a scan: `cr`, `lf`, `crlf`, or `none` for a scanner without a suffix."""
+    terminator: Annotated[Literal["auto", "cr", "lf", "crlf", "none"], BeforeValidator(_named_terminator)] = "auto"
+    """What ends a scan; `auto` takes CR, LF and CRLF alike, `none` is for a scanner without a suffix."""
     idle_flush_ms: Count = 0
-    """Without a terminator: silence that ends a scan."""
+    """The silence that ends a scan, for a scanner without a suffix; 0: silence ends none."""
 
     @model_validator(mode="after")
     def _a_scan_can_end(self) -> Self:
-        if self.terminator == "" and self.idle_flush_ms == 0:
+        if self.terminator == "none" and self.idle_flush_ms == 0:
             raise ValueError('expected idle_flush_ms above 0 with terminator = "none"')
         return self
 
