@@ -1,0 +1,395 @@
+"""The only place that knows every part: settings become parts, parts are joined, the agent runs until it is told to end.
+
+It promises that nothing listens before the log has been replayed, that the service manager hears of readiness only
+then, and that an orderly end leaves a snapshot, a farewell event and an offline status behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import signal
+import time
+from collections.abc import AsyncIterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from agent import __version__
+from agent.clock import Clock, Synchronized
+from agent.console.server import Console
+from agent.delivery.decision import Command, Feedback
+from agent.delivery.inputs import Located, Tick
+from agent.delivery.state import Policy
+from agent.health import Health
+from agent.identity.seal import Sealer
+from agent.journal.store import Journal
+from agent.labels.identity import to_input
+from agent.notify import notify
+from agent.settings import Settings, SettingsError, change
+from agent.unit import Answer, Letter, Unit
+from agent.uplink.inbox import Unreadable, parse, seal_secrets
+from agent.uplink.link import Message, Uplink
+from drivers.gps import Gps
+from drivers.readings import Condition, DriverError, Fix, Frame, Panel, PartState, Reading, Scan
+from drivers.scanner.line import LineScanner
+from drivers.supervisor import Supervisor
+
+log = logging.getLogger(__name__)
+
+POSITION_EVERY_S = 5.0
+"""Spacing of position samples while the vehicle moves; ten times that while it stands."""
+MOVING_MPS = 1.0
+HEALTH_EVERY_S = 60.0
+VIEW_EVERY_S = 0.1
+"""The screen is redrawn at most this often."""
+ON_BOARD = frozenset({"CHECKED_IN", "LOADING", "LOADED", "ON_ROUTE", "PAUSED", "RETURNING"})
+"""The block is between check-in and its close: only then is the vehicle's position anybody's business."""
+
+
+class App:
+    """The agent of one unit. `run` does everything."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._stop = asyncio.Event()
+        self._fix: Fix | None = None
+        self._panel: Panel | None = None
+        self._sampled_ns = 0
+        self._reply_to: dict[str, Message] = {}
+
+    def stop(self) -> None:
+        """End in order; `run` returns once everything is put away."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Until `stop`.
+
+        :raises JournalError: the journal can not be opened, or another agent has it
+        """
+        settings = self.settings
+        state_dir = settings.unit.state_dir
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._loop = asyncio.get_running_loop()
+        self._started = self._loop.time()
+        self.journal = await asyncio.to_thread(
+            Journal.open,
+            state_dir,
+            max_bytes=settings.journal.max_bytes,
+            retain_days=settings.journal.retain_days,
+            confirm=settings.journal.confirm,
+        )
+        try:
+            await self._run(state_dir)
+        finally:
+            await asyncio.to_thread(self.journal.close)
+
+    async def _run(self, state_dir: Path) -> None:
+        settings = self.settings
+        self.clock = Clock(state_dir)
+        self._health = Health(state_dir)
+        self._sealer = Sealer(state_dir, self.journal.keys())
+        source = f"/{settings.unit.fleet}/{settings.unit.id}"
+        self.unit = Unit(self.journal, source, Policy(**settings.delivery.model_dump()), self.clock.now, self)
+        self.uplink = Uplink(settings.broker, settings.unit.fleet, settings.unit.id, self.journal, _Bounce(self))
+        self.supervisor = Supervisor(self._part_changed)
+        self.scanners = {scanner.name: scanner for scanner in map(_scanner, settings.scanner)}
+        for scanner in self.scanners.values():
+            self.supervisor.add(scanner, self.reading)
+        if settings.gps.gpsd:
+            self.supervisor.add(Gps(settings.gps.gpsd, settings.gps.stale_after_s, settings.gps.device), self.reading)
+        if settings.camera.source:
+            self._add_camera(settings.camera.source)
+        self.console = Console(self, settings.console.listen)
+        self.supervisor.add(self.console, self.reading)
+
+        if recovered := self.journal.recovered:
+            self.unit.record("unit.journal_recovered", recovered._asdict())
+        self.unit.record("unit.started", {"version": __version__, "boot_id": self.clock.now().boot_id})
+        await self.unit.settle()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self.stop)
+        tasks = [
+            asyncio.create_task(self.supervisor.run(), name="supervisor"),
+            asyncio.create_task(self._tick(), name="tick"),
+        ]
+        self.uplink.start()
+        self._report_status()
+        await self._listening()
+        notify("READY=1")
+        log.info("ready: unit %s, screen at http://%s/", source, self.console.address)
+        stopping = asyncio.create_task(self._stop.wait())
+        try:
+            done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stopping}:
+                task.result()
+        finally:
+            notify("STOPPING=1")
+            for task in (*tasks, stopping):
+                task.cancel()
+            await asyncio.gather(*tasks, stopping, return_exceptions=True)
+            self.unit.record("unit.stopped", {"version": __version__})
+            self.unit.snapshot()
+            await self.unit.settle()
+            await asyncio.to_thread(self.uplink.stop)
+
+    async def _listening(self) -> None:
+        """The screen is there, or has said why it is not; the deliveries do not depend on it."""
+        while self.console.address is None:
+            if self.supervisor.states["console"].condition is Condition.FAULTY:
+                return
+            await asyncio.sleep(0.01)
+
+    # --- readings -----------------------------------------------------------------------------------------------
+
+    def reading(self, reading: Reading) -> None:
+        """What a device said, on its way into the loop."""
+        match reading:
+            case Scan():
+                self.unit.take(to_input(reading), device=reading.device)
+            case Fix():
+                self._located(reading)
+            case Panel():
+                self._panel = reading
+            case Frame():
+                raise TypeError("frames are read by the camera's own part")
+
+    def _located(self, fix: Fix) -> None:
+        self._fix = fix
+        self._synchronized(self.clock.fix(fix.mode, fix.time, fix.monotonic_ns))
+        located = Located(
+            uptime_ms=fix.monotonic_ns // 1_000_000,
+            mode=fix.mode,
+            latitude=fix.latitude,
+            longitude=fix.longitude,
+            accuracy_m=fix.accuracy_m,
+            speed_mps=fix.speed_mps,
+            heading=fix.heading,
+        )
+        self.unit.take(located)
+        every_s = POSITION_EVERY_S * (1 if (fix.speed_mps or 0.0) > MOVING_MPS else 10)
+        if fix.latitude is None or fix.monotonic_ns - self._sampled_ns < every_s * 1e9 or not self._on_board():
+            return
+        self._sampled_ns = fix.monotonic_ns
+        self.journal.sample(
+            "position",
+            {
+                "time": self.clock.now().time,
+                "latitude": fix.latitude,
+                "longitude": fix.longitude,
+                "accuracy_m": fix.accuracy_m,
+                "speed_mps": fix.speed_mps,
+                "heading": fix.heading,
+            },
+        )
+
+    def _on_board(self) -> bool:
+        return any(block.state in ON_BOARD for block in self.unit.state.blocks.values())
+
+    def _synchronized(self, told: Synchronized | None) -> None:
+        if told:
+            moment = self.clock.now()
+            self.unit.record(
+                "unit.clock_synchronized",
+                {"uptimems": str(moment.uptime_ms), "time": moment.time, "previous_trust": told.previous_trust},
+            )
+
+    def _add_camera(self, source: str) -> None:
+        from agent.labels.watch import LabelCamera
+        from drivers.camera import Camera
+
+        camera = self.settings.camera
+        driver = Camera(source, camera.width, camera.height, camera.fps)
+        self.supervisor.add(LabelCamera(driver) if camera.read_labels else driver, self.reading)
+
+    async def _tick(self) -> None:
+        """Each second: the core's tick, the clock, the watchdog; each minute a health sample."""
+        health_due = self._loop.time()
+        while True:
+            await asyncio.sleep(1.0)
+            with contextlib.suppress(OSError):
+                self._synchronized(self.clock.tick())
+            self.unit.take(Tick())
+            notify("WATCHDOG=1")
+            if self._loop.time() >= health_due:
+                health_due += HEALTH_EVERY_S
+                self._sample_health()
+
+    def _sample_health(self) -> None:
+        status = self.journal.status()
+        sample = {
+            "time": self.clock.now().time,
+            **self._health.sample(time.monotonic_ns()),
+            "backlog": status["backlog"],
+            "dropped": status["dropped"],
+        }
+        self.journal.sample("health", sample)
+        self.uplink.wake()
+
+    # --- the driver's screen ------------------------------------------------------------------------------------
+
+    def view(self) -> dict[str, Any]:
+        """All of ``GET /api/state``."""
+        link = self.uplink.link
+        moment = self.clock.now()
+        return {
+            "unit": {
+                "id": self.settings.unit.id,
+                "fleet": self.settings.unit.fleet,
+                "version": __version__,
+                "online": link.online,
+                "backlog": self.journal.status()["backlog"],
+                "clock": {"time": moment.time, "trust": moment.trust},
+                "parts": self._parts(),
+            },
+            **self.unit.view(),
+        }
+
+    async def act(self, action: str, arguments: Mapping[str, Any]) -> Answer:
+        """Carry out a driver's action."""
+        if action == "scan" and isinstance(code := arguments.get("code"), str):
+            scan = Scan("console", code, time.monotonic_ns())
+            return await self.unit.act(action, {**arguments, "scanned": to_input(scan, "manual")})
+        return await self.unit.act(action, arguments)
+
+    @contextlib.asynccontextmanager
+    async def watch(self) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
+        """Views from now on, one a change, the first at once."""
+
+        async def views(changed: asyncio.Event) -> AsyncIterator[dict[str, Any]]:
+            while True:
+                changed.clear()
+                yield self.view()
+                await changed.wait()
+                await asyncio.sleep(VIEW_EVERY_S)
+
+        async with self.unit.watch() as changed:
+            yield views(changed)
+
+    def _parts(self) -> dict[str, dict[str, Any]]:
+        now = self.clock.now()
+        link = self.uplink.link
+        states = dict(self.supervisor.states)
+        states["broker"] = PartState(
+            Condition.READY if link.online else Condition.FAULTY, link.reason, int(link.since * 1e9)
+        )
+        return {
+            name: {
+                "state": state.condition.value,
+                "reason": state.reason,
+                "since": _time_of(state.since_ns, now.wall_ms - now.uptime_ms),
+            }
+            for name, state in states.items()
+        }
+
+    def _part_changed(self, _name: str, _state: PartState) -> None:
+        self._report_status()
+        self.unit.changed()
+
+    def _report_status(self) -> None:
+        parts = self._parts()
+        del parts["broker"]  # whoever reads the status topic knows
+        self.uplink.set_status(parts)
+
+    # --- what the unit tells ------------------------------------------------------------------------------------
+
+    def committed(self) -> None:
+        """New events are durable."""
+        self.uplink.wake()
+
+    def feedback(self, feedback: Feedback, device: str | None) -> None:
+        """Let the scanner that asked answer."""
+        if device and (scanner := self.scanners.get(device)):
+            scanner.signal(feedback.tone)
+
+    def command(self, command: Command) -> None:
+        """Carry out what the cloud asks of the unit itself, and answer."""
+        ok, result = self._obey(command)
+        answer = {"command_id": command.data.get("command_id", command.message_id), "ok": ok}
+        self.uplink.reply({**answer, "result" if ok else "error": result}, self._reply_to.pop(command.message_id, None))
+
+    def _obey(self, command: Command) -> tuple[bool, dict[str, Any]]:
+        data = command.data
+        if command.kind == "settings":
+            try:
+                self.settings = change(self.settings, data)
+            except SettingsError as error:
+                return False, {"code": "INVALID", "message": str(error)}
+            self.unit.adopt(Policy(**self.settings.delivery.model_dump()))
+            return True, {"changed": sorted(data)}
+        match data["command"]:
+            case "high_water":
+                self.uplink.high_water(data["sequence"])
+                return True, {"confirmed": min(data["sequence"], self.journal.head.sequence)}
+            case "replay":
+                oldest = self.journal.oldest_sequence
+                if data["from_sequence"] < oldest:
+                    return False, {"code": "gone", "message": "no longer kept", "oldest_sequence": oldest}
+                self.uplink.replay(data["from_sequence"], data.get("to_sequence"))
+                return True, {"from_sequence": data["from_sequence"]}
+            case other:
+                return False, {"code": "NOT_AVAILABLE", "message": f"this version does not know {other}"}
+
+    # --- what the cloud says (bounced into the loop's thread) ---------------------------------------------------
+
+    def on_message(self, message: Message) -> None:
+        """A message of the inbox: parse, seal, and hand to the unit; acknowledged once it is durable."""
+        acknowledge = partial(self.uplink.acknowledge, message.token)
+        inbound = parse(message.kind, message.payload, max_bytes=self.settings.broker.max_packet_bytes)
+        if isinstance(inbound, Unreadable):
+            log.warning("a message of the inbox is %s at %s: %s", inbound.reason, inbound.path, inbound.expected)
+            self.unit.reject(inbound.not_understood(), acknowledge)
+            return
+        data = seal_secrets(inbound, self._sealer.seal)
+        if inbound.kind in ("command", "settings"):
+            self._reply_to[inbound.message_id] = message
+        body = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
+        self.unit.receive(Letter(inbound.received(data), body, self._sealer.new_keys(), acknowledge))
+
+    def on_link(self) -> None:
+        """The link came up or went down."""
+        self.unit.changed()
+
+    def on_session_lost(self) -> None:
+        """The broker forgot us: what it held for us is gone, and the cloud must send it again."""
+        self.unit.record("unit.session_reset", {})
+
+
+class _Bounce:
+    """Carries the uplink's calls from its thread into the loop's."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._loop = asyncio.get_running_loop()
+
+    def _call(self, function: Any, *arguments: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the process is ending
+            self._loop.call_soon_threadsafe(function, *arguments)
+
+    def on_message(self, message: Message) -> None:
+        self._call(self._app.on_message, message)
+
+    def on_link(self) -> None:
+        self._call(self._app.on_link)
+
+    def on_session_lost(self) -> None:
+        self._call(self._app.on_session_lost)
+
+
+def _scanner(settings: Any) -> LineScanner:
+    if settings.kind not in ("line", "honeywell"):
+        raise DriverError(
+            f"scanner[{settings.name}].kind: {settings.kind!r} is not built in yet; expected 'line' or 'honeywell'"
+        )
+    return LineScanner(
+        settings.name, settings.port, settings.baud, settings.terminator, settings.idle_flush_ms, settings.kind
+    )
+
+
+def _time_of(monotonic_ns: int, offset_ms: int) -> str:
+    from agent.delivery.inputs import Moment
+
+    return Moment(monotonic_ns // 1_000_000 + offset_ms, 0, "", "unsynced").time

@@ -1,0 +1,44 @@
+"""`kerbside run`: the agent itself."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agent.settings import SettingsError, default_path, load
+
+
+def run(
+    settings: Annotated[Path | None, typer.Option("--settings", help="The settings file (TOML).")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Log every detail.")] = False,
+) -> None:
+    """Run the agent until it is told to stop (SIGTERM, Ctrl-C)."""
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    try:
+        chosen = load(settings or default_path())
+    except SettingsError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from error
+
+    # Only now: what the agent needs takes a moment to load, and wrong settings should be told at once.
+    from agent.app import App
+    from agent.journal.store import JournalError
+    from drivers.readings import DriverError
+
+    async def main() -> None:
+        await App(chosen).run()
+
+    try:
+        asyncio.run(main())
+    except (JournalError, DriverError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error

@@ -1,0 +1,361 @@
+"""The one loop that owns the state: takes inputs one at a time, asks the core, writes, and then tells everyone.
+
+Everything here runs in the event loop's thread. An input is decided and evolved at once and handed to the journal's
+writer; feedback, answers, acknowledgements and commands wait for the commit, in order. If a commit fails, the state
+in memory is thrown away and loaded again from disk, and whoever waited is told that nothing was kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from agent import phrases
+from agent.delivery.decide import decide
+from agent.delivery.decision import Command, Decision, Event, Feedback, Forget, Refusal
+from agent.delivery.evolve import evolve
+from agent.delivery.inputs import Acted, Input, Located, Moment, NotUnderstood, Received, Scanned, Tick
+from agent.delivery.snapshot import dump, load
+from agent.delivery.state import Policy, State
+from agent.delivery.view import view
+from agent.journal.entries import Batch, EventEntry, InboxEntry
+from agent.journal.envelope import Chain, parse
+from agent.journal.store import Journal, JournalError, JournalFull
+
+log = logging.getLogger(__name__)
+
+MAX_UNWRITTEN = 256
+"""Batches that may wait for the disk. Beyond, inputs are refused aloud instead of queueing unseen."""
+RETRY_MESSAGE_S = 5.0
+"""A message that could not be written is taken again after this; the broker keeps it until it is acknowledged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an action came to, once its events are durable."""
+
+    accepted: bool
+    events: list[str]
+    reason: str | None = None
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message of the cloud on its way into the log, with what belongs to it."""
+
+    received: Received
+    body: bytes
+    """What is stored: JSON with the secrets sealed."""
+    keys: Mapping[str, bytes]
+    """New scope keys, wrapped, to be stored in the same transaction."""
+    acknowledge: Callable[[], None]
+    """Called once the message is durable."""
+
+
+class Listener(Protocol):
+    """Who is told once something is durable. Called in the loop's thread; must return at once."""
+
+    def committed(self) -> None:
+        """New events are in the journal."""
+
+    def feedback(self, feedback: Feedback, device: str | None) -> None:
+        """The driver is to hear and see this; `device` is the scanner that asked, if one did."""
+
+    def command(self, command: Command) -> None:
+        """The cloud asks for something that is not a matter of deliveries."""
+
+
+@dataclass(slots=True)
+class _Ticket:
+    """One batch on its way to disk and who waits for it."""
+
+    entries: tuple[EventEntry | InboxEntry, ...]
+    state: State
+    decision: Decision
+    device: str | None = None
+    answer: asyncio.Future[Answer] | None = None
+    letter: Letter | None = None
+
+
+NOT_STORED = "NOT_STORED"
+STORE_FULL = "STORE_FULL"
+BUSY = "BUSY"
+
+
+class Unit:
+    """The loop. `now` gives the moment; `source` is the unit's name in every event (``/{fleet}/{unit}``)."""
+
+    def __init__(
+        self, journal: Journal, source: str, policy: Policy, now: Callable[[], Moment], listener: Listener
+    ) -> None:
+        self._journal = journal
+        self._source = source
+        self._policy = policy
+        self._now = now
+        self._listener = listener
+        self._loop = asyncio.get_running_loop()
+        self._pending: deque[_Ticket] = deque()
+        self._failure: JournalError | None = None
+        self._owed: list[Event] = []
+        self._watchers: set[asyncio.Event] = set()
+        self._in_flight: dict[str, list[Callable[[], None]]] = {}
+        self._retries: set[asyncio.TimerHandle] = set()
+        self.last_feedback: dict[str, Any] | None = None
+        self._state, self._chain = self._from_disk()
+        self._shown = self._state
+
+    # --- what comes in ------------------------------------------------------------------------------------------
+
+    def take(self, what: Input, *, device: str | None = None) -> None:
+        """Decide on an input that nobody waits for: a scan, a position, a tick, an invalid message."""
+        if refusal := self._refusal():
+            if isinstance(what, Scanned):
+                self._tell(Feedback(refusal.reason, "bad", refusal.params), device)
+            return
+        moment = self._now()
+        if isinstance(what, Tick) and self._owed:
+            owed, self._owed = tuple(self._owed), []
+            self._submit(Decision(events=owed), moment)
+            if self._failure:
+                return
+        decision = decide(self._state, what, moment)
+        if decision.here is not None:
+            self._state = self._state.with_here(decision.here)
+        if decision.events or decision.effects:
+            self._submit(decision, moment, device=device)
+        elif not self._pending:
+            if decision.here is not None:
+                self._shown = self._shown.with_here(decision.here)
+            if decision.feedback:
+                self._tell(decision.feedback, device)
+            elif isinstance(what, Located):
+                self._changed()
+        elif decision.feedback:  # in order: behind what is still being written
+            self._submit(decision, moment, device=device)
+
+    async def act(self, action: str, arguments: Mapping[str, Any]) -> Answer:
+        """Carry out a driver's action; the answer comes when its events are durable."""
+        if refusal := self._refusal():
+            return _refused(refusal)
+        moment = self._now()
+        decision = decide(self._state, Acted(action, arguments), moment)
+        if decision.here is not None:
+            self._state = self._state.with_here(decision.here)
+        if not decision.events and not decision.effects and not self._pending:
+            if decision.here is not None:
+                self._shown = self._shown.with_here(decision.here)
+            if decision.feedback:
+                self._tell(decision.feedback, None)
+            else:
+                self._changed()
+            return _refused(decision.refusal) if decision.refusal else Answer(True, [])
+        answer: asyncio.Future[Answer] = self._loop.create_future()
+        self._submit(decision, moment, answer=answer)
+        return await answer
+
+    def receive(self, letter: Letter) -> None:
+        """Take a valid message: its log entry and the events it causes are one batch. The same id has one effect."""
+        message_id = letter.received.message_id
+        if message_id in self._in_flight:
+            self._in_flight[message_id].append(letter.acknowledge)
+            return
+        if self._journal.seen(message_id):
+            letter.acknowledge()
+            return
+        if self._refusal():
+            self._retry(letter)
+            return
+        moment = self._now()
+        decision = decide(self._state, letter.received, moment)
+        self._in_flight[message_id] = []
+        self._submit(decision, moment, letter=letter)
+
+    def reject(self, message: NotUnderstood, acknowledge: Callable[[], None]) -> None:
+        """Take an invalid message: answered by an event (rate-limited) and acknowledged, so that it does not return."""
+        self.take(message)
+        acknowledge()
+
+    def record(self, event_type: str, data: Mapping[str, Any]) -> None:
+        """Write a fact about the unit itself. If it can not be written now it is owed and written later."""
+        moment = self._now()
+        event = Event(event_type, "unit", dict(data), moment.time)
+        if self._refusal():
+            self._owed.append(event)
+        else:
+            self._submit(Decision(events=(event,)), moment)
+
+    async def settle(self) -> None:
+        """Wait until everything that was handed to the writer is on disk or has failed."""
+        while self._pending:
+            await asyncio.sleep(0.005)
+
+    def adopt(self, policy: Policy) -> None:
+        """Decide by these rules from now on."""
+        self._policy = policy
+        self._state = self._state.with_policy(policy)
+        self._shown = self._shown.with_policy(policy)
+
+    def snapshot(self) -> None:
+        """Store the state, so that the next start need not replay the log."""
+        if not self._refusal():
+            self._journal.write(Batch((), snapshot=dump(self._state)), lambda _error: None)
+
+    # --- what others see ----------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        """The state as far as it is durable."""
+        return self._shown
+
+    def view(self) -> dict[str, Any]:
+        """The deliveries' part of ``GET /api/state``, of what is durable, and the last feedback."""
+        return {**view(self._shown, self._now()), "feedback": self.last_feedback}
+
+    @contextlib.asynccontextmanager
+    async def watch(self) -> AsyncIterator[asyncio.Event]:
+        """An event that is set at each change; a slow reader finds it set once for many changes."""
+        changed = asyncio.Event()
+        self._watchers.add(changed)
+        try:
+            yield changed
+        finally:
+            self._watchers.discard(changed)
+
+    def changed(self) -> None:
+        """Tell the watchers that something they show (a part's state, the link) is different."""
+        self._changed()
+
+    # --- the way to disk ----------------------------------------------------------------------------------------
+
+    def _submit(
+        self,
+        decision: Decision,
+        moment: Moment,
+        *,
+        device: str | None = None,
+        answer: asyncio.Future[Answer] | None = None,
+        letter: Letter | None = None,
+    ) -> None:
+        entries: list[EventEntry | InboxEntry] = []
+        state = self._state
+        if letter and decision.refusal is None:
+            received = letter.received
+            entries.append(InboxEntry(received.message_id, received.kind, received.type, moment.time, letter.body))
+            state = evolve(state, received)
+        for event in decision.events:
+            state = evolve(state, event)
+        # Only now may the chain move on: a sequence number that was given is written, or there is a gap.
+        link = self._chain.sequence, self._chain.last_hash
+        try:
+            entries += [self._chain.add(event.type, event.subject, event.data, moment) for event in decision.events]
+        except JournalError:
+            self._chain.sequence, self._chain.last_hash = link
+            raise
+        self._state = state
+        ticket = _Ticket(tuple(entries), state, decision, device, answer, letter)
+        self._pending.append(ticket)
+        batch = Batch(
+            ticket.entries,
+            keys=letter.keys if letter and decision.refusal is None else {},
+            forget=tuple(effect.scope for effect in decision.effects if isinstance(effect, Forget)),
+            snapshot=dump(state) if self._journal.snapshot_due(len(entries)) else None,
+        )
+        self._journal.write(batch, self._written)
+
+    def _written(self, error: Exception | None) -> None:
+        """Called by the writer thread, in the order of submission."""
+        # The loop is closed only after the journal is, except when the process is being torn down.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._finish, error)
+
+    def _finish(self, error: Exception | None) -> None:
+        ticket = self._pending.popleft()
+        if error is not None:
+            self._fail(ticket, error)
+            return
+        self._shown = ticket.state.with_here(self._state.here)
+        decision = ticket.decision
+        if decision.feedback:
+            self._tell(decision.feedback, ticket.device)
+        if ticket.answer and not ticket.answer.done():
+            ids = [entry.id for entry in ticket.entries if isinstance(entry, EventEntry)]
+            ticket.answer.set_result(_refused(decision.refusal) if decision.refusal else Answer(True, ids))
+        if ticket.letter:
+            for acknowledge in (ticket.letter.acknowledge, *self._in_flight.pop(ticket.letter.received.message_id, ())):
+                acknowledge()
+        self._listener.committed()
+        for effect in decision.effects:
+            if isinstance(effect, Command):
+                self._listener.command(effect)
+        self._changed()
+
+    def _fail(self, ticket: _Ticket, error: Exception) -> None:
+        if self._failure is None:
+            log.error("not written, going back to what is on disk: %s", error)
+            self._failure = error if isinstance(error, JournalError) else JournalError(str(error))
+        refusal = self._refusal() or Refusal(NOT_STORED)
+        if ticket.device is not None:
+            self._tell(Feedback(refusal.reason, "bad", refusal.params), ticket.device)
+        if ticket.answer and not ticket.answer.done():
+            ticket.answer.set_result(_refused(refusal))
+        if ticket.letter:
+            self._in_flight.pop(ticket.letter.received.message_id, None)
+            self._retry(ticket.letter)
+        self._owed.extend(event for event in ticket.decision.events if event.subject == "unit")
+        if not self._pending:
+            self._recover()
+
+    def _recover(self) -> None:
+        """All that was in the writer's hands has failed: start again from what is on disk."""
+        try:
+            self._journal.reload()
+            here = self._state.here
+            state, self._chain = self._from_disk()
+            self._state = self._shown = state.with_here(here)
+            self._failure = None
+        except JournalError as error:
+            log.error("the journal can not be read again yet: %s", error)
+            self._loop.call_later(1.0, self._recover)
+        self._changed()
+
+    def _from_disk(self) -> tuple[State, Chain]:
+        replay = self._journal.replay()
+        state = load(replay.snapshot, self._policy) if replay.snapshot else State(policy=self._policy)
+        for entry in replay.entries:
+            state = evolve(state, parse(entry))
+        head = self._journal.head
+        return state, Chain(self._source, head.sequence, head.hash)
+
+    def _refusal(self) -> Refusal | None:
+        if self._failure is not None:
+            return Refusal(STORE_FULL if isinstance(self._failure, JournalFull) else NOT_STORED)
+        return Refusal(BUSY) if len(self._pending) >= MAX_UNWRITTEN else None
+
+    def _retry(self, letter: Letter) -> None:
+        def again() -> None:
+            self._retries.discard(handle)
+            self.receive(letter)
+
+        handle = self._loop.call_later(RETRY_MESSAGE_S, again)
+        self._retries.add(handle)
+
+    # --- telling ------------------------------------------------------------------------------------------------
+
+    def _tell(self, feedback: Feedback, device: str | None) -> None:
+        self._listener.feedback(feedback, device)
+        self.last_feedback = {**phrases.feedback(feedback), "time": self._now().time}
+        self._changed()
+
+    def _changed(self) -> None:
+        for watcher in self._watchers:
+            watcher.set()
+
+
+def _refused(refusal: Refusal) -> Answer:
+    return Answer(False, [], refusal.reason, phrases.refusal(refusal))
