@@ -40,4 +40,4 @@ class Desk(Protocol):
         """Carry out a driver's action (contract §5); an unknown one or a wrong argument is refused, not raised."""
 
     def watch(self) -> AbstractAsyncContextManager[AsyncIterator[dict[str, Any]]]:
-        """Views from now on, one a change; a slow reader misses those between, never the last."""
+        """Views: one at once, then one a change; a slow reader misses those between, never the last."""

@@ -188,8 +188,8 @@ class _Api:
             closing = asyncio.ensure_future(self._closing.wait())
             change = asyncio.ensure_future(anext(views))
             try:
-                sent = _encoded(self._desk.view())
-                await send(b"retry: 1000\ndata: " + sent + b"\n\n")
+                sent = b""
+                await send(b"retry: 1000\n\n")
                 while not (gone.done() or closing.done()):
                     await asyncio.wait(
                         (gone, closing, change), timeout=KEEP_ALIVE_S, return_when=asyncio.FIRST_COMPLETED

@@ -59,9 +59,9 @@ class Desk:
 
         async def views() -> AsyncIterator[dict[str, Any]]:
             while True:
-                await changed.wait()
                 changed.clear()
                 yield self.view()
+                await changed.wait()
 
         self.watchers.add(changed)
         try:
