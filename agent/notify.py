@@ -1,0 +1,29 @@
+"""Telling systemd how the service is doing: one datagram to the socket it names (sd_notify(3)), and no library.
+
+Outside of systemd nothing happens. A message that can not be sent is logged, never raised: the agent has better
+things to do than to fail for its supervisor.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from typing import Final
+
+_LOGGER: Final = logging.getLogger(__name__)
+
+
+def notify(state: str) -> None:
+    """Send a state such as ``READY=1``, ``WATCHDOG=1`` or ``STOPPING=1``; several on lines of their own."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address.startswith(("/", "@")):
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+        sender.setblocking(False)
+        try:
+            sender.sendto(state.encode(), address)
+        except OSError as error:
+            _LOGGER.warning("systemd did not take %r: %s", state, error.strerror)
