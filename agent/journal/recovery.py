@@ -1,0 +1,189 @@
+"""Opening a database that may be damaged or gone: what is readable is carried into a new one, and the gap is declared.
+
+The damaged file is moved aside, never deleted; the new one is complete before it takes the old one's place, so a power
+cut in between leaves one or the other. The chain goes on above the reserve.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+from pathlib import Path
+
+from agent.journal.database import (
+    BETWEEN,
+    SCHEMA,
+    SHIFT,
+    Contents,
+    Damage,
+    connect,
+    examine,
+    is_damage,
+    read_row,
+    rows_after,
+    sealed,
+    unsealed,
+)
+from agent.journal.directory import Reserve, sync_directory
+from agent.journal.entries import EventEntry, Recovery
+from agent.journal.envelope import GENESIS, own_hash
+from agent.journal.salvage import rows
+
+log = logging.getLogger(__name__)
+
+
+def open_database(path: Path, reserve_path: Path, *, thorough: bool) -> tuple[sqlite3.Connection, Contents]:
+    """The database, sound, and what it holds. Raises `JournalError`, `sqlite3.Error` or `OSError`."""
+    rebuilt = path.with_suffix(".rebuilt")
+    if rebuilt.exists():
+        _put_in_place(rebuilt, path)
+    reserve = Reserve.read(reserve_path)
+    if not path.exists():
+        if reserve is None:
+            _create(path)
+        else:
+            log.error("%s is missing: the log begins anew above sequence %d", path, reserve.events)
+            _rebuild(path, rebuilt, reserve, "the database is missing")
+    try:
+        connection = connect(path, writable=True)
+    except sqlite3.Error as fault:
+        if not is_damage(fault):
+            raise
+        reason = str(fault)
+    else:
+        try:
+            return connection, examine(connection, thorough=thorough)
+        except Damage as fault:
+            reason = str(fault)
+            connection.close()
+        except BaseException:
+            connection.close()
+            raise
+    log.error("%s is damaged (%s): what is readable is carried into a new one", path, reason)
+    _rebuild(path, rebuilt, reserve or Reserve(0, 0), reason)
+    connection = connect(path, writable=True)
+    return connection, examine(connection, thorough=True)
+
+
+def _create(path: Path) -> None:
+    """An empty database, complete before it has its name."""
+    draft = path.with_suffix(".draft")
+    _remove(draft)
+    connection = connect(draft, writable=True)
+    connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT; PRAGMA wal_checkpoint(TRUNCATE);")
+    connection.close()
+    draft.replace(path)
+    sync_directory(path.parent)
+
+
+def _remove(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def damaged_copies(path: Path) -> list[Path]:
+    """The files that were moved aside."""
+    return sorted(path.parent.glob(path.stem + ".damaged*"))
+
+
+def _put_in_place(rebuilt: Path, path: Path) -> None:
+    """Move the damaged file aside and the new one to its place; may be interrupted anywhere and done again."""
+    aside = path.with_name(f"{path.stem}.damaged.db")
+    if path.exists():
+        path.replace(aside)
+    wal = path.with_name(path.name + "-wal")
+    if wal.exists():
+        wal.replace(aside.with_name(aside.name + "-wal"))
+    path.with_name(path.name + "-shm").unlink(missing_ok=True)
+    sync_directory(path.parent)
+    rebuilt.replace(path)
+    sync_directory(path.parent)
+
+
+def _rebuild(path: Path, rebuilt: Path, reserve: Reserve, reason: str) -> None:
+    """Carry every row that proves itself into a new database, and note in it what has to be declared."""
+    draft = path.with_suffix(".draft")
+    _remove(draft)
+    connection = connect(draft, writable=True)
+    try:
+        connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA}")
+        items = _carry_over(path, connection)
+        _note_gap(connection, items, reserve, reason)
+        for id_, (name, content) in enumerate(items.items(), start=1):
+            connection.execute("INSERT INTO items VALUES (?, ?, ?)", (id_, name, sealed(name, content)))
+        connection.execute("COMMIT")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    finally:
+        connection.close()
+    draft.replace(rebuilt)
+    sync_directory(path.parent)
+    _put_in_place(rebuilt, path)
+
+
+def _carry_over(path: Path, connection: sqlite3.Connection) -> dict[str, bytes]:
+    """Everything but the items goes straight into the new database; of the items the newest sound version is kept."""
+    items: dict[str, bytes] = {}
+    for rowid, values, latest in rows(path):
+        match rowid, values:
+            case int(), (None, bytes(content)) if rowid > 0:
+                try:
+                    entry = read_row(rowid, content)
+                except Damage:
+                    continue
+                connection.execute("INSERT OR IGNORE INTO entries VALUES (?, ?)", (rowid, content))
+                if not isinstance(entry, EventEntry):
+                    connection.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (entry.message_id, rowid))
+            case int(), (None, str(name), bytes(content)) if latest:
+                if content.startswith(b"["):
+                    connection.execute("INSERT OR IGNORE INTO samples VALUES (?, ?, ?)", (rowid, name, content))
+                elif content.startswith(b"{"):
+                    connection.execute("INSERT OR IGNORE INTO telemetry VALUES (?, ?, ?)", (rowid, name, content))
+                else:
+                    try:
+                        items[name] = unsealed(name, content)
+                    except Damage:
+                        continue
+            case None, (str(message_id), int(position)):
+                connection.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (message_id, position))
+            case _:
+                continue
+    return items
+
+
+def _note_gap(connection: sqlite3.Connection, items: dict[str, bytes], reserve: Reserve, reason: str) -> None:
+    """Work out which numbers are missing, and where the chain goes on."""
+    known = Contents(items)
+    anchor = known.json("anchor")
+    last, last_hash = (anchor["sequence"], anchor["hash"]) if anchor else (0, GENESIS)
+    connection.execute("DELETE FROM entries WHERE position <= ?", (last << SHIFT,))
+    old_holes = dict(known.json("holes") or ())
+    holes: list[list[int]] = []
+    messages = 0
+    position = last << SHIFT
+    for place, content in rows_after(connection, 0):
+        if place & BETWEEN:
+            messages += place - position - 1 if place >> SHIFT == position >> SHIFT else (place & BETWEEN) - 1
+        else:
+            sequence = place >> SHIFT
+            if sequence != last + 1:
+                holes.append([last + 1, sequence - 1])
+            last, last_hash = sequence, own_hash(content)
+        position = place
+    unwritten = known.json("recovery")
+    if unwritten and unwritten["next_sequence"] <= last:
+        unwritten = None
+    lost: dict[str, object] = {
+        "reason": reason,
+        "events": [hole for hole in holes if old_holes.get(hole[0]) != hole[1]],
+        "messages": messages,
+        "snapshot": known.snapshot() is None and bool(last),
+    }
+    if unwritten:
+        lost["events"] = sorted({tuple(hole) for hole in [*lost["events"], *unwritten["lost"]["events"]]})  # type: ignore[misc]
+        lost["messages"] = messages + unwritten["lost"]["messages"]
+    following = max(reserve.events, last) + 1
+    holes.append([last + 1, following - 1])
+    recovery = Recovery(last, last_hash, following, lost)
+    items["recovery"] = json.dumps(recovery._asdict()).encode()
+    items["holes"] = json.dumps(holes).encode()
