@@ -32,6 +32,10 @@ _RETAIL_SYMBOLOGIES: Final = frozenset({"EAN-13", "EAN-8", "UPC-A", "UPC-E"})
 _GTIN_LENGTHS: Final = frozenset({8, 12, 13, 14})
 _LIKE_GS1 = re.compile(r"00\d{18}[0-9A-Z]|01\d{14}(?:1[0-7]|21|24|25|30|37|4[012])[0-9A-Z]|\(\d{2,4}\)|\[\d{2,4}\]")
 _DIGITAL_LINK = re.compile(r"https?://\S+/0[01]/\d")
+_SHIPPING_MESSAGE: Final = "[)>"
+"""How a message of ISO/IEC 15434 begins: the MaxiCode or PDF417 of a shipping label."""
+_MESSAGE_SEPARATORS = re.compile("[\x04\x1c-\x1f]")
+_KINDS_IN_MESSAGES: Final = frozenset({"ups_1z", "s10", "dhl_licence_plate"})
 _BETWEEN = str.maketrans("", "", " -\t\r\n\x00\x1d")
 
 
@@ -104,7 +108,8 @@ def identify(text: str, identifier: str | None = None, symbology: str | None = N
     plain = code.isascii() and code.isalnum()
     is_gs1 = identifier in _GS1_IDENTIFIERS or _GS in text
     if plain and code.isdigit():
-        if _is_retail(identifier, symbology) and len(code) in _GTIN_LENGTHS:
+        # The eight digits of a UPC-E are shortened: their check digit belongs to the twelve that they stand for.
+        if _is_retail(identifier, symbology) and len(code) in _GTIN_LENGTHS and (symbology, len(code)) != ("UPC-E", 8):
             return _gtin(text, code, identifier, symbology)
         if _is_interleaved(identifier, symbology) and len(code) == 12 and carriers.identcode_fault(code) is None:
             return Identity(text, (code,), identifier, symbology, "dhl", "dhl_identcode")
@@ -123,9 +128,15 @@ def identify(text: str, identifier: str | None = None, symbology: str | None = N
         found = found or carriers.recognise(code)
         if found is not None and found.fault is None:
             return _identity(text, code, found, identifier, symbology)
+    elif text.startswith(_SHIPPING_MESSAGE):
+        found = _in_message(text)
+        if found is not None:
+            return _identity(text, code, found, identifier, symbology)
     if (is_gs1 and (own or not plain)) or _LIKE_GS1.match(code) or _DIGITAL_LINK.match(text):
         message = _gs1(text, identifier, symbology)
-        if message is not None and (found is None or message.kind in {"sscc", "sgtin"}):
+        # A number that only looks like a GS1 message is one when its check digit says so, too.
+        proven = message is not None and (is_gs1 or not plain or message.fault is None)
+        if message is not None and proven and (found is None or message.kind != "gs1"):
             return message
     if found is not None:
         return _identity(text, code, found, identifier, symbology)
@@ -157,6 +168,24 @@ def _is_retail(identifier: str | None, symbology: str | None) -> bool:
 
 def _is_interleaved(identifier: str | None, symbology: str | None) -> bool:
     return (identifier is not None and identifier.startswith("]I")) or symbology == "ITF"
+
+
+def _in_message(text: str) -> carriers.Finding | None:
+    """The parcel's number among the fields of an ISO/IEC 15434 message, where the number proves itself."""
+    previous = ""
+    for field in map(normal, _MESSAGE_SEPARATORS.split(text)):
+        number = field
+        if field.startswith("FDE"):
+            # FedEx names itself behind its number, to which Express adds a form code of four digits.
+            number = previous[:12] if len(previous) == 16 else previous
+        if number and number.isascii() and number.isalnum():
+            found = carriers.recognise(number)
+            if found is not None and found.fault is None:
+                fedex = number is not field and found.carrier == "fedex"
+                if fedex or found.kind in _KINDS_IN_MESSAGES:
+                    return found
+        previous = field
+    return None
 
 
 def _codes(*codes: str, text: str) -> tuple[str, ...]:
