@@ -1,4 +1,4 @@
-"""The only place that knows every part: settings become parts, parts are joined, the agent runs until it is told to end.
+"""The only place that knows every part: settings become parts, parts are joined, and run until told to end.
 
 It promises that nothing listens before the log has been replayed, that the service manager hears of readiness only
 then, and that an orderly end leaves a snapshot, a farewell event and an offline status behind.
@@ -31,7 +31,7 @@ from agent.notify import notify
 from agent.settings import Settings, SettingsError, change
 from agent.unit import Answer, Letter, Unit
 from agent.uplink.inbox import Unreadable, parse, seal_secrets
-from agent.uplink.link import Message, Uplink
+from agent.uplink.link import Link, Message, Uplink
 from drivers.gps import Gps
 from drivers.readings import Condition, DriverError, Fix, Frame, Panel, PartState, Reading, Scan
 from drivers.scanner.line import LineScanner
@@ -58,7 +58,7 @@ class App:
         self._fix: Fix | None = None
         self._panel: Panel | None = None
         self._sampled_ns = 0
-        self._reply_to: dict[str, Message] = {}
+        self._asked: dict[str, Message] = {}
 
     def stop(self) -> None:
         """End in order; `run` returns once everything is put away."""
@@ -93,7 +93,18 @@ class App:
         self._sealer = Sealer(state_dir, self.journal.keys())
         source = f"/{settings.unit.fleet}/{settings.unit.id}"
         self.unit = Unit(self.journal, source, Policy(**settings.delivery.model_dump()), self.clock.now, self)
-        self.uplink = Uplink(settings.broker, settings.unit.fleet, settings.unit.id, self.journal, _Bounce(self))
+        self.uplink = Uplink(
+            settings.broker,
+            self.journal,
+            _Bounce(self),
+            fleet=settings.unit.fleet,
+            unit=settings.unit.id,
+            version=__version__,
+            boot_id=self.clock.now().boot_id,
+            state_dir=state_dir,
+            now=self.clock.now,
+            confirm=settings.journal.confirm,
+        )
         self.supervisor = Supervisor(self._part_changed)
         self.scanners = {scanner.name: scanner for scanner in map(_scanner, settings.scanner)}
         for scanner in self.scanners.values():
@@ -227,7 +238,6 @@ class App:
             "dropped": status["dropped"],
         }
         self.journal.sample("health", sample)
-        self.uplink.wake()
 
     # --- the driver's screen ------------------------------------------------------------------------------------
 
@@ -273,9 +283,7 @@ class App:
         now = self.clock.now()
         link = self.uplink.link
         states = dict(self.supervisor.states)
-        states["broker"] = PartState(
-            Condition.READY if link.online else Condition.FAULTY, link.reason, int(link.since * 1e9)
-        )
+        states["broker"] = PartState(Condition.READY if link.online else Condition.FAULTY, link.reason, link.since_ns)
         return {
             name: {
                 "state": state.condition.value,
@@ -292,13 +300,13 @@ class App:
     def _report_status(self) -> None:
         parts = self._parts()
         del parts["broker"]  # whoever reads the status topic knows
-        self.uplink.set_status(parts)
+        self.uplink.set_parts(parts)
 
     # --- what the unit tells ------------------------------------------------------------------------------------
 
     def committed(self) -> None:
         """New events are durable."""
-        self.uplink.wake()
+        self.uplink.events_committed()
 
     def feedback(self, feedback: Feedback, device: str | None) -> None:
         """Let the scanner that asked answer."""
@@ -309,7 +317,12 @@ class App:
         """Carry out what the cloud asks of the unit itself, and answer."""
         ok, result = self._obey(command)
         answer = {"command_id": command.data.get("command_id", command.message_id), "ok": ok}
-        self.uplink.reply({**answer, "result" if ok else "error": result}, self._reply_to.pop(command.message_id, None))
+        asked = self._asked.pop(command.message_id, None)
+        self.uplink.reply(
+            {**answer, "result" if ok else "error": result},
+            response_topic=asked.response_topic if asked else None,
+            correlation_data=asked.correlation_data if asked else None,
+        )
 
     def _obey(self, command: Command) -> tuple[bool, dict[str, Any]]:
         data = command.data
@@ -322,14 +335,17 @@ class App:
             return True, {"changed": sorted(data)}
         match data["command"]:
             case "high_water":
-                self.uplink.high_water(data["sequence"])
-                return True, {"confirmed": min(data["sequence"], self.journal.head.sequence)}
+                if self.settings.journal.confirm == "cloud":
+                    self.journal.confirm_through(min(data["sequence"], self.journal.head.sequence))
+                return True, {"confirmed": self.journal.confirmed}
             case "replay":
-                oldest = self.journal.oldest_sequence
-                if data["from_sequence"] < oldest:
-                    return False, {"code": "gone", "message": "no longer kept", "oldest_sequence": oldest}
-                self.uplink.replay(data["from_sequence"], data.get("to_sequence"))
-                return True, {"from_sequence": data["from_sequence"]}
+                replay = self.uplink.replay(data["from_sequence"], data.get("to_sequence"))
+                if replay.accepted:
+                    return True, {"from_sequence": data["from_sequence"]}
+                if data["from_sequence"] < replay.oldest_sequence:
+                    gone = f"events before {replay.oldest_sequence} are no longer kept"
+                    return False, {"code": "gone", "message": gone, "oldest_sequence": replay.oldest_sequence}
+                return False, {"code": "busy", "message": "too many replays are waiting: ask again later"}
             case other:
                 return False, {"code": "NOT_AVAILABLE", "message": f"this version does not know {other}"}
 
@@ -345,17 +361,17 @@ class App:
             return
         data = seal_secrets(inbound, self._sealer.seal)
         if inbound.kind in ("command", "settings"):
-            self._reply_to[inbound.message_id] = message
+            self._asked[inbound.message_id] = message
         body = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
         self.unit.receive(Letter(inbound.received(data), body, self._sealer.new_keys(), acknowledge))
 
-    def on_link(self) -> None:
+    def on_link(self, _link: Link) -> None:
         """The link came up or went down."""
         self.unit.changed()
 
     def on_session_lost(self) -> None:
         """The broker forgot us: what it held for us is gone, and the cloud must send it again."""
-        self.unit.record("unit.session_reset", {})
+        self.unit.record("unit.session_reset", {}, self.uplink.session_reset_written)
 
 
 class _Bounce:
@@ -372,8 +388,8 @@ class _Bounce:
     def on_message(self, message: Message) -> None:
         self._call(self._app.on_message, message)
 
-    def on_link(self) -> None:
-        self._call(self._app.on_link)
+    def on_link(self, link: Link) -> None:
+        self._call(self._app.on_link, link)
 
     def on_session_lost(self) -> None:
         self._call(self._app.on_session_lost)

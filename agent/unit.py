@@ -12,7 +12,7 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from agent import phrases
@@ -81,6 +81,7 @@ class _Ticket:
     device: str | None = None
     answer: asyncio.Future[Answer] | None = None
     letter: Letter | None = None
+    written: Callable[[], None] | None = None
 
 
 NOT_STORED = "NOT_STORED"
@@ -102,7 +103,7 @@ class Unit:
         self._loop = asyncio.get_running_loop()
         self._pending: deque[_Ticket] = deque()
         self._failure: JournalError | None = None
-        self._owed: list[Event] = []
+        self._owed: deque[tuple[Event, Callable[[], None] | None]] = deque()
         self._watchers: set[asyncio.Event] = set()
         self._in_flight: dict[str, list[Callable[[], None]]] = {}
         self._retries: set[asyncio.TimerHandle] = set()
@@ -118,12 +119,9 @@ class Unit:
             if isinstance(what, Scanned):
                 self._tell(Feedback(refusal.reason, "bad", refusal.params), device)
             return
+        if isinstance(what, Tick):
+            self._pay()
         moment = self._now()
-        if isinstance(what, Tick) and self._owed:
-            owed, self._owed = tuple(self._owed), []
-            self._submit(Decision(events=owed), moment)
-            if self._failure:
-                return
         decision = decide(self._state, what, moment)
         if decision.here is not None:
             self._state = self._state.with_here(decision.here)
@@ -181,14 +179,10 @@ class Unit:
         self.take(message)
         acknowledge()
 
-    def record(self, event_type: str, data: Mapping[str, Any]) -> None:
-        """Write a fact about the unit itself. If it can not be written now it is owed and written later."""
-        moment = self._now()
-        event = Event(event_type, "unit", dict(data), moment.time)
-        if self._refusal():
-            self._owed.append(event)
-        else:
-            self._submit(Decision(events=(event,)), moment)
+    def record(self, event_type: str, data: Mapping[str, Any], written: Callable[[], None] | None = None) -> None:
+        """Write a fact about the unit itself, then call `written`. What can not be written now is written later."""
+        self._owed.append((Event(event_type, "unit", dict(data)), written))
+        self._pay()
 
     async def settle(self) -> None:
         """Wait until everything that was handed to the writer is on disk or has failed."""
@@ -231,6 +225,13 @@ class Unit:
         """Tell the watchers that something they show (a part's state, the link) is different."""
         self._changed()
 
+    def _pay(self) -> None:
+        """Hand the facts about the unit that are owed to the writer, one batch each."""
+        while self._owed and not self._refusal():
+            event, written = self._owed.popleft()
+            moment = self._now()
+            self._submit(Decision(events=(replace(event, time=moment.time),)), moment, written=written)
+
     # --- the way to disk ----------------------------------------------------------------------------------------
 
     def _submit(
@@ -241,6 +242,7 @@ class Unit:
         device: str | None = None,
         answer: asyncio.Future[Answer] | None = None,
         letter: Letter | None = None,
+        written: Callable[[], None] | None = None,
     ) -> None:
         entries: list[EventEntry | InboxEntry] = []
         state = self._state
@@ -258,13 +260,13 @@ class Unit:
             self._chain.sequence, self._chain.last_hash = link
             raise
         self._state = state
-        ticket = _Ticket(tuple(entries), state, decision, device, answer, letter)
+        ticket = _Ticket(tuple(entries), state, decision, device, answer, letter, written)
         self._pending.append(ticket)
         batch = Batch(
             ticket.entries,
             keys=letter.keys if letter and decision.refusal is None else {},
             forget=tuple(effect.scope for effect in decision.effects if isinstance(effect, Forget)),
-            snapshot=dump(state) if self._journal.snapshot_due(len(entries)) else None,
+            snapshot=dump(state) if entries and self._journal.snapshot_due else None,
         )
         self._journal.write(batch, self._written)
 
@@ -289,6 +291,8 @@ class Unit:
         if ticket.letter:
             for acknowledge in (ticket.letter.acknowledge, *self._in_flight.pop(ticket.letter.received.message_id, ())):
                 acknowledge()
+        if ticket.written:
+            ticket.written()
         self._listener.committed()
         for effect in decision.effects:
             if isinstance(effect, Command):
@@ -307,7 +311,7 @@ class Unit:
         if ticket.letter:
             self._in_flight.pop(ticket.letter.received.message_id, None)
             self._retry(ticket.letter)
-        self._owed.extend(event for event in ticket.decision.events if event.subject == "unit")
+        self._owed.extend((event, ticket.written) for event in ticket.decision.events if event.subject == "unit")
         if not self._pending:
             self._recover()
 
@@ -320,7 +324,7 @@ class Unit:
             self._state = self._shown = state.with_here(here)
             self._failure = None
         except JournalError as error:
-            log.error("the journal can not be read again yet: %s", error)
+            log.warning("the journal can not be read again yet: %s", error)
             self._loop.call_later(1.0, self._recover)
         self._changed()
 

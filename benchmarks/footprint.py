@@ -16,11 +16,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
-from _agent import Agent
+from _process import written_bytes
 
-from drivers.simulated import Gpsd, SimulatedReceiver
+from agent.demo.stage import Agent, wait_until
+from drivers.simulated import Broker, Gpsd, SimulatedReceiver
+from drivers.simulated.terminal import Terminal
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
@@ -55,19 +59,33 @@ def main() -> None:
     options = parser.parse_args()
     bare_s, bare_mb = bare_interpreter()
     starts = []
-    with SimulatedReceiver(rate_hz=1.0) as receiver, Gpsd(receiver.port) as gpsd:
+    with ExitStack() as stack:
+        receiver = stack.enter_context(SimulatedReceiver(rate_hz=1.0))
+        gpsd = stack.enter_context(Gpsd(receiver.port))
+        scanner = stack.enter_context(Terminal("scanner"))
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        broker = stack.enter_context(Broker(directory / "broker", max_inflight=100))
+        sections: dict[str, Any] = {
+            "broker": {"url": broker.url},
+            "gps": {"gpsd": gpsd.address},
+            "scanner": [{"name": "handheld", "port": scanner.port}],
+        }
+        agent = Agent(directory, sections)
+        stack.callback(agent.stop)
         for _ in range(options.starts):
-            with tempfile.TemporaryDirectory() as directory, Agent(Path(directory), gpsd=gpsd.address) as agent:
-                starts.append(agent.started_s)
-        with tempfile.TemporaryDirectory() as directory, Agent(Path(directory), gpsd=gpsd.address) as agent:
-            time.sleep(5.0)
-            pid = agent.process.pid
-            cpu, written, begun = cpu_s(pid), agent.written_bytes(), time.monotonic()
-            time.sleep(options.idle)
-            elapsed = time.monotonic() - begun
-            share = (cpu_s(pid) - cpu) / elapsed
-            per_hour = (agent.written_bytes() - written) / elapsed * 3600
-            resident, peak = memory_mb(pid, "VmRSS"), memory_mb(pid, "VmHWM")
+            agent.stop()
+            begun = time.monotonic()
+            agent.start_ready()
+            starts.append(time.monotonic() - begun)
+        wait_until(lambda: (agent.screen.look() or {}).get("unit", {}).get("online"), "the link")
+        time.sleep(5.0)
+        pid = agent.pid or 0
+        cpu, written, begun = cpu_s(pid), written_bytes(pid), time.monotonic()
+        time.sleep(options.idle)
+        elapsed = time.monotonic() - begun
+        share = (cpu_s(pid) - cpu) / elapsed
+        per_hour = (written_bytes(pid) - written) / elapsed * 3600
+        resident, peak = memory_mb(pid, "VmRSS"), memory_mb(pid, "VmHWM")
     start = statistics.median(starts)
     print(f"{'':26}{'agent':>9}{'bare Python':>13}{'goal':>9}")
     print(f"{'start to ready (s)':26}{start:9.2f}{bare_s:13.2f}{'1.5':>9}")

@@ -15,7 +15,6 @@ import json
 import os
 import random
 import select
-import signal
 import statistics
 import subprocess
 import sys
@@ -25,9 +24,16 @@ import tty
 from contextlib import ExitStack
 from pathlib import Path
 
-from _agent import Agent, block_message, wait_until
+from _block import block_message
+from _process import written_bytes
 
-BEEP = b"\x16\x07\r"
+from agent.demo.stage import Agent, send, wait_until
+from agent.journal.store import Journal
+from drivers.simulated import Broker
+from drivers.simulated.terminal import Terminal
+
+EVENT_BYTES = 700
+"""What the floor commits: about as much as one event."""
 FLOOR = """
 import os, sqlite3, sys
 terminal = os.open(sys.argv[1], os.O_RDWR | os.O_NOCTTY)
@@ -64,42 +70,58 @@ def main() -> None:
     parser.add_argument("--parcels", type=int, default=300)
     parser.add_argument("--directory", type=Path, default=None, help="the file system to measure on")
     options = parser.parse_args()
+    numbers = [f"TBA{random.randrange(10**12):012d}" for _ in range(options.parcels)]
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=options.directory)))
-        agent = stack.enter_context(Agent(directory))
-        numbers = [f"TBA{random.randrange(10**12):012d}" for _ in range(options.parcels)]
-        agent.send_block(block_message(numbers))
-        wait_until(lambda: (agent.state()["block"] or {}).get("state") == "ACCEPTED", "the block")
-        agent.act("check_in", reason="no receiver here")
-        agent.act("start_loading")
-
-        payload_bytes = agent.event_bytes("parcel.manifested") + 60
+        scanner = stack.enter_context(Terminal("scanner"))
         master, slave = os.openpty()
         tty.setraw(slave)
         floor = subprocess.Popen(
-            [sys.executable, "-c", FLOOR, os.ttyname(slave), str(directory / "floor.sqlite"), str(payload_bytes)]
+            [sys.executable, "-c", FLOOR, os.ttyname(slave), str(directory / "floor.sqlite"), str(EVENT_BYTES)]
         )
         stack.callback(floor.wait)
-        stack.callback(floor.send_signal, signal.SIGKILL)
+        stack.callback(floor.kill)
+        broker = stack.enter_context(Broker(directory / "broker", max_inflight=100))
+        agent = stack.enter_context(
+            Agent(
+                directory,
+                {
+                    "broker": {"url": broker.url},
+                    "gps": {"gpsd": ""},
+                    "scanner": [{"name": "handheld", "kind": "honeywell", "port": scanner.port}],
+                },
+            )
+        )
+        screen = agent.screen
+        wait_until(lambda: (screen.look() or {}).get("unit", {}).get("online"), "the link")
+        send(broker, "block", block_message(numbers))
+        wait_until(lambda: (screen.look() or {}).get("block"), "the block")
+        for action, arguments in (("check_in", {"reason": "no receiver here"}), ("start_loading", {})):
+            answer = screen.press(action, **arguments)
+            if not answer or not answer["accepted"]:
+                raise SystemExit(f"{action}: {answer}")
         for _ in range(20):
             ask(master, b"warm up")
         ours, bare = [], []
-        before = agent.written_bytes()
+        before = written_bytes(agent.pid)
         for number in numbers:
             bare.append(ask(master, number.encode()))
             time.sleep(0.01)
-            ours.append(ask(agent.scanner.master or -1, number.encode()))
+            ours.append(ask(scanner.master or -1, number.encode()))
             time.sleep(0.01)
-        written = (agent.written_bytes() - before) / len(numbers)
-        agent.wait_drained()
-        loaded = agent.state()["block"]["counts"].get("LOADED")
+        written = (written_bytes(agent.pid) - before) / len(numbers)
+        loaded = wait_until(screen.look, "the screen")["block"]["counts"].get("LOADED")
+        agent.stop()
+        journal = Journal.open(agent.state_dir, max_bytes=1 << 30, retain_days=30, confirm="broker")
+        sizes = [len(entry.payload) for entry in journal.events_after(0, 10_000) if entry.type == "parcel.loaded"]
+        journal.close()
     if loaded != len(numbers):
         raise SystemExit(f"expected {len(numbers)} parcels loaded, got {loaded}")
     figures = {
         name: {"p50": statistics.median(waits), "p99": sorted(waits)[int(len(waits) * 0.99)]}
         for name, waits in (("agent", ours), ("floor", bare))
     }
-    print(f"scan to feedback, {len(numbers)} scans, one event of about {payload_bytes} B each (ms)")
+    print(f"scan to feedback, {len(numbers)} scans, one event of {statistics.median(sizes):.0f} B each (ms)")
     print(f"{'':8}{'p50':>9}{'p99':>9}")
     for name, figure in figures.items():
         print(f"{name:8}{figure['p50']:9.3f}{figure['p99']:9.3f}")

@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from agent.settings import SettingsError, default_path, load
+from agent.cli import SettingsOption, chosen_settings
 
 
 def run(
-    settings: Annotated[Path | None, typer.Option("--settings", help="The settings file (TOML).")] = None,
+    settings: SettingsOption = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Log every detail.")] = False,
 ) -> None:
     """Run the agent until it is told to stop (SIGTERM, Ctrl-C)."""
@@ -23,15 +22,11 @@ def run(
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
-    try:
-        chosen = load(settings or default_path())
-    except SettingsError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(2) from error
+    chosen = chosen_settings(settings)
 
     # Only now: what the agent needs takes a moment to load, and wrong settings should be told at once.
     from agent.app import App
-    from agent.journal.store import JournalError
+    from agent.journal.entries import JournalError
     from drivers.readings import DriverError
 
     async def main() -> None:

@@ -7,62 +7,19 @@ killed at any moment, and the driver goes on from what the screen says when it i
 from __future__ import annotations
 
 import asyncio
-import http.client
-import json
 import math
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from agent.demo.block import METRES_PER_DEGREE, Label, Plan
+from agent.demo.stage import Screen
 from drivers.simulated import SimulatedReceiver, SimulatedScanner
 
 FEEDBACK_TIMEOUT_S = 5.0
 TICK_S = 0.2
 """How often the driver looks at the screen."""
 STREET_SPEED_MPS = 8.0
-
-
-class Screen:
-    """The unit's HTTP API as the driver's screen uses it."""
-
-    def __init__(self, host: str, port: int) -> None:
-        self._host, self._port = host, port
-        self._token = ""
-
-    async def look(self) -> dict[str, Any] | None:
-        """All that the screen shows, or ``None`` while the unit is away."""
-        try:
-            status, body = await asyncio.to_thread(self._request, "GET", "/api/state", None)
-        except (OSError, http.client.HTTPException, ValueError):
-            return None
-        return body if status == 200 else None
-
-    async def press(self, action: str, **arguments: Any) -> dict[str, Any] | None:
-        """Carry out an action; ``None`` when the unit went away before it answered."""
-        try:
-            for _ in range(2):
-                status, body = await asyncio.to_thread(
-                    self._request, "POST", "/api/actions", {"action": action, **arguments}
-                )
-                if status != 403:
-                    return body
-                # A unit that was restarted hands out a new token.
-                _, session = await asyncio.to_thread(self._request, "GET", "/api/session", None)
-                self._token = session["token"]
-        except (OSError, http.client.HTTPException, ValueError):
-            return None
-        return body
-
-    def _request(self, method: str, path: str, body: dict[str, Any] | None) -> tuple[int, dict[str, Any]]:
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=10)
-        try:
-            headers = {"Content-Type": "application/json", "X-Kerbside-Token": self._token}
-            connection.request(method, path, json.dumps(body) if body is not None else None, headers)
-            response = connection.getresponse()
-            return response.status, json.loads(response.read())
-        finally:
-            connection.close()
 
 
 class Driver:
@@ -101,7 +58,7 @@ class Driver:
             "RETURNING": self._next_stop,
         }
         while not self.done:
-            seen = await self._screen.look()
+            seen = await asyncio.to_thread(self._screen.look)
             block = seen and seen["block"]
             if seen and block and block["block_id"] == self.plan.block_id:
                 if step := steps.get(block["state"]):
@@ -115,10 +72,10 @@ class Driver:
     async def _arrive_at_station(self, _seen: dict[str, Any]) -> None:
         self._receiver.move(*self.plan.places["T0"])
         await asyncio.sleep(self._pause_s)
-        await self._screen.press("check_in", reason="first day at this station")
+        await self._press("check_in", reason="first day at this station")
 
     async def _start_loading(self, _seen: dict[str, Any]) -> None:
-        await self._screen.press("start_loading")
+        await self._press("start_loading")
 
     async def _load(self, seen: dict[str, Any]) -> None:
         states = _states(seen)
@@ -135,19 +92,19 @@ class Driver:
             if states.get(label.parcel_id) != "MANIFESTED":
                 continue
             if label.fate == "damaged":
-                await self._screen.press("reject", parcel_id=label.parcel_id, reason="DAMAGED")
+                await self._press("reject", parcel_id=label.parcel_id, reason="DAMAGED")
             else:
-                await self._screen.press("mark_missing", parcel_id=label.parcel_id, reason="NOT_FOUND")
+                await self._press("mark_missing", parcel_id=label.parcel_id, reason="NOT_FOUND")
             return
-        await self._screen.press("close_loading")
+        await self._press("close_loading")
 
     async def _depart(self, _seen: dict[str, Any]) -> None:
-        await self._screen.press("depart")
+        await self._press("depart")
 
     async def _next_stop(self, seen: dict[str, Any]) -> None:
         stop = seen["current_stop"]
         if stop is None:
-            await self._screen.press("close_block")
+            await self._press("close_block")
         elif stop["state"] != "ARRIVED":
             place = "T0" if stop["kind"] == "return" else stop["stop_id"]
             await self._drive_to(self.plan.places[place])
@@ -187,17 +144,17 @@ class Driver:
         await asyncio.sleep(self._pause_s)
         for label in here:
             if label.fate == "absent":
-                await self._screen.press("contact", method="call", outcome="no_answer")
-                await self._screen.press("fail", reason="CUSTOMER_UNAVAILABLE", parcel_ids=[label.parcel_id])
+                await self._press("contact", method="call", outcome="no_answer")
+                await self._press("fail", reason="CUSTOMER_UNAVAILABLE", parcel_ids=[label.parcel_id])
                 return
             if label.fate == "refuse":
-                await self._screen.press("refuse", parcel_ids=[label.parcel_id])
+                await self._press("refuse", parcel_ids=[label.parcel_id])
                 return
         for label in here:
             await self._read(label)
-        answer = await self._screen.press("deliver", handover="recipient")
+        answer = await self._press("deliver", handover="recipient")
         if answer and not answer["accepted"] and "PHOTO" in answer["reason"]:
-            await self._screen.press("skip_photo", reason="handed to the recipient in person")
+            await self._press("skip_photo", reason="handed to the recipient in person")
 
     async def _return(self, seen: dict[str, Any]) -> None:
         states = _states(seen)
@@ -205,7 +162,10 @@ class Driver:
             if states.get(label.parcel_id) == "RETURN_PENDING":
                 await self._scan(label.printed)
                 return
-        await self._screen.press("close_block")
+        await self._press("close_block")
+
+    async def _press(self, action: str, **arguments: Any) -> dict[str, Any] | None:
+        return await asyncio.to_thread(self._screen.press, action, **arguments)
 
     async def _read(self, label: Label) -> None:
         if label.by_camera:

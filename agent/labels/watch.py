@@ -1,7 +1,7 @@
 """A camera whose labels count as scans: frames in, `Scan`s out.
 
 A label that stays in view is one scan, not one a frame: a code is handed on when it comes into view, and again only
-after it was out of view. Reading happens in a thread, one frame at a time; of a live camera only the newest frame waits.
+after it was out of view. Reading happens in a thread, a frame at a time; of a live camera only the newest frame waits.
 """
 
 from __future__ import annotations
