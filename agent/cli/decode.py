@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -70,17 +71,29 @@ def _print(answer: dict[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False)
+    from agent.labels.identity import identify
+
+    # In a file or a pipe nothing is folded: a code stays on one line, where it can be found.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 4096)
     console.print(Text(answer["file"], style="bold"), soft_wrap=True)
     if not answer["symbols"]:
         console.print("  no symbol found")
         return
     table = Table("symbology", "identifier", "text", box=None, pad_edge=True)
     for symbol in answer["symbols"]:
-        # A code may hold anything: control characters are shown, not sent to the terminal.
-        shown = "".join(character if character.isprintable() else "·" for character in symbol["text"])
-        table.add_row(symbol["symbology"], Text(symbol["identifier"] or ""), Text(shown))
+        table.add_row(symbol["symbology"], Text(symbol["identifier"] or ""), Text(_printable(symbol["text"])))
     console.print(table)
+    for symbol in answer["symbols"]:
+        fault = identify(symbol["text"], symbol["identifier"], symbol["symbology"]).fault
+        if fault is not None:
+            console.print(
+                Text(f"  not a sound number: {_printable(symbol['text'])}  {_printable(fault)}"), soft_wrap=True
+            )
     for parcel in answer["parcels"]:
         carrier = parcel["carrier"] or "carrier unknown"
         console.print(Text(f"  parcel {parcel['tracking_number']}  {carrier}  {parcel['kind']}"), soft_wrap=True)
+
+
+def _printable(text: str) -> str:
+    """A code may hold anything: control characters are shown, not sent to the terminal."""
+    return "".join(character if character.isprintable() else "·" for character in text)

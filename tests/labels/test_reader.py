@@ -1,0 +1,273 @@
+"""Symbols are read from pictures, and a picture that can not be read is told with the reason."""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import logging
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from label_pictures import page, save, symbol
+
+from agent.labels import LabelError, reader
+from agent.labels.choose import parcels
+from agent.labels.reader import MAX_PIXELS, Symbol, load, read
+
+
+@pytest.mark.parametrize(
+    ("writer", "text", "symbology", "identifier"),
+    [
+        ("Code128", "TBA123456789012", "Code 128", "]C0"),
+        ("Code39Std", "KERB-17", "Code 39", "]A0"),
+        ("Code93", "KERB17", "Code 93", "]G0"),
+        ("Codabar", "A12345B", "Codabar", "]F0"),
+        ("ITF", "12345678901231", "ITF", "]I1"),
+        ("EAN13", "9506000134352", "EAN-13", "]E0"),
+        ("EAN8", "96385074", "EAN-8", "]E4"),
+        ("UPCA", "036000291452", "UPC-A", "]E0"),
+        ("QRCode", "https://kerbside.example/p/1", "QR Code", "]Q1"),
+        ("DataMatrix", "TBA123456789012", "Data Matrix", "]d1"),
+        ("PDF417", "a page of text", "PDF417", "]L2"),
+        ("Aztec", "TBA123456789012", "Aztec", "]z0"),
+    ],
+)
+def test_a_symbol_is_read_with_its_symbology_and_identifier(
+    writer: str, text: str, symbology: str, identifier: str
+) -> None:
+    (found,) = read(page(symbol(text, writer)))
+    assert (found.text, found.symbology) == (text, symbology)
+    assert found.identifier is not None
+    assert found.identifier[:2] == identifier[:2]
+    assert found.symbology in reader.SYMBOLOGIES
+
+
+def test_a_gs1_message_keeps_its_identifier_and_its_separator() -> None:
+    (found,) = read(page(symbol("(01)09506000134352(10)L7(21)AB12", gs1=True)))
+    assert (found.text, found.identifier) == ("010950600013435210L7\x1d21AB12", "]C1")
+
+
+def test_the_corners_lie_around_the_symbol() -> None:
+    drawn = symbol("TBA123456789012")
+    (found,) = read(page(np.full_like(drawn, 255), drawn))
+    xs, ys = zip(*found.corners, strict=True)
+    assert len(found.corners) == 4
+    assert min(ys) >= drawn.shape[0]
+    assert 0 <= min(xs) < max(xs) <= drawn.shape[1]
+
+
+def test_several_symbols_come_from_top_to_bottom() -> None:
+    found = read(page(symbol("TBA111111111111"), symbol("SECOND", "QRCode"), symbol("9506000134352", "EAN13")))
+    assert [one.text for one in found] == ["TBA111111111111", "SECOND", "9506000134352"]
+
+
+def test_only_the_symbologies_that_were_asked_for_are_read() -> None:
+    picture = page(symbol("TBA111111111111"), symbol("SECOND", "QRCode"))
+    assert [one.text for one in read(picture, symbologies=["QR Code"])] == ["SECOND"]
+    assert read(picture, symbologies=["Aztec"]) == []
+
+
+def test_a_grey_frame_a_cut_out_view_and_an_empty_picture_are_read_without_a_fault() -> None:
+    picture = page(symbol("TBA111111111111"))
+    assert read(picture[:, :, 0])[0].text == "TBA111111111111"
+    assert read(picture[10:, 5:])[0].text == "TBA111111111111"
+    assert read(np.zeros((0, 0, 3), np.uint8)) == []
+    assert read(np.zeros((1, 1, 3), np.uint8)) == []
+
+
+@pytest.fixture
+def blind_zxing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if zxing-cpp found nothing."""
+    monkeypatch.setattr(reader, "_zxing", lambda *_: iter(()))
+
+
+@pytest.mark.usefixtures("blind_zxing")
+def test_zbar_reads_what_zxing_does_not_find() -> None:
+    (found,) = read(page(symbol("TBA123456789012")))
+    assert (found.text, found.symbology, found.stage) == ("TBA123456789012", "Code 128", "zbar")
+    assert found.identifier is None
+    assert len(found.corners) == 4
+
+
+@pytest.mark.usefixtures("blind_zxing")
+def test_zbar_is_not_believed_where_it_reads_wrongly() -> None:
+    assert read(page(symbol("9506000134352", "EAN13"), symbol("12345678901231", "ITF"))) == []
+    assert read(page(symbol("A1", "Code39Std"))) == []
+
+
+@pytest.mark.usefixtures("blind_zxing")
+def test_zbar_is_not_begun_when_the_time_for_a_frame_is_used_up() -> None:
+    assert read(page(symbol("TBA123456789012")), budget_ms=0) == []
+
+
+@pytest.mark.usefixtures("blind_zxing")
+def test_a_missing_zbar_library_is_told_once_and_reading_goes_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain_import = builtins.__import__
+
+    def without_zbar(name: str, *arguments: Any, **options: Any) -> Any:
+        if name.startswith("pyzbar"):
+            raise ImportError("Unable to find zbar shared library")
+        return plain_import(name, *arguments, **options)
+
+    reader._pyzbar.cache_clear()
+    monkeypatch.setattr(builtins, "__import__", without_zbar)
+    try:
+        with caplog.at_level(logging.WARNING):
+            assert read(page(symbol("TBA123456789012"))) == []
+            assert read(page(symbol("TBA123456789012"))) == []
+    finally:
+        reader._pyzbar.cache_clear()
+    assert [record.getMessage().count("libzbar0") for record in caplog.records] == [1]
+
+
+def test_a_unit_without_a_camera_does_not_hold_the_picture_libraries() -> None:
+    code = (
+        "import sys, agent.labels.reader, agent.labels.choose;"
+        "print(sorted({'cv2', 'numpy', 'zxingcpp', 'pyzbar', 'biip'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("ending", [".png", ".jpg", ".webp", ".bmp", ".gif"])
+def test_a_picture_file_of_each_kind_is_loaded_and_read(tmp_path: Path, ending: str) -> None:
+    picture = load(save(tmp_path / f"label{ending}", page(symbol("TBA123456789012"))))
+    assert picture.dtype == np.uint8
+    assert picture.shape[2] == 3
+    assert [one.text for one in read(picture)] == ["TBA123456789012"]
+
+
+def test_a_label_on_a_transparent_ground_is_read_as_if_on_paper(tmp_path: Path) -> None:
+    drawn = symbol("TBA123456789012")
+    black = np.zeros((*drawn.shape, 3), np.uint8)
+    path = save(tmp_path / "label.png", np.dstack([black, 255 - drawn]))
+    assert [one.text for one in read(load(path))] == ["TBA123456789012"]
+
+
+def test_a_picture_of_sixteen_bits_and_a_grey_one_are_read(tmp_path: Path) -> None:
+    drawn = symbol("TBA123456789012")
+    for name, picture in (("deep.png", drawn.astype(np.uint16) * 257), ("grey.png", drawn)):
+        assert [one.text for one in read(load(save(tmp_path / name, picture)))] == ["TBA123456789012"]
+
+
+@pytest.mark.parametrize("ending", [".png", ".jpg", ".webp", ".bmp", ".gif"])
+@pytest.mark.parametrize("kept", [0.03, 0.5, 0.9])
+def test_a_picture_that_is_cut_off_is_refused_with_the_reason(tmp_path: Path, ending: str, kept: float) -> None:
+    whole = save(tmp_path / f"whole{ending}", page(symbol("TBA123456789012"))).read_bytes()
+    path = tmp_path / f"cut{ending}"
+    path.write_bytes(whole[: max(12, int(len(whole) * kept))])
+    with pytest.raises(LabelError, match=r"cut.*(cut off or damaged|gives no size)"):
+        load(path)
+
+
+def png(width: int, height: int) -> bytes:
+    """A PNG that says it is of this size."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    )
+
+
+def test_a_small_file_that_unpacks_to_a_huge_picture_is_refused_before_unpacking(tmp_path: Path) -> None:
+    large = 60_000
+    jpeg = cv2.imencode(".jpg", np.zeros((16, 16, 3), np.uint8))[1].tobytes()
+    frame = jpeg.index(b"\xff\xc0") + 5
+    files = {
+        "bomb.png": png(large, large),
+        "bomb.jpg": jpeg[:frame] + struct.pack(">HH", large, large) + jpeg[frame + 4 :],
+        "bomb.gif": b"GIF89a" + struct.pack("<HH", large, large) + bytes(20),
+        "bomb.bmp": b"BM" + bytes(16) + struct.pack("<ii", large, -large) + bytes(20),
+        "bomb.webp": b"RIFF\x40\0\0\0WEBPVP8X\x0a\0\0\0" + bytes(4) + (large - 1).to_bytes(3, "little") * 2 + bytes(9),
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(LabelError, match=rf"{name}: 60000 x 60000 pixels, expected at most {MAX_PIXELS}"):
+            load(tmp_path / name)
+
+
+def test_a_picture_without_pixels_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "none.png").write_bytes(png(0, 0))
+    with pytest.raises(LabelError, match="0 x 0 pixels"):
+        load(tmp_path / "none.png")
+
+
+def test_what_is_not_a_picture_is_refused_with_what_was_expected(tmp_path: Path) -> None:
+    (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "page.jpg").write_text("<html>")
+    for name, reason in (
+        ("empty.png", "an empty file"),
+        ("page.jpg", "3c 68 74"),
+        ("", "not a file"),
+        ("no.png", "no such"),
+    ):
+        with pytest.raises(LabelError, match=reason):
+            load(tmp_path / name)
+
+
+def test_a_file_beyond_the_size_limit_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "large.png"
+    with path.open("wb") as file:
+        file.write(png(10, 10))
+        file.truncate(reader.MAX_FILE_BYTES + 1)
+    with pytest.raises(LabelError, match="bytes, expected at most"):
+        load(path)
+
+
+HEADERS = [
+    b"",
+    b"\xff\xd8\xff",
+    b"\x89PNG\r\n\x1a\n",
+    b"GIF89a",
+    b"BM",
+    b"RIFF\0\0\0\0WEBPVP8 ",
+    b"RIFF\0\0\0\0WEBPVP8L",
+]
+
+
+@given(st.sampled_from(HEADERS), st.binary(max_size=200))
+@settings(max_examples=200)
+def test_noise_behind_the_header_of_a_picture_is_refused_or_loaded_but_never_a_crash(
+    tmp_path_factory: pytest.TempPathFactory, header: bytes, noise: bytes
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "noise"
+    path.write_bytes(header + noise)
+    # Anything but a picture or a LabelError fails the test by itself.
+    with contextlib.suppress(LabelError):
+        assert load(path).shape[2] == 3
+
+
+def test_the_parcels_of_a_label_are_named_once_and_its_other_codes_are_not_parcels() -> None:
+    picture = page(
+        symbol("(00)340434161094042557", gs1=True),
+        symbol("340434161094042557"),
+        symbol("9506000134352", "EAN13"),
+        symbol("https://kerbside.example/terms", "QRCode"),
+        symbol("TBA123456789012", "QRCode"),
+        symbol("1Z5R89390357567128"),
+    )
+    symbols = read(picture)
+    assert len(symbols) == 6
+    assert [(one.tracking_number, one.carrier, one.kind) for one in parcels(symbols)] == [
+        ("00340434161094042557", "dhl", "sscc"),
+        ("TBA123456789012", "amazon", "amazon_tba"),
+    ]
+
+
+def test_a_symbol_whose_identifier_is_unknown_still_names_its_parcel() -> None:
+    seen = Symbol("TBA123456789012", "Code 128", None, ((0, 0), (9, 0), (9, 9), (0, 9)), "zbar")
+    assert [one.tracking_number for one in parcels([seen])] == ["TBA123456789012"]
