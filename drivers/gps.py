@@ -1,9 +1,10 @@
 """The GNSS receiver, as gpsd tells it.
 
 `Gps` reads gpsd's own JSON watch as a stream; what the receiver did not say stays ``None``, and a position is never
-made up. A receiver that falls silent is stale within `stale_after_s`: gpsd is then left alone for two seconds and
-asked anew, because gpsd does not serve a replugged receiver while a client stays attached. `look` is the one-shot
-question of a technician.
+made up. A receiver that falls silent is stale within `stale_after_s`: gpsd is then left alone for more than two
+seconds and asked anew, because it does not serve a replugged receiver while a client stays attached; and where its
+control socket may be used, the receiver is taken out and handed in again. `look` is the one-shot question of a
+technician.
 """
 
 from __future__ import annotations
@@ -37,8 +38,9 @@ POLL_PAUSE_S = 0.3
 class Gps:
     """The part ``gps``: one `Fix` for each report of gpsd at `address` (``host:port``).
 
-    With `device` only that receiver counts, and gpsd is asked to take it when it has not; otherwise the first
-    receiver heard on a connection is kept to. `stale_after_s` is the silence after which a position is no longer one.
+    With `device` only that receiver counts, and it is handed to gpsd over the socket `control` when gpsd does not have
+    it; otherwise the first receiver heard on a connection is kept to. `stale_after_s` is the silence after which a
+    position is no longer one.
     """
 
     name = "gps"
@@ -57,6 +59,7 @@ class Gps:
         self._stale_after_s = stale_after_s
         self._device = device
         self._control = control
+        self._heard: str | None = None
 
     async def run(self, out: Callable[[Fix], None], report: Callable[[PartState], None]) -> None:
         """Stream fixes until cancelled.
@@ -67,9 +70,14 @@ class Gps:
         while True:
             await self._watch(out, report)
             await asyncio.sleep(STAY_AWAY_S)
+            receiver = self._device or self._heard
+            if receiver and Path(receiver).exists():
+                # gpsd may still hold what was there before the receiver was plugged in again.
+                await self._control_gpsd(f"-{receiver}")
+                await self._control_gpsd(f"+{receiver}")
 
     async def _watch(self, out: Callable[[Fix], None], report: Callable[[PartState], None]) -> None:
-        """One connection; returns when the receiver has fallen silent."""
+        """One connection; returns when there is no receiver or it has fallen silent."""
         reader, writer = await self._connect()
         try:
             await self._expect_version(reader)
@@ -127,12 +135,14 @@ class Gps:
                 judged = (condition, reason)
                 report(PartState.now(condition, reason))
 
-        devices: tuple[str, ...] | None = None
         while True:
             now = loop.time()
             silent_at = (start if heard is None else heard) + self._stale_after_s
             if now >= silent_at:
-                judge(*self._silence(devices))
+                judge(
+                    Condition.STALE,
+                    f"no report of the receiver for {self._stale_after_s:g} s: check its plug and antenna",
+                )
                 if heard is not None or now >= start + FIRST_REPORT_S:
                     return
                 silent_at = start + FIRST_REPORT_S
@@ -151,6 +161,7 @@ class Gps:
                         kept = path
                     elif not _same(kept, path):
                         continue
+                    self._heard = path
                     fix = _fix(message, path, stamp_ns)
                     heard = loop.time()
                     if fix.latitude is not None:
@@ -161,8 +172,17 @@ class Gps:
                     out(fix)
                 case "DEVICES":
                     devices = _paths(message)
+                    if self._device and not Path(self._device).exists():
+                        judge(Condition.ABSENT, f"receiver {self._device} is not plugged in")
+                        return
                     if self._device and not any(_same(self._device, path) for path in devices):
-                        self._offer(self._device)
+                        await self._control_gpsd(f"+{self._device}")
+                    elif not devices:
+                        judge(
+                            Condition.ABSENT,
+                            f"gpsd at {self._address} has no receiver: plug it in, or set gps.device",
+                        )
+                        return
                 case None:
                     self.unreadable += 1
                     if in_a_row >= UNREADABLE_IN_A_ROW:
@@ -170,13 +190,6 @@ class Gps:
                             f"gpsd at {self._address} sends what can not be read: expected JSON, got {line[:60]!r}; "
                             "restart it (`systemctl restart gpsd`)"
                         )
-
-    def _silence(self, devices: tuple[str, ...] | None) -> tuple[Condition, str]:
-        if self._device and not Path(self._device).exists():
-            return Condition.ABSENT, f"receiver {self._device} is not plugged in"
-        if devices == ():
-            return Condition.ABSENT, f"gpsd at {self._address} has no receiver: plug it in, or set gps.device"
-        return Condition.STALE, f"no report of the receiver for {self._stale_after_s:g} s: check its plug and antenna"
 
     async def _line(self, reader: asyncio.StreamReader) -> bytes:
         try:
@@ -190,14 +203,16 @@ class Gps:
             raise DriverError(f"gpsd at {self._address} closed the connection: see `systemctl status gpsd`") from error
         return line
 
-    def _offer(self, device: str) -> None:
-        """Hand the receiver to gpsd over its control socket, as its hot-plug script does."""
-        if not Path(device).exists():
-            return
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as control:
-            control.settimeout(0.2)
-            control.connect(self._control)
-            control.sendall(f"+{device}\r\n".encode())
+    async def _control_gpsd(self, command: str) -> None:
+        """Add (``+path``) or remove (``-path``) a receiver, as gpsd's hot-plug script does, where we may."""
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(1.0):
+                reader, writer = await asyncio.open_unix_connection(self._control)
+                try:
+                    writer.write(f"{command}\r\n".encode())
+                    await reader.read(64)
+                finally:
+                    writer.transport.abort()
 
 
 def _split(address: str) -> tuple[str, int]:
