@@ -1,0 +1,478 @@
+// The driver's page: shows the state that /api/stream sends and turns touches into actions.
+// Everything that came from outside (labels, addresses, messages) enters the page as text, never as markup.
+"use strict";
+
+const HANDOVERS = ["recipient", "household", "neighbour", "reception", "front_door", "safe_place", "locker"];
+const FAIL_REASONS = ["CUSTOMER_UNAVAILABLE", "ACCESS_PROBLEM", "ADDRESS_NOT_FOUND", "WRONG_ADDRESS", "NO_SAFE_PLACE",
+  "BUSINESS_CLOSED", "WRONG_ITEM", "UNSAFE_PLACE", "WEATHER", "ROAD_CLOSED", "VEHICLE_BREAKDOWN", "ACCIDENT",
+  "OTP_FAILED", "AGE_CHECK_FAILED", "OUT_OF_TIME", "CUSTOMER_RESCHEDULED", "OTHER"];
+const NOT_READY_REASONS = ["PACKAGE_NOT_READY", "STORE_CLOSED"];
+const REJECT_REASONS = ["DAMAGED", "MIS_SORT"];
+const ABORT_REASONS = ["VEHICLE_BREAKDOWN", "ACCIDENT", "ILLNESS", "OUT_OF_TIME", "WEATHER", "UNSAFE_PLACE", "OTHER"];
+const TAGS = ["fuel", "toilet", "break", "traffic", "parking", "wait", "other"];
+
+const CUSTODY = ["LOADED", "OUT_FOR_DELIVERY", "ATTEMPTED", "UNLOCATED", "RETURN_PENDING"];
+const STOP_ENDED = ["COMPLETED", "PARTIAL", "FAILED", "CANCELLED"];
+
+// A field: [name, label, kind, what it may hold]. An optional one ends in "?". Actions without fields need only a touch.
+const ACTIONS = {
+  check_in: ["Check in", ["reason?", "Reason, when you are not at the place", "text"]],
+  start_loading: ["Start loading"],
+  mark_missing: ["Parcel is missing", ["parcel_id", "Parcel", "parcel", ["MANIFESTED"]], ["reason?", "Reason", "text"]],
+  reject: ["Leave a parcel behind", ["parcel_id", "Parcel", "parcel", ["MANIFESTED"]],
+    ["reason", "Reason", "choice", REJECT_REASONS]],
+  not_ready: ["Parcel is not ready", ["parcel_ids", "Parcel", "parcels", ["MANIFESTED"]],
+    ["reason", "Reason", "choice", NOT_READY_REASONS]],
+  unload: ["Take a parcel out again", ["parcel_id", "Parcel", "parcel", ["LOADED"]]],
+  adopt: ["Take an unknown parcel along", ["parcel_id", "Parcel", "parcel", ["UNEXPECTED"]]],
+  hand_back: ["Hand an unknown parcel back", ["parcel_id", "Parcel", "parcel", ["UNEXPECTED"]]],
+  close_loading: ["Close loading"],
+  reopen_loading: ["Open loading again"],
+  depart: ["Depart"],
+  start_stop: ["Go to another stop", ["stop_id", "Stop", "stop"]],
+  arrive: ["I have arrived", ["reason?", "Reason, when the position says otherwise", "text"]],
+  confirm_location: ["Yes, deliver here"],
+  deliver: ["Delivered", ["handover", "Given to, or left at", "choice", HANDOVERS], ["name?", "Name", "text"],
+    ["reason?", "Reason, when the instruction says otherwise", "text"]],
+  fail: ["Could not deliver", ["reason", "Reason", "choice", FAIL_REASONS], ["note?", "Note", "text"],
+    ["parcel_ids?", "Only this parcel", "parcels", ["OUT_FOR_DELIVERY"]]],
+  refuse: ["Recipient refuses", ["parcel_ids?", "Only this parcel", "parcels", ["OUT_FOR_DELIVERY"]]],
+  contact: ["I tried to contact the recipient", ["method", "How", "choice", ["bell", "call", "text"]],
+    ["outcome", "Outcome", "choice", ["no_answer", "answered", "wrong_number"]]],
+  skip_photo: ["No photo is possible", ["reason", "Reason", "text"]],
+  damage: ["Parcel is damaged", ["parcel_id", "Parcel", "parcel", CUSTODY]],
+  not_in_vehicle: ["Parcel is not in the vehicle", ["parcel_id", "Parcel", "parcel", CUSTODY]],
+  found: ["Parcel is found", ["parcel_id", "Parcel", "parcel", ["MISSING", "UNLOCATED"]]],
+  lost: ["Parcel is lost", ["parcel_id", "Parcel", "parcel", ["UNLOCATED"]]],
+  void: ["Delivery was a mistake", ["parcel_id", "Parcel", "parcel", ["DELIVERED"]], ["reason", "Reason", "text"]],
+  reattempt: ["Try a parcel again", ["parcel_id", "Parcel", "parcel", ["ATTEMPTED", "RETURN_PENDING"]]],
+  skip_stop: ["Do this stop later", ["reason", "Reason", "text"]],
+  suggest_location: ["The pin is wrong: it belongs here"],
+  tag_stop: ["Why I am standing", ["kind", "For", "choice", TAGS]],
+  pause: ["Take a break"],
+  resume: ["Resume"],
+  undo: ["Undo"],
+  abort: ["End the block early", ["reason", "Reason", "choice", ABORT_REASONS]],
+  close_block: ["Close the block"],
+};
+const ASK_FIRST = ["abort", "lost", "void", "close_block", "accept_offer", "decline_offer"];
+
+const TONES = { // [hertz, seconds] one after the other; 0 Hz is a pause
+  good: [[1320, 0.12]],
+  repeat: [[880, 0.09], [0, 0.06], [880, 0.09]],
+  bad: [[220, 0.45]],
+  attention: [[660, 0.14], [880, 0.2]],
+};
+const SIGNS = { good: "✓", repeat: "↻", bad: "✕", attention: "!" };
+const SETTLE_MS = 600; // a button that has just appeared under a finger must not take the touch that was for another
+const TYPING_MPS = 2;
+const AGAIN_MS = 2000;
+
+const $ = (id) => document.getElementById(id);
+const words = (code) => {
+  const text = String(code).replaceAll("_", " ").toLowerCase();
+  return text.charAt(0).toUpperCase() + text.slice(1);
+};
+
+function el(tag, properties = {}, ...children) {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children.filter((child) => child !== null && child !== undefined && child !== ""));
+  return element;
+}
+
+// --- talking to the unit ---------------------------------------------------------------------------------------
+
+let state = null;
+let token = null;
+
+async function post(action, fields, again = true) {
+  if (!token) {
+    token = (await (await fetch("/api/session")).json()).token;
+  }
+  const response = await fetch("/api/actions", {
+    method: "POST",
+    headers: { "Content-Type": "application/json", "X-Kerbside-Token": token },
+    body: JSON.stringify({ action, ...fields }),
+  });
+  if (response.status === 403 && again) { // the agent was restarted and has another token
+    token = null;
+    return post(action, fields, false);
+  }
+  return response;
+}
+
+async function act(action, fields = {}) {
+  if (ASK_FIRST.includes(action) && !(await confirmed(action, fields))) {
+    return false;
+  }
+  say("");
+  try {
+    const response = await post(action, fields);
+    const answer = await response.json();
+    if (!response.ok) {
+      say(answer.message || answer.reason);
+    }
+    return response.ok;
+  } catch {
+    say("The unit does not answer.");
+    return false;
+  }
+}
+
+function say(text) {
+  $("answer").textContent = text;
+  $("answer").hidden = !text;
+}
+
+function confirmed(action, fields) {
+  const offer = (state?.offers ?? []).find((one) => one.offer_id === fields.offer_id);
+  const label = ACTIONS[action]?.[0] ?? words(action);
+  $("question").textContent = offer ? `${label}: ${offerText(offer)}?` : `${label}?`;
+  $("confirm").returnValue = "no";
+  $("confirm").showModal();
+  return new Promise((resolve) => {
+    $("confirm").addEventListener("close", () => resolve($("confirm").returnValue === "yes"), { once: true });
+  });
+}
+
+function follow() {
+  const source = new EventSource("/api/stream");
+  let first = true;
+  source.onmessage = (event) => {
+    const before = state;
+    state = JSON.parse(event.data);
+    away(false);
+    render();
+    // What was said while nobody listened is shown, not sounded: the next scan must not be mistaken for it.
+    if (!first && key(before?.feedback) !== key(state.feedback) && state.feedback) {
+      sound(state.feedback);
+    }
+    first = false;
+  };
+  source.onerror = () => {
+    away(true);
+    first = true;
+    if (source.readyState === EventSource.CLOSED) {
+      setTimeout(follow, AGAIN_MS);
+    }
+  };
+}
+
+function away(gone) {
+  $("away").hidden = !gone;
+  document.body.classList.toggle("away", gone);
+}
+
+// --- sound -----------------------------------------------------------------------------------------------------
+
+let audio = null;
+
+function listen() { // a browser gives sound only after a touch, unless it was started as a kiosk that may
+  audio ??= new AudioContext();
+  audio.resume().then(() => { $("sound").hidden = true; });
+  $("sound").hidden = audio.state === "running";
+}
+
+function sound(feedback) {
+  if (audio?.state === "running") {
+    let at = audio.currentTime + 0.01;
+    for (const [hertz, seconds] of TONES[feedback.tone] ?? []) {
+      if (hertz) {
+        const gain = new GainNode(audio, { gain: 0 });
+        const tone = new OscillatorNode(audio, { frequency: hertz, type: "triangle" });
+        gain.gain.setTargetAtTime(0.6, at, 0.004);
+        gain.gain.setTargetAtTime(0, at + seconds - 0.02, 0.006);
+        tone.connect(gain).connect(audio.destination);
+        tone.start(at);
+        tone.stop(at + seconds + 0.05);
+      }
+      at += seconds;
+    }
+    if (feedback.speech && "speechSynthesis" in window) {
+      speechSynthesis.cancel();
+      const spoken = new SpeechSynthesisUtterance(feedback.speech);
+      spoken.lang = document.documentElement.lang;
+      speechSynthesis.speak(spoken);
+    }
+  }
+}
+
+// --- showing ---------------------------------------------------------------------------------------------------
+
+const key = (value) => JSON.stringify(value ?? null);
+const shown = new Map();
+
+// Redraws a part of the page only when what it shows has changed: focus, typing and screen readers are left alone.
+function part(name, value, draw) {
+  const now = key(value);
+  if (shown.get(name) !== now) {
+    shown.set(name, now);
+    draw(value);
+  }
+}
+
+function render() {
+  const { unit = {}, block, stops = [], parcels = [] } = state;
+  part("link", [unit.id, unit.online, unit.backlog, unit.version, unit.clock?.trust], () => drawUnit(unit));
+  part("block", block && [block.block_id, block.state], () => {
+    $("block").textContent = block ? `${block.block_id} · ${words(block.state)}` : "No block";
+  });
+  part("driver", state.driver, (driver) => {
+    $("driver").textContent = driver ? driver.name ?? driver.driver_id ?? "" : "";
+  });
+  part("feedback", state.feedback, drawFeedback);
+  part("task", state.prompt, drawTask);
+  const { code, action, params } = state.prompt ?? {};
+  part("primary", [code, action, params?.stop_id, params?.parcel_ids], drawPrimary); // counts go by without redrawing it
+  part("choices", state.prompt?.params?.choices, drawChoices);
+  part("offers", state.offers, drawOffers);
+  part("counts", block?.counts, drawCounts);
+  part("stops", [stops, stopId()], drawStops);
+  part("messages", state.messages, drawMessages);
+  part("position", state.position, drawPosition);
+  part("parts", Object.entries(unit.parts ?? {}).map(([name, one]) => [name, one.state, one.reason]), drawParts);
+  part("fields", [parcels.map((parcel) => [parcel.parcel_id, parcel.state]), stopId()], () => {
+    if (!$("more").open) {
+      drawFields();
+    }
+  });
+}
+
+const stopId = () => state.current_stop?.stop_id ?? null;
+
+function drawUnit(unit) {
+  document.title = `Kerbside ${unit.id ?? ""}`;
+  $("unit").textContent = unit.id ?? "Kerbside";
+  const waiting = unit.backlog?.events ?? 0;
+  $("link").className = `pill ${unit.online ? "good" : "bad"}`;
+  $("link").textContent = (unit.online ? "Online" : "Offline: everything is kept") + (waiting ? `, ${waiting} waiting` : "");
+  const trust = { gps: "from GPS", ntp: "from the network", rtc: "from its battery", unsynced: "not set yet" };
+  $("version").textContent = `Kerbside ${unit.version ?? ""} · clock ${trust[unit.clock?.trust] ?? "unknown"}`;
+}
+
+function drawFeedback(feedback) {
+  const box = $("feedback");
+  box.className = feedback?.tone ?? "";
+  if (!feedback) {
+    box.replaceChildren("Nothing scanned yet");
+    return;
+  }
+  const place = feedback.section && feedback.sequence ? `${feedback.section} – ${feedback.sequence}` : "";
+  const text = place ? feedback.text.replace(`${place} · `, "") : feedback.text;
+  box.replaceChildren(
+    el("span", { className: "sign", ariaHidden: "true" }, SIGNS[feedback.tone] ?? ""),
+    place ? el("span", { className: "place" }, place) : "",
+    el("span", {}, text, feedback.time ? el("time", {}, clock(feedback.time)) : ""),
+  );
+}
+
+function drawTask(prompt) {
+  const stop = (state.stops ?? []).find((one) => one.stop_id === prompt?.params?.stop_id);
+  $("task").replaceChildren(prompt ? prompt.text ?? words(prompt.code) : "", el("small", {}, stop ? stopText(stop) : ""));
+}
+
+function drawPrimary([, action]) {
+  $("primary").replaceChildren();
+  if (!action || !Object.hasOwn(ACTIONS, action)) {
+    return;
+  }
+  $("primary").dataset.action = action;
+  const [label, ...fields] = ACTIONS[action];
+  const required = fields.filter(([name]) => !name.endsWith("?"));
+  if (required.length) {
+    $("primary").append(el("div", { className: "fields" }, ...required.map(field)));
+  }
+  const go = el("button", { type: "submit", className: "primary", disabled: true }, label);
+  setTimeout(() => { go.disabled = false; }, SETTLE_MS);
+  $("primary").append(go);
+}
+
+function drawChoices(choices) {
+  const list = Array.isArray(choices) ? choices : [];
+  $("choices").hidden = !list.length;
+  $("choices").replaceChildren(...list.map((choice) => {
+    const code = choice.code ?? choice.tracking_number ?? choice.parcel_id ?? choice;
+    return button(parcelText(choice.parcel_id ?? choice), () => act("choose", { code }));
+  }));
+}
+
+function offerText(offer) {
+  const pay = offer.pay ? `${offer.pay.amount} ${offer.pay.currency}` : "";
+  const distance = offer.distance_m ? `${(offer.distance_m / 1000).toFixed(1)} km away` : "";
+  const hours = offer.starts_at ? `${clock(offer.starts_at)} to ${clock(offer.ends_at)}` : "";
+  return [offer.place, hours, distance, pay, offer.kind].filter(Boolean).join(", ");
+}
+
+function drawOffers(offers) {
+  const open = (offers ?? []).filter((offer) => !offer.requested_at);
+  $("offers").hidden = !open.length;
+  $("offers").replaceChildren(...open.map((offer) => el("div", { className: "row" },
+    el("p", {}, offerText(offer)),
+    button("Accept …", () => act("accept_offer", { offer_id: offer.offer_id })),
+    button("Decline …", () => act("decline_offer", { offer_id: offer.offer_id })))));
+}
+
+function drawCounts(counts) {
+  const entries = Object.entries(counts ?? {}).filter(([, count]) => count);
+  $("counts").replaceChildren(...entries.map(([name, count]) =>
+    el("div", {}, el("dt", {}, words(name)), el("dd", {}, String(count)))));
+  if (!entries.length) {
+    $("counts").append(el("p", { className: "none" }, "None"));
+  }
+}
+
+function stopText({ address, site, kind }) {
+  const where = typeof address === "string" ? address : [address?.line1, address?.city].filter(Boolean).join(", ");
+  return where || site || words(kind);
+}
+
+function stopNote({ kind, window: hours }) {
+  const when = hours?.from ? `${clock(hours.from)} to ${clock(hours.to)}` : "";
+  return [kind === "delivery" ? "" : words(kind), when].filter(Boolean).join(" · ");
+}
+
+function drawStops([stops, current]) {
+  const ended = stops.filter((stop) => STOP_ENDED.includes(stop.state));
+  $("progress").textContent = stops.length ? `${ended.length} of ${stops.length} done` : "";
+  $("stops").replaceChildren(...stops.map((stop) => el("li",
+    { className: stop.stop_id === current ? "current" : STOP_ENDED.includes(stop.state) ? "ended" : "" },
+    el("span", { className: "number" }, String(stop.sequence ?? "")),
+    el("span", {}, stopText(stop), el("small", {}, stopNote(stop))),
+    el("span", {}, words(stop.state)))));
+  const row = $("stops").querySelector(".current");
+  row?.setAttribute("aria-current", "step");
+  if (row) { // only the list scrolls, never the page under a finger
+    $("stops").scrollTop = row.offsetTop - $("stops").offsetTop - $("stops").clientHeight / 3;
+  }
+}
+
+function drawMessages(messages) {
+  const list = (messages ?? []).slice(-20).reverse();
+  $("messages").replaceChildren(...list.map((message) => el("li", { className: "row" },
+    el("span", {}, message.text),
+    message.needs_ack && !message.acknowledged
+      ? button("Read", () => act("acknowledge", { message_id: message.message_id })) : "")));
+  if (!list.length) {
+    $("messages").append(el("li", { className: "none" }, "None"));
+  }
+}
+
+function drawPosition(position) {
+  const known = position && position.latitude !== null && position.latitude !== undefined;
+  const parts = known ? [`${position.latitude.toFixed(5)}, ${position.longitude.toFixed(5)}`] : ["No position"];
+  if (known && position.accuracy_m) {
+    parts.push(`± ${Math.round(position.accuracy_m)} m`);
+  }
+  if (known && position.age_s > 5) {
+    parts.push(`${Math.round(position.age_s)} s old`);
+  }
+  if (known && position.speed_mps > 0.5) {
+    parts.push(`${Math.round(position.speed_mps * 3.6)} km/h`);
+  }
+  $("position").textContent = parts.join(" · ");
+  const driving = known && position.speed_mps > TYPING_MPS;
+  $("moving").hidden = !driving;
+  for (const control of $("scan").querySelectorAll("input, button")) {
+    control.disabled = driving;
+  }
+}
+
+function drawParts(parts) {
+  const troubled = ([, condition]) => (condition === "ready" ? 1 : 0);
+  const list = parts.sort((a, b) => troubled(a) - troubled(b) || a[0].localeCompare(b[0]));
+  $("parts").replaceChildren(...list.map(([name, condition, reason]) => el("li", { className: condition },
+    el("span", {}, name), el("span", {}, words(condition)), reason ? el("small", {}, reason) : "")));
+}
+
+const clock = (text) => {
+  const time = new Date(text ?? NaN);
+  return Number.isNaN(time.getTime()) ? "" : time.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+};
+
+// --- forms -----------------------------------------------------------------------------------------------------
+
+function button(label, press) {
+  const made = el("button", { type: "button" }, label);
+  made.addEventListener("click", async () => {
+    made.disabled = true;
+    await press();
+    made.disabled = false;
+  });
+  return made;
+}
+
+function parcelText(parcelId) {
+  const parcel = (state.parcels ?? []).find((one) => one.parcel_id === parcelId);
+  return parcel ? [parcel.section, parcel.tracking_number].filter(Boolean).join(" · ") : String(parcelId);
+}
+
+function options(kind, allowed) {
+  switch (kind) {
+    case "choice":
+      return allowed.map((value) => [value, words(value)]);
+    case "stop":
+      return (state?.stops ?? []).filter((stop) => stop.state === "PLANNED")
+        .map((stop) => [stop.stop_id, `${stop.sequence ?? ""} ${stopText(stop)}`]);
+    default: // the parcels of the current stop first: it is mostly about one of them
+      return (state?.parcels ?? []).filter((parcel) => allowed.includes(parcel.state))
+        .sort((a, b) => (b.stop_id === stopId()) - (a.stop_id === stopId()))
+        .map((parcel) => [parcel.parcel_id, parcelText(parcel.parcel_id)]);
+  }
+}
+
+function field([name, label, kind, allowed]) {
+  const required = !name.endsWith("?");
+  const common = { name: name.replace("?", ""), required };
+  let input;
+  if (kind === "text") {
+    input = el("input", { ...common, maxLength: 200 });
+  } else {
+    input = el("select", common, el("option", { value: "" }, required ? "Choose …" : "–"),
+      ...options(kind, allowed).map(([value, text]) => el("option", { value }, text)));
+  }
+  input.dataset.kind = kind;
+  return el("label", {}, label, input);
+}
+
+function filled(form) {
+  const values = {};
+  for (const input of form.querySelectorAll("[data-kind]")) {
+    if (input.value !== "") {
+      values[input.name] = input.dataset.kind === "parcels" ? [input.value] : input.value;
+    }
+  }
+  return values;
+}
+
+function drawFields() {
+  $("fields").className = "fields";
+  $("fields").replaceChildren(...(ACTIONS[$("action").value] ?? []).slice(1).map(field));
+}
+
+$("action").append(...Object.entries(ACTIONS).map(([name, [label]]) => el("option", { value: name }, label)));
+$("action").addEventListener("change", drawFields);
+$("more").addEventListener("toggle", drawFields);
+$("other").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  if (await act($("action").value, filled($("other")))) {
+    $("more").open = false;
+  }
+});
+$("scan").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const code = $("code").value.trim();
+  if (code) { // a refusal is a feedback too and is shown there, so the field is free for the next number either way
+    await act("scan", { code });
+    $("code").value = "";
+    $("code").focus();
+  }
+});
+$("primary").addEventListener("submit", (event) => {
+  event.preventDefault();
+  act($("primary").dataset.action, filled($("primary"))); // what the button said, whatever the prompt says by now
+});
+for (const touch of ["pointerdown", "keydown"]) {
+  addEventListener(touch, listen);
+}
+listen();
+follow();
