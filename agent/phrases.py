@@ -4,7 +4,7 @@ A language is one `Language` of templates; nothing else here is in any language.
 is shown as it is, because a driver who sees an odd word is better off than one who sees nothing.
 
 >>> from agent.delivery.decision import Feedback
->>> feedback(Feedback("OK", "good", {"act": "load", "tracking_number": "TBA1"}, "2", 14))["speech"]
+>>> feedback(Feedback("OK", "good", {"act": "loaded", "tracking_number": "TBA1"}, "2", 14))["speech"]
 '2 – 14'
 
 Templates: ``{name}`` is a param; ``{name:parcel|parcels}`` is a number, or the length of a list, with its noun;
@@ -53,9 +53,10 @@ MOST_ITEMS: Final = 3
 ENGLISH: Final = Language(
     feedback={
         "OK": Phrase("{tracking_number}", ""),
-        "OK/load": Phrase("[{section} – {sequence} · ]{tracking_number} loaded", "[{section} – {sequence}]"),
-        "OK/drop": Phrase("{tracking_number} belongs here", ""),
-        "OK/return": Phrase("{tracking_number} is back", ""),
+        "OK/loaded": Phrase("[{section} – {sequence} · ]{tracking_number} loaded", "[{section} – {sequence}]"),
+        "OK/found": Phrase("[{section} – {sequence} · ]{tracking_number} found", "[{section} – {sequence}]"),
+        "OK/drop_scanned": Phrase("{tracking_number} belongs here", ""),
+        "OK/returned": Phrase("{tracking_number} is back", ""),
         "ALREADY_SCANNED": Phrase("Already scanned[ at {first_time}][: {tracking_number}]", "Already scanned"),
         "NOT_ON_MANIFEST": Phrase("Not on your list: {code}. Put it aside.", "Not on your list. Put it aside."),
         "OTHER_DRIVER": Phrase(
@@ -284,7 +285,9 @@ _TIMES: Final = ("_at", "_from", "_time")
 def feedback(given: Feedback, language: str = "en") -> dict[str, Any]:
     """The contract's feedback object (§6)."""
     tables = LANGUAGES[language]
-    params = {**given.params, "section": given.section, "sequence": given.sequence or given.params.get("sequence")}
+    params: dict[str, Any] = {**given.params, "section": given.section}
+    if given.sequence is not None:
+        params["sequence"] = given.sequence
     phrase = _of(tables.feedback, given.code, params) or Phrase(_word(given.code, tables).capitalize())
     text = _fill(phrase.text, params, tables)
     shown: dict[str, Any] = {

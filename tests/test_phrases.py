@@ -92,7 +92,7 @@ def test_a_prompt_reads_as_a_sentence_with_its_params_and_without(code: str) -> 
 
 
 def test_a_load_scan_says_section_and_number_only() -> None:
-    params = {"parcel_id": "P1", "tracking_number": "TBA1", "act": "load"}
+    params = {"parcel_id": "P1", "tracking_number": "TBA1", "act": "loaded"}
     assert phrases.feedback(Feedback("OK", "good", params, "2", 14)) == {
         "code": "OK",
         "params": params,
@@ -105,7 +105,7 @@ def test_a_load_scan_says_section_and_number_only() -> None:
 
 
 def test_a_load_scan_without_a_section_says_nothing_wrong() -> None:
-    shown = phrases.feedback(Feedback("OK", "good", {"tracking_number": "TBA1", "act": "load"}))
+    shown = phrases.feedback(Feedback("OK", "good", {"tracking_number": "TBA1", "act": "loaded"}))
     assert (shown["text"], shown["speech"]) == ("TBA1 loaded", "")
     assert "section" not in shown
     assert "sequence" not in shown

@@ -257,8 +257,8 @@ function drawFeedback(feedback) {
     box.replaceChildren("Nothing scanned yet");
     return;
   }
-  const place = feedback.section && feedback.sequence ? `${feedback.section} – ${feedback.sequence}` : "";
-  const text = place ? feedback.text.replace(`${place} · `, "") : feedback.text;
+  // Where a parcel goes in the vehicle is read from across the loading bay, when that is what the scan was for.
+  const [, place, text] = /^(\S+ – \d+) · (.*)$/s.exec(feedback.text) ?? [null, "", feedback.text];
   box.replaceChildren(
     el("span", { className: "sign", ariaHidden: "true" }, SIGNS[feedback.tone] ?? ""),
     place ? el("span", { className: "place" }, place) : "",
