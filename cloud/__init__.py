@@ -1,0 +1,1 @@
+"""For those who subscribe: a reference consumer that checks what arrives. It imports nothing of the agent."""
