@@ -31,9 +31,9 @@ from agent.notify import notify
 from agent.settings import Settings, SettingsError, change
 from agent.unit import Answer, Letter, Unit
 from agent.uplink.inbox import Unreadable, parse, seal_secrets
-from agent.uplink.link import Link, Message, Uplink
+from agent.uplink.link import Message, Uplink
 from drivers.gps import Gps
-from drivers.readings import Condition, DriverError, Fix, Frame, Panel, PartState, Reading, Scan
+from drivers.readings import Condition, DriverError, Fix, Panel, PartState, Scan
 from drivers.scanner.line import LineScanner
 from drivers.supervisor import Supervisor
 
@@ -95,12 +95,10 @@ class App:
         self.unit = Unit(self.journal, source, Policy(**settings.delivery.model_dump()), self.clock.now, self)
         self.uplink = Uplink(
             settings.broker,
+            settings.unit.fleet,
+            settings.unit.id,
             self.journal,
             _Bounce(self),
-            fleet=settings.unit.fleet,
-            unit=settings.unit.id,
-            version=__version__,
-            boot_id=self.clock.now().boot_id,
             state_dir=state_dir,
             now=self.clock.now,
             confirm=settings.journal.confirm,
@@ -156,7 +154,7 @@ class App:
 
     # --- readings -----------------------------------------------------------------------------------------------
 
-    def reading(self, reading: Reading) -> None:
+    def reading(self, reading: Scan | Fix | Panel) -> None:
         """What a device said, on its way into the loop."""
         match reading:
             case Scan():
@@ -165,8 +163,6 @@ class App:
                 self._located(reading)
             case Panel():
                 self._panel = reading
-            case Frame():
-                raise TypeError("frames are read by the camera's own part")
 
     def _located(self, fix: Fix) -> None:
         self._fix = fix
@@ -214,7 +210,10 @@ class App:
 
         camera = self.settings.camera
         driver = Camera(source, camera.width, camera.height, camera.fps)
-        self.supervisor.add(LabelCamera(driver) if camera.read_labels else driver, self.reading)
+        if camera.read_labels:
+            self.supervisor.add(LabelCamera(driver), self.reading)
+        else:
+            self.supervisor.add(driver, lambda _frame: None)
 
     async def _tick(self) -> None:
         """Each second: the core's tick, the clock, the watchdog; each minute a health sample."""
@@ -245,13 +244,15 @@ class App:
         """All of ``GET /api/state``."""
         link = self.uplink.link
         moment = self.clock.now()
+        status = self.journal.status()
         return {
             "unit": {
                 "id": self.settings.unit.id,
                 "fleet": self.settings.unit.fleet,
                 "version": __version__,
                 "online": link.online,
-                "backlog": self.journal.status()["backlog"],
+                "sequence": status["sequence"],
+                "backlog": status["backlog"],
                 "clock": {"time": moment.time, "trust": moment.trust},
                 "parts": self._parts(),
             },
@@ -300,13 +301,13 @@ class App:
     def _report_status(self) -> None:
         parts = self._parts()
         del parts["broker"]  # whoever reads the status topic knows
-        self.uplink.set_parts(parts)
+        self.uplink.set_status(parts)
 
     # --- what the unit tells ------------------------------------------------------------------------------------
 
     def committed(self) -> None:
         """New events are durable."""
-        self.uplink.events_committed()
+        self.uplink.wake()
 
     def feedback(self, feedback: Feedback, device: str | None) -> None:
         """Let the scanner that asked answer."""
@@ -317,12 +318,7 @@ class App:
         """Carry out what the cloud asks of the unit itself, and answer."""
         ok, result = self._obey(command)
         answer = {"command_id": command.data.get("command_id", command.message_id), "ok": ok}
-        asked = self._asked.pop(command.message_id, None)
-        self.uplink.reply(
-            {**answer, "result" if ok else "error": result},
-            response_topic=asked.response_topic if asked else None,
-            correlation_data=asked.correlation_data if asked else None,
-        )
+        self.uplink.reply({**answer, "result" if ok else "error": result}, self._asked.pop(command.message_id, None))
 
     def _obey(self, command: Command) -> tuple[bool, dict[str, Any]]:
         data = command.data
@@ -335,8 +331,7 @@ class App:
             return True, {"changed": sorted(data)}
         match data["command"]:
             case "high_water":
-                if self.settings.journal.confirm == "cloud":
-                    self.journal.confirm_through(min(data["sequence"], self.journal.head.sequence))
+                self.uplink.high_water(data["sequence"])
                 return True, {"confirmed": self.journal.confirmed}
             case "replay":
                 replay = self.uplink.replay(data["from_sequence"], data.get("to_sequence"))
@@ -365,13 +360,13 @@ class App:
         body = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
         self.unit.receive(Letter(inbound.received(data), body, self._sealer.new_keys(), acknowledge))
 
-    def on_link(self, _link: Link) -> None:
+    def on_link(self) -> None:
         """The link came up or went down."""
         self.unit.changed()
 
     def on_session_lost(self) -> None:
         """The broker forgot us: what it held for us is gone, and the cloud must send it again."""
-        self.unit.record("unit.session_reset", {}, self.uplink.session_reset_written)
+        self.unit.record("unit.session_reset", {})
 
 
 class _Bounce:
@@ -388,8 +383,8 @@ class _Bounce:
     def on_message(self, message: Message) -> None:
         self._call(self._app.on_message, message)
 
-    def on_link(self, link: Link) -> None:
-        self._call(self._app.on_link, link)
+    def on_link(self) -> None:
+        self._call(self._app.on_link)
 
     def on_session_lost(self) -> None:
         self._call(self._app.on_session_lost)

@@ -20,6 +20,8 @@ FEEDBACK_TIMEOUT_S = 5.0
 TICK_S = 0.2
 """How often the driver looks at the screen."""
 STREET_SPEED_MPS = 8.0
+SHOWN_S = 1.0
+"""How long a label is held in front of the camera."""
 
 
 class Driver:
@@ -183,10 +185,12 @@ class Driver:
             self.feedback_ms.append((beep.monotonic_ns - sent_ns) / 1e6)
 
     async def _show_to_camera(self, label: Label) -> None:
-        """Hold the label in front of the camera: a picture appears in the folder that the camera watches."""
+        """Hold the label in front of the camera: a picture is in the folder that the camera watches, for a moment."""
         self._shown += 1
-        await asyncio.to_thread(_draw_label, label.tracking_number, self._pictures / f"frame-{self._shown:05d}.png")
-        await asyncio.sleep(self._pause_s + 0.5)
+        picture = self._pictures / f"frame-{self._shown:05d}.png"
+        await asyncio.to_thread(_draw_label, label.tracking_number, picture)
+        await asyncio.sleep(self._pause_s + SHOWN_S)
+        picture.unlink()
 
 
 def _states(seen: dict[str, Any]) -> dict[str, str]:
@@ -204,10 +208,10 @@ def _draw_label(text: str, path: Path) -> None:
     bars = cv2.resize(bars, (bars.shape[1], 160), interpolation=cv2.INTER_NEAREST)
     top, left = 260, (1280 - bars.shape[1]) // 2
     frame[top : top + bars.shape[0], left : left + bars.shape[1]] = bars
-    frame = cv2.warpAffine(
+    tilted = cv2.warpAffine(
         frame, cv2.getRotationMatrix2D((640, 360), 4, 1.0), (1280, 720), borderValue=(235,), flags=cv2.INTER_LINEAR
     )
     # The camera must never see half a file: written under a hidden name, then renamed.
     hidden = path.with_name(f".{path.name}")
-    cv2.imwrite(str(hidden), frame)
+    cv2.imwrite(str(hidden), tilted)
     hidden.rename(path)

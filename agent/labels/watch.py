@@ -45,11 +45,9 @@ class LabelCamera:
             await asyncio.gather(reading, return_exceptions=True)
 
     async def _read(self, frames: asyncio.Queue[Frame], out: Callable[[Scan], None]) -> None:
-        from agent.labels.reader import read
-
         while True:
             frame = await frames.get()
-            for symbol in await asyncio.to_thread(read, frame.image):
+            for symbol in await asyncio.to_thread(_parcel_symbols, frame):
                 if self._came_into_view(symbol, frame):
                     out(Scan(self.name, symbol.text, frame.monotonic_ns, symbol.identifier, symbol.symbology))
 
@@ -58,3 +56,18 @@ class LabelCamera:
         self._seen = {text: at for text, at in self._seen.items() if frame.monotonic_ns - at < OUT_OF_VIEW_NS}
         self._seen[symbol.text] = frame.monotonic_ns
         return last_ns is None or frame.monotonic_ns - last_ns >= OUT_OF_VIEW_NS
+
+
+def _parcel_symbols(frame: Frame) -> list[Symbol]:
+    """The symbols that name parcels; where none has a known form, those that only a manifest can know."""
+    from agent.labels.identity import identify
+    from agent.labels.reader import read
+
+    known, unknown = [], []
+    for symbol in read(frame.image):
+        found = identify(symbol.text, symbol.identifier, symbol.symbology)
+        if found.is_parcel:
+            known.append(symbol)
+        elif found.kind is None and found.fault is None:
+            unknown.append(symbol)
+    return known or unknown

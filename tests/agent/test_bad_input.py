@@ -1,0 +1,192 @@
+"""What a unit meets that it should not: a clear event or state, nothing lost, and the agent goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from agent.demo.stage import Agent, wait_until
+from drivers.simulated import Gpsd, SimulatedReceiver
+from tests.agent.rig import Rig, all_arrived, begin_loading, block_is, block_message, tracking_numbers, until
+
+
+def part(name: str, state: str) -> object:
+    """A condition: that part is in that state."""
+    return lambda seen: seen["unit"]["parts"].get(name, {}).get("state") == state
+
+
+def test_an_invalid_block_is_answered_with_the_path_of_its_fault_and_changes_nothing(rig: Rig) -> None:
+    agent, cloud = rig.agent(), rig.cloud()
+    agent.start_ready()
+    until(agent.screen, lambda seen: seen["unit"]["online"], "the link")
+    message = block_message(tracking_numbers(3))
+    message["data"]["parcels"][1]["stop_id"] = "T99"
+    rig.send("block", message)
+    wait_until(lambda: cloud.report().get("by_type", {}).get("message.rejected"), "the answer")
+
+    seen = agent.screen.look()
+    assert seen
+    assert seen["block"] is None
+    rejected = [event for event in events(agent) if event["type"].endswith("message.rejected.v1")]
+    assert rejected[0]["data"]["message_id"] == message["id"]
+    assert rejected[0]["data"]["path"] == "parcels[1].stop_id"
+
+
+def test_a_flood_of_broken_messages_is_answered_sparingly_and_the_next_good_one_counts(rig: Rig) -> None:
+    agent, cloud = rig.agent(), rig.cloud()
+    agent.start_ready()
+    until(agent.screen, lambda seen: seen["unit"]["online"], "the link")
+    flood = rig.directory / "flood"
+    flood.write_text('{"specversion": "1.0", "id": \n' * 3000)
+    subprocess.run(
+        ["mosquitto_pub", "-p", str(rig.broker.port), "-q", "1", "-t", "kerbside/demo/u1/inbox/block", "-l"],
+        stdin=flood.open(),
+        check=True,
+    )
+    rig.send("block", b"[" * 100_000)
+    rig.send("block", b"\xff\xfe\x00")
+    rig.send("block", block_message(tracking_numbers(2)))
+    until(agent.screen, block_is("ACCEPTED"), "the good block behind the flood", timeout_s=60)
+
+    report = all_arrived(agent, cloud)
+    assert 0 < report["by_type"]["message.rejected"] < 100
+
+
+def test_noise_and_endless_lines_at_the_scanner_do_not_hide_the_next_good_scan(rig: Rig) -> None:
+    numbers = tracking_numbers(4)
+    agent, cloud = rig.agent(), rig.cloud()
+    agent.start_ready()
+    begin_loading(rig, agent, numbers)
+    assert rig.beep(numbers[0])
+    rig.scanner.noise(65_536, seed=1)
+    rig.scanner.scan("")
+    time.sleep(1)
+    assert rig.beep(numbers[1])
+    rig.scanner.scan("X" * 1_000_000)
+    time.sleep(1)
+    assert rig.beep(numbers[2])
+    rig.scanner.unplug()
+    until(agent.screen, part("handheld", "absent"), "the scanner to be missed")
+    rig.scanner.plug()
+    until(agent.screen, part("handheld", "ready"), "the scanner to be back")
+    assert rig.beep(numbers[3])
+
+    report = all_arrived(agent, cloud)
+    assert report["parcels"] == {"LOADED": 4}
+
+
+def test_a_receiver_service_that_is_killed_or_hangs_is_shown_and_comes_back(rig: Rig) -> None:
+    receiver = rig.stack.enter_context(SimulatedReceiver(rate_hz=5))
+    gpsd = rig.stack.enter_context(Gpsd(receiver.port))
+    agent = rig.agent(gps={"gpsd": gpsd.address, "stale_after_s": 1.5})
+    agent.start_ready()
+    until(agent.screen, part("gps", "ready"), "the receiver")
+    until(agent.screen, lambda seen: seen["position"], "a position")
+    gpsd.pause()
+    stale = until(agent.screen, lambda seen: not part("gps", "ready")(seen), "the silence to be noticed")
+    assert stale["unit"]["parts"]["gps"]["reason"]
+    gpsd.resume()
+    until(agent.screen, part("gps", "ready"), "the receiver after the silence")
+    gpsd.kill()
+    until(agent.screen, lambda seen: not part("gps", "ready")(seen), "the death to be noticed")
+    gpsd.start()
+    until(agent.screen, part("gps", "ready"), "the receiver after gpsd's restart")
+
+
+def test_a_second_agent_on_the_same_state_refuses_to_start_and_says_why(rig: Rig) -> None:
+    agent = rig.agent()
+    agent.start_ready()
+    second = subprocess.run(
+        [".venv/bin/kerbside" if Path(".venv/bin/kerbside").exists() else "kerbside", "run"],
+        env={**os.environ, "KERBSIDE_UNIT__STATE_DIR": str(agent.state_dir), "KERBSIDE_CONSOLE__LISTEN": "127.0.0.1:0"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert second.returncode == 1
+    assert str(agent.pid) in second.stderr
+    assert agent.screen.look()
+
+
+def test_a_damaged_database_is_put_aside_and_the_gap_is_declared_to_the_cloud(rig: Rig) -> None:
+    numbers = tracking_numbers(12)
+    agent, cloud = rig.agent(), rig.cloud()
+    agent.start_ready()
+    begin_loading(rig, agent, numbers)
+    for number in numbers[:6]:
+        assert rig.beep(number)
+    all_arrived(agent, cloud)
+    agent.stop()
+    database = next(agent.state_dir.glob("*.db"))
+    damaged = bytearray(database.read_bytes())
+    damaged[len(damaged) // 3 : len(damaged) // 3 + 20_000] = os.urandom(20_000)
+    database.write_bytes(damaged)
+    agent.start_ready()
+    wait_until(lambda: cloud.report()["by_type"].get("unit.journal_recovered"), "the declaration")
+
+    report = all_arrived(agent, cloud)
+    assert report["chain_intact"]
+    assert report["gaps"] == 0
+    assert [path for path in agent.state_dir.iterdir() if "damaged" in path.name or "corrupt" in path.name]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
+def test_on_a_full_disk_the_driver_hears_that_nothing_was_kept_and_nothing_confirmed_is_lost(rig: Rig) -> None:
+    small = rig.directory / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(small)], check=True)
+    rig.stack.callback(subprocess.run, ["umount", "-l", str(small)], check=True)
+    (rig.directory / "state").symlink_to(small, target_is_directory=True)
+    numbers = tracking_numbers(6)
+    agent, cloud = rig.agent(), rig.cloud()
+    agent.start_ready()
+    begin_loading(rig, agent, numbers)
+    for number in numbers[:3]:
+        assert rig.beep(number)
+    filler = small / "filler"
+    with filler.open("wb") as file:
+        try:
+            while True:
+                file.write(b"\0" * 4096)
+                file.flush()
+        except OSError:
+            pass
+    refused = None
+    for _ in range(400):
+        answer = agent.screen.press("scan", code=f"TBA{time.monotonic_ns() % 10**12:012d}")
+        if answer and not answer["accepted"] and answer["reason"] in ("STORE_FULL", "NOT_STORED"):
+            refused = answer
+            break
+    assert refused, "the disk was full and nobody said so"
+    assert rig.beep(numbers[3])
+    seen = agent.screen.look()
+    assert seen
+    assert seen["block"]["counts"]["LOADED"] == 3
+    assert seen["feedback"]["tone"] == "bad"
+
+    filler.unlink()
+    wait_until(
+        lambda: rig.beep(numbers[4]) and (agent.screen.look() or {})["block"]["counts"]["LOADED"] == 4,
+        "the unit to write again",
+    )
+    report = all_arrived(agent, cloud)
+    assert report["chain_intact"]
+    assert report["gaps"] == 0
+
+
+def events(agent: Agent) -> list[dict[str, object]]:
+    """Everything in the unit's journal, by the command that a fleet tech would use."""
+    exported = subprocess.run(
+        [".venv/bin/kerbside" if Path(".venv/bin/kerbside").exists() else "kerbside", "journal", "export"]
+        + ["--format", "jsonl", "--state-dir", str(agent.state_dir)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [json.loads(line) for line in exported.stdout.splitlines()]

@@ -1,0 +1,102 @@
+"""Brokers that go away, come back, or forget: everything arrives in the end, and each message has one effect."""
+
+from __future__ import annotations
+
+import random
+import time
+
+from tests.agent.rig import Rig, all_arrived, begin_loading, block_is, block_message, envelope, tracking_numbers, until
+
+
+def test_a_block_that_is_driven_without_any_signal_arrives_in_full_afterwards(rig: Rig) -> None:
+    numbers = tracking_numbers(8)
+    agent, cloud = rig.agent(), rig.cloud()
+    agent.start_ready()
+    begin_loading(rig, agent, numbers)
+    rig.broker.stop()
+    for number in numbers:
+        assert rig.beep(number)
+    for action in ("close_loading", "depart"):
+        answer = agent.screen.press(action)
+        assert answer, action
+        assert answer["accepted"], answer
+    for _ in range(2):
+        stop = until(agent.screen, lambda seen: seen["current_stop"], "the next stop")["current_stop"]
+        assert agent.screen.press("arrive", reason="no receiver in this vehicle")
+        for parcel in until(agent.screen, lambda _: True, "the screen")["parcels"]:
+            if parcel["stop_id"] == stop["stop_id"]:
+                assert rig.beep(parcel["tracking_number"])
+        answer = agent.screen.press("deliver", handover="recipient")
+        assert answer
+        assert answer["accepted"], answer
+    until(agent.screen, lambda seen: not seen["block"] or seen["block"]["state"] == "CLOSED", "the end of the block")
+    rig.broker.start()
+
+    report = all_arrived(agent, cloud)
+    assert report["chain_intact"]
+    assert report["gaps"] == 0
+    assert report["parcels"] == {"DELIVERED": 8}
+
+
+def test_a_broker_that_restarts_again_and_again_keeps_nothing_back(rig: Rig) -> None:
+    numbers = tracking_numbers(40)
+    agent, cloud = rig.agent(), rig.cloud()
+    agent.start_ready()
+    begin_loading(rig, agent, numbers)
+    for index, number in enumerate(numbers):
+        assert rig.beep(number)
+        if index % 10 == 5:
+            random.choice((rig.broker.kill, rig.broker.stop))()
+        if index % 10 == 8:
+            rig.broker.start()
+
+    report = all_arrived(agent, cloud)
+    assert report["chain_intact"]
+    assert report["gaps"] == 0
+    assert report["parcels"] == {"LOADED": 40}
+
+
+def test_a_broker_that_has_lost_its_sessions_is_noticed_and_the_cloud_may_send_everything_again(rig: Rig) -> None:
+    agent = rig.agent()
+    agent.start_ready()
+    until(agent.screen, lambda seen: seen["unit"]["online"], "the link")
+    message = block_message(tracking_numbers(3))
+    rig.send("block", message)
+    until(agent.screen, block_is("ACCEPTED"), "the block")
+    rig.broker.stop()
+    rig.broker.forget()
+    rig.broker.start()
+    cloud = rig.cloud()
+    until(agent.screen, lambda seen: seen["unit"]["online"], "the link")
+    rig.send("block", message)
+    rig.send("message", envelope("message.sent", {"message_id": "M1", "text": "Lane 5 today", "needs_ack": False}))
+    until(agent.screen, lambda seen: seen["messages"], "the message that was sent last")
+
+    seen = until(agent.screen, block_is("ACCEPTED"), "the block")
+    assert seen["block"]["counts"] == {"MANIFESTED": 3}
+    report = all_arrived(agent, cloud)
+    assert report["by_type"]["unit.session_reset"] == 1
+    assert report["by_type"].get("block.accepted", 0) <= 1
+    assert "message.rejected" not in report["by_type"]
+
+
+def test_a_message_that_comes_while_the_agent_is_away_waits_for_it(rig: Rig) -> None:
+    agent = rig.agent()
+    agent.start_ready()
+    until(agent.screen, lambda seen: seen["unit"]["online"], "the link")
+    time.sleep(0.5)
+    agent.kill()
+    rig.send("block", block_message(tracking_numbers(2)))
+    agent.start_ready()
+
+    assert until(agent.screen, block_is("ACCEPTED"), "the block")["block"]["block_id"] == "B1"
+
+
+def test_an_event_counts_as_confirmed_only_at_the_high_water_mark_when_the_settings_say_cloud(rig: Rig) -> None:
+    agent = rig.agent(journal={"confirm": "cloud"})
+    agent.start_ready()
+    seen = until(agent.screen, lambda seen: seen["unit"]["online"], "the link")
+    assert seen["unit"]["backlog"]["events"] > 0
+    rig.cloud(high_water=True)
+
+    until(agent.screen, lambda seen: seen["unit"]["backlog"]["events"] <= 1, "the high-water mark")

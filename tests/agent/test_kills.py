@@ -1,0 +1,83 @@
+"""Power that goes away at any moment: what the driver heard a beep for is never lost, and the cloud has it once."""
+
+from __future__ import annotations
+
+import random
+import time
+
+from agent.delivery.inputs import Moment
+from agent.delivery.snapshot import dump
+from agent.delivery.state import State
+from agent.journal.entries import Batch
+from agent.journal.envelope import Chain
+from agent.journal.store import Journal
+from drivers.simulated import Broker
+from tests.agent.rig import Rig, all_arrived, begin_loading, tracking_numbers
+
+KILLS_WHILE_SCANNING = 30
+KILLS_WHILE_DRAINING = 22
+
+
+def test_no_parcel_that_was_answered_is_lost_however_often_the_agent_is_killed(rig: Rig) -> None:
+    numbers = tracking_numbers(KILLS_WHILE_SCANNING * 6)
+    agent, cloud = rig.agent(), rig.cloud()
+    agent.start_ready()
+    begin_loading(rig, agent, numbers)
+    answered: set[str] = set()
+    waiting = list(numbers)
+    for _ in range(KILLS_WHILE_SCANNING):
+        for _ in range(random.randrange(6)):
+            if rig.beep(waiting[0]):
+                answered.add(waiting.pop(0))
+        # The last one is cut off anywhere between the trigger and the beep.
+        rig.scanner.scan(waiting[0])
+        time.sleep(random.uniform(0, 0.004))
+        agent.kill()
+        if rig.scanner.next_signal(0):
+            answered.add(waiting.pop(0))
+        agent.start_ready()
+
+    report = all_arrived(agent, cloud)
+    seen = agent.screen.look()
+    assert seen
+    loaded = {parcel["tracking_number"] for parcel in seen["parcels"] if parcel["state"] == "LOADED"}
+    assert answered <= loaded
+    assert report["chain_intact"]
+    assert report["gaps"] == 0
+    assert report["events_received"] == seen["unit"]["sequence"]
+    assert report["parcels"]["LOADED"] == len(loaded)
+
+
+def test_kills_while_a_backlog_drains_lose_nothing_and_the_cloud_keeps_each_event_once(rig: Rig) -> None:
+    rig.broker.stop()
+    slow = rig.stack.enter_context(Broker(rig.directory / "slow", max_inflight=4))
+    rig.broker = slow
+    agent = rig.agent()
+    backlog = 30_000
+    journal = Journal.open(agent.state_dir, max_bytes=1 << 30, retain_days=30, confirm="broker")
+    chain = Chain("/demo/u1", 0, "0" * 64)
+    now = Moment(int(time.time() * 1000), time.monotonic_ns() // 1_000_000, "boot", "rtc")
+    for _ in range(backlog // 500):
+        data = {"reason": "NOT_ON_MANIFEST", "code": "TBA000000000000"}
+        entries = tuple(chain.add("scan.rejected", "unit", data, now) for _ in range(500))
+        journal.write(Batch(entries, snapshot=dump(State())), lambda _error: None)
+    journal.close()
+
+    cloud = rig.cloud()
+    kills = 0
+    draining = 0
+    while kills < KILLS_WHILE_DRAINING:
+        waiting = agent.start_ready()["unit"]["backlog"]["events"]
+        time.sleep(random.uniform(0, 0.25))
+        agent.kill()
+        kills += 1
+        draining += waiting > 0
+    assert draining >= 20, f"only {draining} kills met a backlog: make it longer"
+    agent.start_ready()
+
+    report = all_arrived(agent, cloud, timeout_s=120)
+    seen = agent.screen.look()
+    assert seen
+    assert report["chain_intact"]
+    assert report["gaps"] == 0
+    assert report["events_received"] == seen["unit"]["sequence"] >= backlog + kills
