@@ -257,11 +257,12 @@ function drawFeedback(feedback) {
     box.replaceChildren("Nothing scanned yet");
     return;
   }
-  // Where a parcel goes in the vehicle is read from across the loading bay, when that is what the scan was for.
-  const [, place, text] = /^(\S+ – \d+) · (.*)$/s.exec(feedback.text) ?? [null, "", feedback.text];
+  const place = `${feedback.section} – ${feedback.sequence}`;
+  const leads = feedback.text.startsWith(place); // where the parcel goes in the vehicle is read from across the bay
+  const text = leads ? feedback.text.slice(place.length).replace(/^ · /, "") : feedback.text;
   box.replaceChildren(
     el("span", { className: "sign", ariaHidden: "true" }, SIGNS[feedback.tone] ?? ""),
-    place ? el("span", { className: "place" }, place) : "",
+    leads ? el("span", { className: "place" }, place) : "",
     el("span", {}, text, feedback.time ? el("time", {}, clock(feedback.time)) : ""),
   );
 }

@@ -425,6 +425,22 @@ def test_screens_are_counted_and_one_too_many_is_told_so(served: Served) -> None
         stream.close()
 
 
+def test_a_screen_that_takes_nothing_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.console.server.UNREAD_TIMEOUT_MS", 500)
+    with serving() as served:
+        deaf = Stream(served, receive_bytes=4096)
+        deaf.begin()
+        numbers = iter(range(10_000))
+
+        def gone() -> bool:
+            served.show({"n": next(numbers), "filling": "x" * 300_000})
+            return not served.desk.watchers
+
+        until(lambda: bool(served.desk.watchers))
+        until(gone)
+        deaf.close()
+
+
 def test_asking_only_for_the_head_of_the_stream_ends(served: Served) -> None:
     status, headers, content = served.ask("HEAD", "/api/stream")
     assert (status, content) == (200, b"")
