@@ -29,7 +29,7 @@ _ENDS: dict[str, re.Pattern[bytes]] = {
     "": re.compile(rb"(?!)"),
 }
 # EOT, FS, GS, RS and US structure messages of ISO/IEC 15434 and GS1; HT, CR and LF occur in text that spans lines.
-_NOISE = re.compile(rb"[\x00-\x03\x05-\x08\x0b\x0c\x0e-\x1b\x7f]")
+_NOISE = re.compile("[\x00-\x03\x05-\x08\x0b\x0c\x0e-\x1b\x7f-\x9f]")
 _IDENTIFIER = re.compile(r"\][A-Za-z][0-9A-Za-z](?=.)", re.DOTALL)
 
 
@@ -124,7 +124,7 @@ class LineFramer:
         except UnicodeDecodeError:
             self.counters.unreadable += 1
             return None
-        if _NOISE.search(line):
+        if _NOISE.search(text):
             self.counters.unreadable += 1
             return None
         self.counters.codes += 1

@@ -110,8 +110,11 @@ class LineScanner:
             port = _Port(self._port, self._baud, timeout=0, write_timeout=0, exclusive=True)
         except (OSError, ValueError, termios.error) as error:
             raise self._fault(who, error) from error
-        with contextlib.suppress(OSError):
-            fcntl.ioctl(port.fileno(), termios.TIOCEXCL)
+        # Keeps out programs that do not ask for the lock. A pseudo-terminal would stay closed for ever after a kill:
+        # it forgets this only with its other end.
+        if not os.ttyname(port.fileno()).startswith("/dev/pts/"):
+            with contextlib.suppress(OSError):
+                fcntl.ioctl(port.fileno(), termios.TIOCEXCL)
         return port
 
     def _fault(self, who: str, error: Exception) -> DriverError:
@@ -142,7 +145,6 @@ def _close(port: _Port) -> None:
     # A scanner that does not take its bytes would make close() wait for them.
     with contextlib.suppress(OSError, termios.error):
         termios.tcflush(port.fileno(), termios.TCOFLUSH)
-        fcntl.ioctl(port.fileno(), termios.TIOCNXCL)
     port.close()
 
 

@@ -22,12 +22,16 @@ class Signal(NamedTuple):
 
 
 class SimulatedScanner(Terminal):
-    """The driver opens `port`; `scan` is the trigger; what the driver writes back is collected with its time."""
+    """The driver opens `port`; `scan` is the trigger; what the driver writes back is collected with its time.
 
-    def __init__(self, name: str = "scanner") -> None:
+    A `deaf` one takes no feedback, which backs up in its line.
+    """
+
+    def __init__(self, name: str = "scanner", *, deaf: bool = False) -> None:
         super().__init__(name)
         self.signals: list[Signal] = []
         """All feedback since the start."""
+        self._deaf = deaf
         self._waiting: queue.SimpleQueue[Signal] = queue.SimpleQueue()
         self._listener: threading.Thread | None = None
         self._wake: tuple[int, int] | None = None
@@ -37,6 +41,8 @@ class SimulatedScanner(Terminal):
         if self.master is not None:
             return
         super().plug()
+        if self._deaf:
+            return
         assert self.master is not None  # noqa: S101 - plug has just opened it
         self._wake = os.pipe()
         self._listener = threading.Thread(

@@ -1,0 +1,138 @@
+"""What becomes of the bytes of a scanner, whatever they are and however they come."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drivers.scanner.framing import MAX_LINE_BYTES, Code, LineFramer
+
+TERMINATORS = ["auto", "cr", "lf", "crlf", "none"]
+
+
+def texts(framer: LineFramer, data: bytes) -> list[str]:
+    return [code.text for code in framer.feed(data)]
+
+
+@pytest.mark.parametrize(
+    ("terminator", "data"),
+    [
+        ("auto", b"TBA1\rTBA2\nTBA3\r\n"),
+        ("cr", b"TBA1\rTBA2\rTBA3\r"),
+        ("lf", b"TBA1\nTBA2\nTBA3\n"),
+        ("crlf", b"TBA1\r\nTBA2\r\nTBA3\r\n"),
+        ("\r", b"TBA1\rTBA2\rTBA3\r"),
+        ("\n", b"TBA1\nTBA2\nTBA3\n"),
+        ("\r\n", b"TBA1\r\nTBA2\r\nTBA3\r\n"),
+    ],
+)
+def test_each_line_is_one_code(terminator: str, data: bytes) -> None:
+    assert texts(LineFramer(terminator), data) == ["TBA1", "TBA2", "TBA3"]
+
+
+@pytest.mark.parametrize("terminator", ["cr", "lf"])
+def test_a_scanner_that_sends_both_ends_is_read_with_either_setting(terminator: str) -> None:
+    assert texts(LineFramer(terminator), b"TBA1\r\nTBA2\r\n") == ["TBA1", "TBA2"]
+
+
+def test_an_unknown_terminator_is_refused_with_what_was_expected() -> None:
+    with pytest.raises(ValueError, match=r'expected "auto", "cr", "lf", "crlf" or "none", got \'tab\''):
+        LineFramer("tab")
+
+
+def test_the_symbology_identifier_is_taken_off_and_kept() -> None:
+    assert LineFramer().feed(b"]C100340434161094042557\r]d2\r]\r") == [
+        Code("00340434161094042557", "]C1"),
+        Code("]d2", None),
+        Code("]", None),
+    ]
+
+
+def test_group_separators_and_other_scripts_are_part_of_a_code() -> None:
+    data = "]C1010950600013435210ABC\x1d21123\r[)>\x1e06\x1d\x04\rStraße 7 東京\r".encode()
+    assert texts(LineFramer(), data) == ["010950600013435210ABC\x1d21123", "[)>\x1e06\x1d\x04", "Straße 7 東京"]
+
+
+def test_a_line_of_a_megabyte_is_dropped_once_and_the_next_good_line_is_read() -> None:
+    framer = LineFramer()
+    for _ in range(256):
+        assert framer.feed(b"A" * 4096) == []
+    assert texts(framer, b"AAAA\rTBA1\r") == ["TBA1"]
+    assert (framer.counters.too_long, framer.counters.codes, framer.counters.dropped) == (1, 1, 1)
+
+
+def test_the_longest_line_that_is_allowed_is_read() -> None:
+    framer = LineFramer("crlf")
+    assert texts(framer, b"A" * MAX_LINE_BYTES + b"\r") == []
+    assert texts(framer, b"\n") == ["A" * MAX_LINE_BYTES]
+
+
+@pytest.mark.parametrize("noise", [b"\x00TBA1", b"TBA\x1b[1", b"\xff\xfe\xfd", b"TBA\x7f1", b"\x06", b"\x15"])
+def test_noise_is_no_code_and_is_counted(noise: bytes) -> None:
+    framer = LineFramer()
+    assert texts(framer, noise + b"\rTBA1\r") == ["TBA1"]
+    assert framer.counters.unreadable == 1
+
+
+def test_a_rest_without_an_end_is_dropped_and_counted_when_the_line_falls_idle() -> None:
+    framer = LineFramer()
+    framer.feed(b"TBA1")
+    assert framer.pending
+    assert framer.idle(flush=False) is None
+    assert not framer.pending
+    assert framer.counters.unterminated == 1
+    assert texts(framer, b"TBA2\r") == ["TBA2"]
+
+
+def test_a_scanner_without_a_suffix_ends_its_codes_by_silence() -> None:
+    framer = LineFramer("none")
+    assert framer.feed(b"]E04006381") == []
+    assert framer.feed(b"333931") == []
+    assert framer.idle(flush=True) == Code("4006381333931", "]E0")
+    assert framer.idle(flush=True) is None
+
+
+def test_what_is_left_of_a_line_that_was_too_long_is_never_flushed_as_a_code() -> None:
+    framer = LineFramer("none")
+    framer.feed(b"A" * 5000)
+    framer.feed(b"TBA1")
+    assert framer.idle(flush=True) is None
+    assert framer.counters.too_long == 1
+
+
+lines = st.lists(
+    st.one_of(
+        st.binary(max_size=40),
+        st.sampled_from([b"TBA123456789012", b"]C1ABC\x1dDEF", b"", b"\r", b"\n", b"x" * 70, b"y" * 64, b"z" * 65]),
+    ),
+    max_size=12,
+)
+ends = st.sampled_from([b"\r", b"\n", b"\r\n", b""])
+
+
+@given(st.sampled_from(TERMINATORS), lines, ends, st.lists(st.integers(1, 30), min_size=1, max_size=40))
+def test_however_the_bytes_are_chunked_the_codes_are_the_same(
+    terminator: str, content: list[bytes], end: bytes, sizes: list[int]
+) -> None:
+    data = b"".join(line + end for line in content)
+    whole, chunked = LineFramer(terminator, max_bytes=64), LineFramer(terminator, max_bytes=64)
+    expected = whole.feed(data)
+    found: list[Code] = []
+    at = turn = 0
+    while at < len(data):
+        size = sizes[turn % len(sizes)]
+        found += chunked.feed(data[at : at + size])
+        at, turn = at + size, turn + 1
+    assert found == expected
+    assert chunked.counters == whole.counters
+    assert chunked.idle(flush=True) == whole.idle(flush=True)
+
+
+@given(st.sampled_from(TERMINATORS), st.lists(st.one_of(st.binary(max_size=300), st.none()), max_size=60))
+def test_garbage_never_raises_and_nothing_grows(terminator: str, chunks: list[bytes | None]) -> None:
+    framer = LineFramer(terminator, max_bytes=64)
+    for chunk in chunks:
+        codes = framer.feed(chunk) if chunk is not None else [framer.idle(flush=True)]
+        assert all(code is None or 0 < len(code.text.encode()) <= 64 for code in codes)
+        assert len(framer._rest) <= 65
