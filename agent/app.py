@@ -112,7 +112,7 @@ class App:
         if settings.camera.source:
             self._add_camera(settings.camera.source)
         self.console = Console(self, settings.console.listen)
-        self.supervisor.add(self.console, self.reading)
+        self.supervisor.add(self.console, lambda _reading: None)
 
         if recovered := self.journal.recovered:
             self.unit.record("unit.journal_recovered", recovered._asdict())
