@@ -10,16 +10,16 @@ const NOT_READY_REASONS = ["PACKAGE_NOT_READY", "STORE_CLOSED"];
 const REJECT_REASONS = ["DAMAGED", "MIS_SORT"];
 const ABORT_REASONS = ["VEHICLE_BREAKDOWN", "ACCIDENT", "ILLNESS", "OUT_OF_TIME", "WEATHER", "UNSAFE_PLACE", "OTHER"];
 const TAGS = ["fuel", "toilet", "break", "traffic", "parking", "wait", "other"];
+const AWAY = ["pin_wrong", "no_position", "parked_away", "other"];
 
-const CUSTODY = ["LOADED", "OUT_FOR_DELIVERY", "ATTEMPTED", "UNLOCATED", "RETURN_PENDING"];
 const STOP_ENDED = ["COMPLETED", "PARTIAL", "FAILED", "CANCELLED"];
 
 // A field: [name, label, kind, what it may hold]. An optional one ends in "?". Actions without fields need only a touch.
 const ACTIONS = {
-  check_in: ["Check in", ["reason?", "Reason, when you are not at the place", "text"]],
+  check_in: ["Check in", ["reason?", "Reason, when you are not at the place", "choice", AWAY]],
   start_loading: ["Start loading"],
   mark_missing: ["Parcel is missing", ["parcel_id", "Parcel", "parcel", ["MANIFESTED"]], ["reason?", "Reason", "text"]],
-  reject: ["Leave a parcel behind", ["parcel_id", "Parcel", "parcel", ["MANIFESTED"]],
+  reject: ["Leave a parcel behind", ["parcel_id", "Parcel", "parcel", ["MANIFESTED", "LOADED"]],
     ["reason", "Reason", "choice", REJECT_REASONS]],
   not_ready: ["Parcel is not ready", ["parcel_ids", "Parcel", "parcels", ["MANIFESTED"]],
     ["reason", "Reason", "choice", NOT_READY_REASONS]],
@@ -30,9 +30,9 @@ const ACTIONS = {
   reopen_loading: ["Open loading again"],
   depart: ["Depart"],
   start_stop: ["Go to another stop", ["stop_id", "Stop", "stop"]],
-  arrive: ["I have arrived", ["reason?", "Reason, when the position says otherwise", "text"]],
+  arrive: ["I have arrived", ["reason?", "Reason, when the position says otherwise", "choice", AWAY]],
   confirm_location: ["Yes, deliver here"],
-  deliver: ["Delivered", ["handover", "Given to, or left at", "choice", HANDOVERS], ["name?", "Name", "text"],
+  deliver: ["Delivered", ["handover", "Given to, or left at", "choice", HANDOVERS],
     ["reason?", "Reason, when the instruction says otherwise", "text"]],
   fail: ["Could not deliver", ["reason", "Reason", "choice", FAIL_REASONS], ["note?", "Note", "text"],
     ["parcel_ids?", "Only this parcel", "parcels", ["OUT_FOR_DELIVERY"]]],
@@ -40,8 +40,10 @@ const ACTIONS = {
   contact: ["I tried to contact the recipient", ["method", "How", "choice", ["bell", "call", "text"]],
     ["outcome", "Outcome", "choice", ["no_answer", "answered", "wrong_number"]]],
   skip_photo: ["No photo is possible", ["reason", "Reason", "text"]],
-  damage: ["Parcel is damaged", ["parcel_id", "Parcel", "parcel", CUSTODY]],
-  not_in_vehicle: ["Parcel is not in the vehicle", ["parcel_id", "Parcel", "parcel", CUSTODY]],
+  damage: ["Parcel is damaged",
+    ["parcel_id", "Parcel", "parcel", ["MANIFESTED", "LOADED", "OUT_FOR_DELIVERY", "ATTEMPTED"]]],
+  not_in_vehicle: ["Parcel is not in the vehicle",
+    ["parcel_id", "Parcel", "parcel", ["LOADED", "OUT_FOR_DELIVERY", "RETURN_PENDING"]]],
   found: ["Parcel is found", ["parcel_id", "Parcel", "parcel", ["MISSING", "UNLOCATED"]]],
   lost: ["Parcel is lost", ["parcel_id", "Parcel", "parcel", ["UNLOCATED"]]],
   void: ["Delivery was a mistake", ["parcel_id", "Parcel", "parcel", ["DELIVERED"]], ["reason", "Reason", "text"]],
@@ -279,10 +281,11 @@ function drawPrimary([, action]) {
   }
   $("primary").dataset.action = action;
   const [label, ...fields] = ACTIONS[action];
-  const required = fields.filter(([name]) => !name.endsWith("?"));
-  if (required.length) {
-    $("primary").append(el("div", { className: "fields" }, ...required.map(field)));
-  }
+  const needed = (wanted) => fields.filter(([name]) => name.endsWith("?") !== wanted).map(field);
+  $("primary").append(
+    el("div", { className: "fields" }, ...needed(true)),
+    el("div", { className: "fields optional", hidden: true }, ...needed(false)),
+  );
   const go = el("button", { type: "submit", className: "primary", disabled: true }, label);
   setTimeout(() => { go.disabled = false; }, SETTLE_MS);
   $("primary").append(go);
@@ -468,9 +471,13 @@ $("scan").addEventListener("submit", async (event) => {
     $("code").focus();
   }
 });
-$("primary").addEventListener("submit", (event) => {
+$("primary").addEventListener("submit", async (event) => {
   event.preventDefault();
-  act($("primary").dataset.action, filled($("primary"))); // what the button said, whatever the prompt says by now
+  const optional = $("primary").querySelector(".optional");
+  // What the button said is done, whatever the prompt says by now.
+  if (!(await act($("primary").dataset.action, filled($("primary"))))) {
+    optional.hidden = !optional.hasChildNodes(); // a reason may be all that is missing
+  }
 });
 for (const touch of ["pointerdown", "keydown"]) {
   addEventListener(touch, listen);
