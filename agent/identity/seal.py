@@ -83,9 +83,8 @@ class Sealer:
         """The secret of a token. Raises `SealError` when the key was wiped or the token is not of this scope."""
         key = self._key(scope, make=False)
         try:
-            if not token.startswith(PREFIX):
-                raise SealError
-            return _decrypt(key, base64.urlsafe_b64decode(token[len(PREFIX) :]), scope.encode()).decode()
+            sealed = base64.urlsafe_b64decode(token.removeprefix(PREFIX) if token.startswith(PREFIX) else "")
+            return _decrypt(key, sealed, scope.encode()).decode()
         except (SealError, binascii.Error, ValueError):
             raise SealError(
                 f"a secret of {scope} can not be opened: the token is damaged or of another scope"

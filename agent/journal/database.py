@@ -7,6 +7,7 @@ found before anybody acts on it, and a salvage can tell a good row from a bad on
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,9 +15,13 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from agent.journal.entries import Entry, EventEntry, InboxEntry, JournalError
+from agent.journal.entries import Entry, EventEntry, Head, InboxEntry, JournalError, Recovery
 from agent.journal.envelope import GENESIS, entry_of, link, own_hash, previous_hash
 
+INSERT = "INSERT INTO entries VALUES (?, ?)"
+PAGE_BYTES = 4096
+BUSY_MS = 2000
+"""How long the writer waits for somebody else's lock: only a tool that looks at the store can have one."""
 SHIFT = 20
 """An event's place in the log is its sequence number shifted left by this; messages take the places in between."""
 BETWEEN = (1 << SHIFT) - 1
@@ -84,13 +89,14 @@ def read_row(position: int, content: bytes) -> Entry:
     return InboxEntry(message_id, kind, type_, received, body)
 
 
-def connect(path: Path, *, writable: bool, timeout_s: float = 5.0) -> sqlite3.Connection:
-    """A connection in autocommit that any thread may use, one at a time."""
-    mode = "rwc" if writable else "ro"
+def connect(path: Path, *, writable: bool) -> sqlite3.Connection:
+    """A connection in autocommit that any thread may use, one at a time. A new file is readable by its owner only."""
+    if writable:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}",
+        f"{path.absolute().as_uri()}?mode={'rw' if writable else 'ro'}",
         uri=True,
-        timeout=timeout_s,
+        timeout=BUSY_MS / 1000,
         isolation_level=None,
         check_same_thread=False,
     )
@@ -99,7 +105,7 @@ def connect(path: Path, *, writable: bool, timeout_s: float = 5.0) -> sqlite3.Co
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         connection.execute("PRAGMA trusted_schema = OFF")
         if writable:
-            connection.execute("PRAGMA page_size = 4096")
+            connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA secure_delete = ON")
@@ -142,17 +148,58 @@ class Contents:
         return None if content is None else json.loads(content)
 
     def snapshot_places(self) -> dict[int, int]:
-        """Place in the log of the snapshot in each slot."""
+        """Slot of the snapshot at each place of the log."""
         return {
-            int(name[len("snapshot/") :]): int(content.split(b"\n", 1)[0])
+            int(content[:20].split(b"\n", 1)[0]): int(name[len("snapshot/") :])
             for name, content in self.items.items()
             if name.startswith("snapshot/")
         }
 
     def snapshot(self) -> tuple[int, bytes] | None:
         """Place in the log and bytes of the newest snapshot."""
-        found = [content.split(b"\n", 1) for name, content in self.items.items() if name.startswith("snapshot/")]
-        return max(((int(place), body) for place, body in found), key=lambda pair: pair[0], default=None)
+        places = self.snapshot_places()
+        if not places:
+            return None
+        place, slot = max(places.items())
+        return place, self.items[f"snapshot/{slot}"].split(b"\n", 1)[1]
+
+    @property
+    def anchor(self) -> Head:
+        """Of the prefix that was dropped."""
+        anchor = self.json("anchor")
+        return Head(**anchor) if anchor else Head(0, GENESIS)
+
+    @property
+    def holes(self) -> list[list[int]]:
+        """First and last of each run of numbers that stand for no event: lost, or skipped by a recovery."""
+        return self.json("holes") or []
+
+    @property
+    def recovery(self) -> Recovery | None:
+        """A recovery that no event has declared yet."""
+        found = self.json("recovery")
+        return Recovery(**found) if found and found["next_sequence"] > self.sequence else None
+
+    def keys(self) -> dict[str, bytes]:
+        """The wrapped key of each scope."""
+        return {name[len("key/") :]: content for name, content in self.items.items() if name.startswith("key/")}
+
+
+class Items:
+    """Writes items, each in one row."""
+
+    def __init__(self, database: sqlite3.Connection, contents: Contents) -> None:
+        self._database = database
+        self._ids = dict(contents.ids)
+
+    def put(self, name: str, content: bytes) -> None:
+        """Set an item."""
+        id_ = self._ids.setdefault(name, max(self._ids.values(), default=0) + 1)
+        self._database.execute("INSERT OR REPLACE INTO items VALUES (?, ?, ?)", (id_, name, sealed(name, content)))
+
+    def drop(self, name: str) -> None:
+        """Remove an item."""
+        self._database.execute("DELETE FROM items WHERE id = ?", (self._ids.pop(name),))
 
 
 def read_items(connection: sqlite3.Connection) -> Contents:
@@ -194,13 +241,10 @@ def examine(connection: sqlite3.Connection, *, thorough: bool) -> Contents:
         if thorough and (fault := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
             raise Damage(fault)
         contents = read_items(connection)
-        anchor = contents.json("anchor") or {"sequence": 0, "hash": GENESIS}
-        snapshot = contents.snapshot()
-        replayed_from = snapshot[0] if snapshot else 0
-        start = min(replayed_from, contents.number("confirmed") << SHIFT)
-        start = 0 if thorough else start
-        holes = dict(contents.json("holes") or ())
-        contents.sequence, contents.hash = anchor["sequence"], anchor["hash"]
+        replayed_from = max(contents.snapshot_places(), default=0)
+        start = 0 if thorough else min(replayed_from, contents.number("confirmed") << SHIFT)
+        holes: dict[int, int] = {first: last for first, last in contents.holes}  # noqa: C416 (typed)
+        contents.sequence, contents.hash = contents.anchor
         contents.position = contents.sequence << SHIFT
         before = connection.execute(
             "SELECT position, content FROM entries WHERE position <= ? AND position & ? = 0 "
@@ -231,6 +275,6 @@ def examine(connection: sqlite3.Connection, *, thorough: bool) -> Contents:
         raise JournalError(
             f"the journal can not be read ({fault}): check the disk and the rights of its files"
         ) from fault
-    except (ValueError, KeyError, TypeError) as fault:
+    except (ValueError, LookupError, TypeError) as fault:
         raise Damage(f"what it holds can not be understood ({fault})") from fault
     return contents

@@ -172,7 +172,7 @@ def trusted_time(payload: bytes) -> str | None:
     return payload[start : payload.index(b'"', start)].decode()
 
 
-def logged(entry: Entry) -> Event | Received:
+def parse(entry: Entry) -> Event | Received:
     """An entry of the log in the words of the delivery core, for a replay."""
     if isinstance(entry, EventEntry):
         envelope = json.loads(entry.payload)

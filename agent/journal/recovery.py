@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
+import time
 from pathlib import Path
+from typing import NamedTuple
 
 from agent.journal.database import (
     BETWEEN,
@@ -26,44 +28,77 @@ from agent.journal.database import (
     unsealed,
 )
 from agent.journal.directory import Reserve, sync_directory
-from agent.journal.entries import EventEntry, Recovery
+from agent.journal.entries import EventEntry, JournalError, Recovery
 from agent.journal.envelope import GENESIS, own_hash
-from agent.journal.salvage import rows
+from agent.journal.salvage import commits_behind, rows
 
 log = logging.getLogger(__name__)
 
 
-def open_database(path: Path, reserve_path: Path, *, thorough: bool) -> tuple[sqlite3.Connection, Contents]:
+class Opened(NamedTuple):
+    """A sound database."""
+
+    connection: sqlite3.Connection
+    contents: Contents
+    reserve: Reserve
+
+
+def open_database(path: Path, reserve_path: Path, *, thorough: bool) -> Opened:
     """The database, sound, and what it holds. Raises `JournalError`, `sqlite3.Error` or `OSError`."""
     rebuilt = path.with_suffix(".rebuilt")
     if rebuilt.exists():
         _put_in_place(rebuilt, path)
-    reserve = Reserve.read(reserve_path)
-    if not path.exists():
-        if reserve is None:
-            _create(path)
-        else:
-            log.error("%s is missing: the log begins anew above sequence %d", path, reserve.events)
-            _rebuild(path, rebuilt, reserve, "the database is missing")
-    try:
-        connection = connect(path, writable=True)
-    except sqlite3.Error as fault:
-        if not is_damage(fault):
-            raise
-        reason = str(fault)
-    else:
+    reserve = _read_reserve(reserve_path)
+    if not path.exists() and reserve is None:
+        _create(path)
+    reason = "the database is missing"
+    if path.exists():
         try:
-            return connection, examine(connection, thorough=thorough)
-        except Damage as fault:
+            connection = connect(path, writable=True)
+        except sqlite3.Error as fault:
+            if not is_damage(fault):
+                raise
             reason = str(fault)
-            connection.close()
-        except BaseException:
-            connection.close()
-            raise
-    log.error("%s is damaged (%s): what is readable is carried into a new one", path, reason)
-    _rebuild(path, rebuilt, reserve or Reserve(0, 0), reason)
+        else:
+            try:
+                _check_wal(path, connection)
+                contents = examine(connection, thorough=thorough)
+                return Opened(connection, contents, reserve or Reserve(0, 0))
+            except Damage as fault:
+                reason = str(fault)
+                connection.close()
+            except BaseException:
+                connection.close()
+                raise
+    log.error("%s: %s; what is readable is carried into a new one", path, reason)
+    _rebuild(path, rebuilt, reserve, reason)
     connection = connect(path, writable=True)
-    return connection, examine(connection, thorough=True)
+    return Opened(connection, examine(connection, thorough=True), reserve or Reserve(0, 0))
+
+
+def _read_reserve(path: Path) -> Reserve | None:
+    try:
+        return Reserve.read(path)
+    except JournalError as fault:
+        log.error("%s; it is written anew", fault)  # noqa: TRY400 (the sentence says it all)
+        # Nobody knows how far numbers were used: go where no unit that writes an event a second ever comes.
+        return Reserve(int(time.time()), int(time.time()))
+
+
+def _check_wal(path: Path, connection: sqlite3.Connection) -> None:
+    """Raise `Damage` when commits lie behind the place where SQLite stopped to read the write-ahead log.
+
+    One may: the commit that was under way when the power went, which nobody was told of. Two were durable once.
+    """
+    try:
+        _, readable, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    except sqlite3.Error as fault:
+        if is_damage(fault):
+            raise Damage(str(fault)) from fault
+        raise
+    behind = commits_behind(path, max(readable, 0))
+    if behind > 1:
+        raise Damage(f"the write-ahead log is broken after {readable} pages, {behind} commits lie behind")
 
 
 def _create(path: Path) -> None:
@@ -101,7 +136,7 @@ def _put_in_place(rebuilt: Path, path: Path) -> None:
     sync_directory(path.parent)
 
 
-def _rebuild(path: Path, rebuilt: Path, reserve: Reserve, reason: str) -> None:
+def _rebuild(path: Path, rebuilt: Path, reserve: Reserve | None, reason: str) -> None:
     """Carry every row that proves itself into a new database, and note in it what has to be declared."""
     draft = path.with_suffix(".draft")
     _remove(draft)
@@ -109,7 +144,7 @@ def _rebuild(path: Path, rebuilt: Path, reserve: Reserve, reason: str) -> None:
     try:
         connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA}")
         items = _carry_over(path, connection)
-        _note_gap(connection, items, reserve, reason)
+        _note_gap(connection, items, reserve or Reserve(0, 0), reason)
         for id_, (name, content) in enumerate(items.items(), start=1):
             connection.execute("INSERT INTO items VALUES (?, ?, ?)", (id_, name, sealed(name, content)))
         connection.execute("COMMIT")

@@ -10,44 +10,39 @@ by a snapshot is dropped, and its last sequence and hash stay as the anchor.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
+import os
 import sqlite3
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from datetime import datetime, timedelta
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from agent.journal import recovery
+from agent.journal import recovery, retention
 from agent.journal.database import (
     BETWEEN,
+    INSERT,
+    PAGE_BYTES,
     SHIFT,
     Contents,
+    Damage,
+    Items,
     connect,
     inbox_row,
     is_damage,
     read_items,
     read_row,
     rows_after,
-    sealed,
 )
 from agent.journal.directory import Lock, Reserve
-from agent.journal.entries import (
-    Batch,
-    Entry,
-    EventEntry,
-    Head,
-    JournalError,
-    JournalFull,
-    Recovery,
-    TelemetryEntry,
-)
-from agent.journal.envelope import GENESIS, entry_of, own_hash, trusted_time
+from agent.journal.entries import Batch, Entry, EventEntry, Head, JournalError, JournalFull, Recovery, TelemetryEntry
+from agent.journal.envelope import link, own_hash
+from agent.journal.telemetry import Build, Telemetry
+
+__all__ = ["Journal", "JournalError", "JournalFull", "Replay"]
 
 log = logging.getLogger(__name__)
 
@@ -62,24 +57,19 @@ GROUP_BATCHES = 512
 GROUP_BYTES = 1 << 20
 CURSOR_WITHIN_S = 0.5
 SAMPLES_WITHIN_S = 10.0
-SAMPLES_IN_MEMORY = 1000
-SAMPLES_PER_MESSAGE = 100
 SNAPSHOT_EVERY = 2000
 """Entries after which a snapshot is due."""
 SNAPSHOTS_KEPT = 2
-SEEN_KEPT = 100_000
-"""Ids of messages that are remembered at least, whatever was pruned."""
 WAL_BYTES = 8 << 20
 """The write-ahead log is copied back when it is a quarter of this long and nobody waits, and at this length anyhow."""
 SAMPLES_SHARE = 10
 """Waiting samples take at most this part of the journal's size, then they are thinned."""
-IDLE_S = 0.2
-PRUNE_ROWS = 2000
+LOOK_AGAIN_S = 0.2
+LOOK_FOR_ROOM_S = 1.0
 ROW_BYTES = 24
 """What a row costs beside its content."""
-PAGE_BYTES = 4096
-
-INSERT = "INSERT INTO entries VALUES (?, ?)"
+MARGIN_BYTES = 64 << 10
+"""With less room than this the journal is called full."""
 
 
 class Replay(NamedTuple):
@@ -96,7 +86,7 @@ class _Waiting(NamedTuple):
 
 
 class Journal:
-    """See the module. Made by `Journal.open`; every method may be called from any thread."""
+    """Made by `Journal.open`; every method may be called from any thread."""
 
     @classmethod
     def open(
@@ -106,37 +96,31 @@ class Journal:
 
         `confirm` says whose word `confirm_through` carries; the journal only shows it. Raises `JournalError`.
         """
-        return cls(state_dir, max_bytes=max_bytes, retain_days=retain_days, confirm=confirm)
+        return cls(state_dir, max_bytes, retain_days, confirm)
 
-    def __init__(
-        self, state_dir: Path, *, max_bytes: int, retain_days: int, confirm: Literal["broker", "cloud"]
-    ) -> None:
-        self._directory = state_dir
+    def __init__(self, state_dir: Path, max_bytes: int, retain_days: int, confirm: Literal["broker", "cloud"]) -> None:
         self._path = state_dir / "journal.db"
         self._reserve_path = state_dir / "journal.reserve"
         self._suspect_path = state_dir / "journal.suspect"
         self._max_bytes = max_bytes
         self._retain_days = retain_days
-        self.confirm = confirm
+        self._confirm = confirm
 
         self._submit = threading.Lock()
         self._queue: SimpleQueue[_Waiting | Callable[[], None] | None] = SimpleQueue()
-        self._submitted_bytes = 0
-        self._settled_bytes = 0
+        self._submitted_bytes = self._settled_bytes = 0
         self._pending_ids: set[str] = set()
-        self._closed = False
+        self._closed = self._finished = False
         self._broken: JournalError | None = None
         self._full = False
 
-        self._samples: deque[tuple[str, bytes]] = deque()
-        self._samples_due: float | None = None
-        self._sent: set[int] = set()
+        self._telemetry = Telemetry(max_bytes // SAMPLES_SHARE)
+        self._confirmed = 0
         self._cursor_due: float | None = None
+        self._samples_due: float | None = None
         self._wipe = False
-        self._wal_bytes = 0
+        self._bytes = self._wal_bytes = 0
         self._wal_limit = min(WAL_BYTES, max_bytes // 8)
-        self._rest: list[tuple[int, Batch]] = []
-        self._thinned_to = 0
 
         self._readers = threading.local()
         self._reader_connections: list[sqlite3.Connection] = []
@@ -162,59 +146,49 @@ class Journal:
     def _load(self) -> None:
         """Open the database, or make it anew out of what a damaged one still holds; take over what it says."""
         try:
-            self._database, contents = recovery.open_database(
-                self._path, self._reserve_path, thorough=self._suspect_path.exists()
-            )
-            self._take_over(contents)
-            self._suspect_path.unlink(missing_ok=True)
+            opened = recovery.open_database(self._path, self._reserve_path, thorough=self._suspect_path.exists())
+            self._database = opened.connection
+            try:
+                self._take_over(opened.contents, opened.reserve)
+                self._suspect_path.unlink(missing_ok=True)
+            except BaseException:
+                self._database.close()
+                raise
         except sqlite3.Error as fault:
             raise self._fault("can not be opened", fault) from fault
         except OSError as fault:
-            raise JournalError(f"{self._directory}: the journal can not be opened ({fault}): check the disk") from fault
+            raise JournalError(f"{self._path} can not be opened ({fault}): check the disk") from fault
 
-    def _take_over(self, contents: Contents) -> None:
-        database = self._database
-        self._item_ids = dict(contents.ids)
+    def _take_over(self, contents: Contents, reserve: Reserve) -> None:
+        self._items = Items(self._database, contents)
+        self._anchor = contents.anchor
+        self._holes = contents.holes
+        self._recovered = contents.recovery
         self._position = contents.position
         self._sequence = contents.sequence
-        anchor = contents.json("anchor") or {"sequence": 0, "hash": GENESIS}
-        self._anchor = Head(anchor["sequence"], anchor["hash"])
-        self._holes: list[list[int]] = contents.json("holes") or []
-        self._keys = {
-            name.removeprefix("key/"): content for name, content in contents.items.items() if name.startswith("key/")
-        }
-        self._thinned = self._thinned_stored = contents.number("thinned")
-        declared = contents.json("recovery")
-        self._recovered = None
         self._head = Head(contents.sequence, contents.hash)
-        if declared and contents.sequence < declared["next_sequence"]:
-            self._recovered = Recovery(**declared)
+        if self._recovered is not None:
             self._head = Head(self._recovered.next_sequence - 1, self._recovered.last_hash)
             self._sequence = self._head.sequence
-            self._position = max(self._position, self._sequence << SHIFT)
-        self._confirmed = min(contents.number("confirmed"), self._head.sequence)
+            self._position = self._sequence << SHIFT
+        self._confirmed = min(max(contents.number("confirmed"), self._confirmed), self._sequence)
+        self._keys = contents.keys()
+        places = contents.snapshot_places()
+        self._covered = sorted(places)
+        self._snapshot_slot = places[self._covered[-1]] + 1 if places else 0
         self._since_snapshot = contents.since_snapshot
-        places = sorted((place, slot) for slot, place in contents.snapshot_places().items())
-        self._covered = tuple(place for place, _ in places)
-        self._snapshot_slot = places[-1][1] + 1 if places else 0
-        reserve = Reserve.read(self._reserve_path) if self._reserve_path.exists() else None
-        packed = database.execute("SELECT max(sequence) FROM telemetry").fetchone()[0] or 0
-        self._telemetry_sequence = max(packed, contents.number("telemetry_sequence"))
-        self._telemetry_count = database.execute("SELECT count(*) FROM telemetry").fetchone()[0]
-        self._sample_rows, self._sample_bytes = database.execute(
-            "SELECT count(*), coalesce(sum(length(content)), 0) FROM samples"
-        ).fetchone()
-        self._seen_count = database.execute("SELECT count(*) FROM seen").fetchone()[0]
-        if self._recovered and reserve:
-            self._telemetry_sequence = max(self._telemetry_sequence, reserve.telemetry)
-        self._reserve = reserve or Reserve(0, 0)
-        self._extend_reserve(self._sequence, self._telemetry_sequence)
+        self._telemetry.load(
+            self._database,
+            max(contents.number("telemetry_sequence"), reserve.telemetry if self._recovered else 0),
+            contents.number("thinned"),
+        )
+        self._reserve = reserve
+        self._extend_reserve(self._sequence, self._telemetry.sequence)
         self._checkpoint("TRUNCATE")
 
     def _extend_reserve(self, sequence: int, telemetry: int) -> None:
-        """Keep the reserve at least half a thousand ahead; two fsyncs every few hundred events."""
-        events_left, telemetry_left = self._reserve.events - sequence, self._reserve.telemetry - telemetry
-        if events_left < AHEAD // 2 or telemetry_left < AHEAD // 2:
+        """Keep the reserve at least half a thousand ahead: two fsyncs every few hundred events."""
+        if min(self._reserve.events - sequence, self._reserve.telemetry - telemetry) < AHEAD // 2:
             reserve = Reserve(sequence + AHEAD, telemetry + AHEAD)
             reserve.write(self._reserve_path)
             self._reserve = reserve
@@ -234,7 +208,7 @@ class Journal:
     @property
     def snapshot_due(self) -> bool:
         """Whether the next batch should bring a snapshot."""
-        return self._since_snapshot >= SNAPSHOT_EVERY
+        return self._since_snapshot >= SNAPSHOT_EVERY or (self._full and self._snapshot_would_help())
 
     @property
     def confirmed(self) -> int:
@@ -246,70 +220,72 @@ class Journal:
         """Of the oldest event that is still kept."""
         return self._anchor.sequence + 1
 
+    @property
+    def full(self) -> bool:
+        """Whether a batch must be expected to be refused for want of room."""
+        return self._full
+
     def keys(self) -> dict[str, bytes]:
         """The wrapped key of each scope."""
         return dict(self._keys)
 
     def seen(self, message_id: str) -> bool:
-        """Whether this message is in the log or on its way into it."""
+        """Whether this message is in the log or on its way into it; remembered for the last 100,000 messages."""
         if message_id in self._pending_ids:
             return True
         return bool(self._read("SELECT 1 FROM seen WHERE message_id = ?", (message_id,)))
 
     def replay(self, *, from_start: bool = False) -> Replay:
-        """The newest snapshot and the entries behind it. `from_start` leaves snapshots aside: every entry kept."""
+        """The newest snapshot and the entries behind it; `from_start` leaves the snapshot aside: every entry kept."""
         position, snapshot = 0, None
         if not from_start:
-            contents = self._call(lambda: read_items(self._database)).snapshot()
-            if contents:
-                position, snapshot = contents
-        connection = self._reader()
-        return Replay(snapshot, (read_row(*row) for row in rows_after(connection, position)))
+            with self._reading() as connection:
+                position, snapshot = read_items(connection).snapshot() or (0, None)
+        return Replay(snapshot, self._entries_after(position))
+
+    def _entries_after(self, position: int) -> Iterator[Entry]:
+        with self._reading() as connection:
+            for row in rows_after(connection, position):
+                yield read_row(*row)
 
     def events_after(self, sequence: int, limit: int, max_bytes: int = 1 << 20) -> list[EventEntry]:
         """The next events behind a sequence number: at most `limit`, at most `max_bytes` of payload, at least one."""
         return self.events_between(sequence + 1, self._sequence, limit, max_bytes)
 
     def events_between(self, first: int, last: int, limit: int, max_bytes: int = 1 << 20) -> list[EventEntry]:
-        """The events from one sequence number to another, both included."""
+        """The events from one sequence number to another, both included; each is checked against its hash."""
         events: list[EventEntry] = []
         size = 0
         with self._reading() as connection:
             cursor = connection.execute(
-                "SELECT position >> 20, content FROM entries "
-                "WHERE position BETWEEN ? AND ? AND position & 1048575 = 0 ORDER BY position LIMIT ?",
-                (first << SHIFT, last << SHIFT, limit),
+                "SELECT content FROM entries WHERE position BETWEEN ? AND ? AND position & ? = 0 "
+                "ORDER BY position LIMIT ?",
+                (first << SHIFT, last << SHIFT, BETWEEN, limit),
             )
-            for sequence, payload in cursor:
+            for (payload,) in cursor:
                 size += len(payload)
                 if size > max_bytes and events:
                     break
-                events.append(entry_of(sequence, payload))
+                found = link(payload)
+                events.append(EventEntry(found.sequence, found.id, found.type, payload))
             cursor.close()
         return events
 
     def status(self) -> dict[str, Any]:
         """What the store holds and how much of it still waits."""
         sequence, confirmed = self._head.sequence, self._confirmed
-        missing = sum(last - max(first, confirmed + 1) + 1 for first, last in self._holes if last > confirmed)
-        if self._recovered:
-            missing = 0
-            sequence = self._recovered.last_sequence
+        missing = sum(max(min(last, sequence) - max(first, confirmed + 1) + 1, 0) for first, last in self._holes)
         return {
-            "sequence": self._head.sequence,
+            "sequence": sequence,
             "confirmed": confirmed,
-            "confirm": self.confirm,
+            "confirm": self._confirm,
             "oldest_sequence": self.oldest_sequence,
-            "backlog": {
-                "events": max(sequence - confirmed - missing, 0),
-                "telemetry": self._telemetry_count + self._sample_rows,
-                "media": 0,
-            },
+            "backlog": {"events": sequence - confirmed - missing, "telemetry": self._telemetry.backlog, "media": 0},
             "bytes": self._bytes + self._wal_bytes,
             "max_bytes": self._max_bytes,
             "waiting_bytes": self._submitted_bytes - self._settled_bytes,
             "full": self._full,
-            "dropped": self._thinned,
+            "dropped": self._telemetry.thinned,
             "recovered": self._recovered is not None,
         }
 
@@ -321,6 +297,9 @@ class Journal:
         with self._submit:
             if self._closed:
                 raise JournalError("the journal is closed: nothing more can be written")
+            if self._submitted_bytes - self._settled_bytes > QUEUE_BYTES:
+                self._queue.put(lambda: self._refuse(done))
+                return
             for entry in batch.entries:
                 if not isinstance(entry, EventEntry):
                     self._pending_ids.add(entry.message_id)
@@ -329,49 +308,42 @@ class Journal:
             self._queue.put(_Waiting(batch, done, size))
 
     def reload(self) -> Head:
-        """After a failure: forget what was not written, look again at what is on disk, and accept batches again."""
+        """After a failure: forget what was not written, look again at what is on disk, and accept batches again.
+
+        A damaged database is recovered here, too: look at `recovered` again. Raises `JournalError`.
+        """
         return self._call(self._reload)
 
     def confirm_through(self, sequence: int) -> None:
         """Everything up to here has arrived. Only forward; written with the next commit or within half a second."""
-        sequence = min(sequence, self._sequence)
+        sequence = min(sequence, self._head.sequence)
         if sequence > self._confirmed:
             self._confirmed = sequence
             self._cursor_moved()
 
     def sample(self, stream: Literal["position", "health"], sample: Mapping[str, Any]) -> None:
         """Keep a telemetry sample; written with the next commit or within ten seconds."""
-        try:
-            text = json.dumps(sample, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-        except (ValueError, TypeError) as fault:
-            raise JournalError(f"telemetry {stream}: a sample can not be written as JSON ({fault})") from fault
-        self._samples.append((stream, text))
-        if len(self._samples) > SAMPLES_IN_MEMORY:
-            with contextlib.suppress(IndexError):
-                self._samples.popleft()
-                self._thinned += 1
+        self._telemetry.add(stream, sample)
         if self._samples_due is None:
             self._samples_due = time.monotonic() + SAMPLES_WITHIN_S
             self._queue.put(None)
 
-    def pack_telemetry(
-        self, build: Callable[[int, str, list[dict[str, Any]]], bytes], limit: int
-    ) -> list[TelemetryEntry]:
-        """Make messages out of waiting samples, at most `limit`, and store them; `build(sequence, stream, samples)`."""
+    def pack_telemetry(self, build: Build, limit: int) -> list[TelemetryEntry]:
+        """Make messages out of waiting samples, at most `limit`, and store them; `build(sequence, stream, samples)`.
+
+        `build` is called in the writer thread.
+        """
         return self._call(lambda: self._pack(build, limit))
 
     def telemetry_waiting(self, limit: int) -> list[TelemetryEntry]:
-        """Messages that were made and not yet done, the oldest first."""
-        sent = self._sent
-        rows = self._read(
-            "SELECT sequence, stream, content FROM telemetry ORDER BY sequence LIMIT ?", (limit + len(sent),)
+        """Messages that were made and have not arrived, the oldest first."""
+        return self._telemetry.waiting(
+            lambda count: self._read("SELECT * FROM telemetry ORDER BY sequence LIMIT ?", (count,)), limit
         )
-        return [TelemetryEntry(*row) for row in rows if row[0] not in sent][:limit]
 
     def telemetry_done(self, sequences: Iterable[int]) -> None:
         """These messages have arrived; they are dropped with the next commit or within half a second."""
-        with self._submit:
-            self._sent = self._sent | set(sequences)
+        self._telemetry.done(sequences)
         self._cursor_moved()
 
     def close(self) -> None:
@@ -388,37 +360,39 @@ class Journal:
 
     # ------------------------------------------------------------------ reading
 
-    def _reader(self) -> sqlite3.Connection:
-        """This thread's own connection for reading."""
-        found: tuple[int, sqlite3.Connection] | None = getattr(self._readers, "connection", None)
-        if found is None or found[0] != self._generation:
-            found = self._generation, connect(self._path, writable=False)
-            self._readers.connection = found
-            self._reader_connections.append(found[1])
-        return found[1]
-
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
+        """This thread's own connection for reading; what SQLite or a row's own check says becomes a `JournalError`."""
         try:
-            yield self._reader()
+            generation, connection = getattr(self._readers, "connection", (-1, None))
+            if connection is None or generation != self._generation:
+                generation = self._generation
+                connection = connect(self._path, writable=False)
+                self._readers.connection = generation, connection
+                self._reader_connections.append(connection)
+            yield connection
         except sqlite3.Error as fault:
             raise self._fault("can not be read", fault) from fault
+        except Damage as fault:
+            raise self._damaged("can not be read", fault) from fault
 
     def _read(self, statement: str, arguments: tuple[Any, ...]) -> list[Any]:
         with self._reading() as connection:
             return connection.execute(statement, arguments).fetchall()
 
     def _fault(self, what: str, fault: sqlite3.Error) -> JournalError:
-        """SQLite's complaint in our words; damage is remembered, so that the next opening checks everything."""
+        """SQLite's complaint in our words."""
         if is_damage(fault):
-            with contextlib.suppress(OSError):
-                self._suspect_path.touch()
-            return JournalError(
-                f"{self._path} {what} ({fault}): it is damaged; starting again recovers what is readable"
-            )
+            return self._damaged(what, fault)
         if getattr(fault, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
             return JournalFull(f"{self._path} {what}: the disk is full; free space on it")
         return JournalError(f"{self._path} {what} ({fault}): check the disk and the rights of its files")
+
+    def _damaged(self, what: str, fault: Exception) -> JournalError:
+        """Damage is remembered in a file, so that the next opening looks at everything."""
+        with contextlib.suppress(OSError):
+            self._suspect_path.touch()
+        return JournalError(f"{self._path} {what} ({fault}): it is damaged; a new start recovers what is readable")
 
     # ------------------------------------------------------------------ the writer thread
 
@@ -431,7 +405,7 @@ class Journal:
                 answer.set_result(work())
             except sqlite3.Error as fault:
                 answer.set_exception(self._fault("can not be written", fault))
-            except BaseException as fault:  # noqa: BLE001 (the caller gets it)
+            except BaseException as fault:  # noqa: BLE001 (whoever asked gets it)
                 answer.set_exception(fault)
 
         with self._submit:
@@ -447,17 +421,13 @@ class Journal:
 
     def _run(self) -> None:
         queue = self._queue
-        while not (self._closed and queue.empty() and self._finished):
+        while not self._finished:
             try:
                 job = queue.get(True, self._patience())
             except Empty:
                 self._keep_house()
                 continue
-            while job is not None:
-                if not isinstance(job, _Waiting):
-                    job()
-                    job = None
-                    continue
+            if isinstance(job, _Waiting):
                 group = [job]
                 size = job.size
                 job = None
@@ -470,37 +440,38 @@ class Journal:
                     elif job is not None:
                         break
                 self._settle(group, size)
+            if job is not None:
+                job()
             if self._wal_bytes > self._wal_limit:
                 self._keep_house()
 
-    _finished = False
-
     def _patience(self) -> float | None:
-        """How long the writer may wait for work before it looks after the house."""
+        """How long the writer may wait for work before it looks after the house; ``None`` for ever."""
         due = [moment for moment in (self._cursor_due, self._samples_due) if moment is not None]
-        if self._wal_bytes > self._wal_limit // 4 or self._wipe:
-            due.append(time.monotonic() + IDLE_S)
+        if self._wipe or self._wal_bytes > self._wal_limit // 4:
+            due.append(time.monotonic() + LOOK_AGAIN_S)
+        if self._full:
+            due.append(time.monotonic() + LOOK_FOR_ROOM_S)
         return max(min(due) - time.monotonic(), 0.0) if due else None
 
     def _settle(self, group: list[_Waiting], size: int) -> None:
         """Commit a group and tell those who wait for it, in their order."""
-        fault: JournalError | None = self._broken
-        if fault is None and self._submitted_bytes - self._settled_bytes > QUEUE_BYTES + size:
-            fault = JournalError(f"more than {QUEUE_BYTES >> 20} MiB wait for the disk: it is too slow or it hangs")
-            self._broken = fault
+        fault = self._broken
         if fault is None:
             try:
                 self._commit(group, size)
             except JournalError as found:
-                self._broken = fault = found
+                fault = found
             except sqlite3.Error as found:
-                self._broken = fault = self._fault("could not be written", found)
+                fault = self._fault("could not be written", found)
+            except OSError as found:
+                fault = JournalError(f"{self._path.parent} could not be written ({found}): check the disk")
             except Exception as found:  # whatever it is, nobody may wait for ever
                 log.exception("the journal's writer failed")
-                self._broken = fault = JournalError(f"{self._path} could not be written ({found})")
+                fault = JournalError(f"{self._path} could not be written ({found})")
             if fault is not None:
+                self._broken = fault
                 self._full = isinstance(fault, JournalFull)
-                self._rest.clear()
         self._settled_bytes += size
         if fault is not None:
             for waiting in group:
@@ -508,19 +479,22 @@ class Journal:
                     entry.message_id for entry in waiting.batch.entries if not isinstance(entry, EventEntry)
                 )
         for waiting in group:
-            try:
-                waiting.done(fault)
-            except Exception:
-                log.exception("a caller of the journal failed at its own answer")
-        if self._wipe and fault is None:
+            _tell(waiting.done, fault)
+        if self._wipe or self._full:
             self._keep_house()
+
+    def _refuse(self, done: Done) -> None:
+        self._broken = self._broken or JournalError(
+            f"more than {QUEUE_BYTES >> 20} MiB wait to be written: the disk is too slow or hangs; check it"
+        )
+        _tell(done, self._broken)
 
     def _commit(self, group: list[_Waiting], size: int) -> None:
         position, sequence = self._position, self._sequence
         rows: list[tuple[int, bytes]] = []
         seen: list[tuple[str, int]] = []
+        rest: list[tuple[int, Batch]] = []
         last: bytes | None = None
-        plain = True
         for waiting in group:
             batch = waiting.batch
             for entry in batch.entries:
@@ -539,104 +513,106 @@ class Journal:
                     rows.append((position, inbox_row(entry)))
                     seen.append((entry.message_id, position))
             if batch.keys or batch.forget or batch.snapshot is not None:
-                plain = False
-                self._rest.append((position, batch))
-        if rows:
-            self._make_room(size + len(rows) * ROW_BYTES)
+                rest.append((position, batch))
+        written = size + len(rows) * ROW_BYTES
+        if rows and self._bytes + written > self._max_bytes - self._wal_limit:
+            self._make_room(written, with_snapshot=any(batch.snapshot is not None for _, batch in rest))
         if sequence > self._reserve.events:
-            self._extend_reserve(sequence, self._telemetry_sequence)
-        database = self._database
-        if plain and len(rows) == 1 and not seen and self._cursor_due is None and not self._samples:
-            database.execute(INSERT, rows[0])
+            self._extend_reserve(sequence, self._telemetry.sequence)
+        if len(rows) == 1 and not seen and not rest and self._cursor_due is None and not self._telemetry.in_memory:
+            # What a scan waits for: one row, one statement, one fsync.
+            self._database.execute(INSERT, rows[0])
         else:
             with self._transaction():
-                database.executemany(INSERT, rows)
+                self._database.executemany(INSERT, rows)
                 if seen:
-                    database.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?)", seen)
-                while self._rest:
-                    self._write_rest(*self._rest.pop(0))
+                    self._database.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?)", seen)
+                for place, batch in rest:
+                    self._write_rest(place, batch)
         self._position, self._sequence = position, sequence
-        self._grown(size + len(rows) * ROW_BYTES)
+        self._bytes += written
+        self._wal_bytes += written + PAGE_BYTES
         if last is not None:
             self._head = Head(sequence, own_hash(last))
             self._recovered = None
-        if rows:
-            self._full = False
+        if self._full and rows:
+            self._full = self._room() < MARGIN_BYTES
         if seen:
             self._pending_ids.difference_update(message_id for message_id, _ in seen)
-            self._seen_count += len(seen)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
-        """One commit, together with the cursor and the samples that wait for one."""
-        cursor_due, samples = self._cursor_due, list(self._samples)
-        self._cursor_due = self._samples_due = None
-        sent, thinned = self._sent, self._thinned
+        """One commit, together with the cursor and the telemetry that wait for one."""
+        cursor_due, self._cursor_due, self._samples_due = self._cursor_due, None, None
         try:
             self._database.execute("BEGIN IMMEDIATE")
             if cursor_due is not None:
-                self._put("confirmed", b"%d" % self._confirmed)
-                self._database.executemany("DELETE FROM telemetry WHERE sequence = ?", [(number,) for number in sent])
-            if samples:
-                self._write_samples(samples)
+                self._items.put("confirmed", b"%d" % self._confirmed)
+            self._telemetry.write(self._database, self._items)
             yield
             self._database.execute("COMMIT")
         except BaseException:
-            self._cursor_due = time.monotonic() + CURSOR_WITHIN_S
-            self._thinned = thinned
             with contextlib.suppress(sqlite3.Error):
                 self._database.execute("ROLLBACK")
+            with contextlib.suppress(sqlite3.Error):
+                self._telemetry.rolled_back(self._database)
+            self._cursor_due = time.monotonic() + CURSOR_WITHIN_S
             raise
-        for _ in samples:
-            self._samples.popleft()
-        if cursor_due is not None:
-            with self._submit:
-                self._sent = self._sent - sent
-            self._telemetry_count = max(self._telemetry_count - len(sent), 0)
+        self._telemetry.committed()
 
     def _write_rest(self, position: int, batch: Batch) -> None:
-        """Keys and snapshot of a batch."""
+        """Keys and snapshot of a batch. If the commit fails, `reload` reads all of it again."""
         for scope, wrapped in batch.keys.items():
-            self._put(f"key/{scope}", wrapped)
+            self._items.put(f"key/{scope}", wrapped)
             self._keys[scope] = wrapped
         for scope in batch.forget:
             if self._keys.pop(scope, None) is not None:
-                self._database.execute("DELETE FROM items WHERE id = ?", (self._item_ids.pop(f"key/{scope}"),))
+                self._items.drop(f"key/{scope}")
                 self._wipe = True
         if batch.snapshot is not None:
-            slot = f"snapshot/{self._snapshot_slot % SNAPSHOTS_KEPT}"
-            self._put(slot, b"%d\n" % position + batch.snapshot)
+            self._items.put(f"snapshot/{self._snapshot_slot % SNAPSHOTS_KEPT}", b"%d\n" % position + batch.snapshot)
             self._snapshot_slot += 1
-            self._covered = (*self._covered, position)[-SNAPSHOTS_KEPT:]
-
-    def _put(self, name: str, content: bytes) -> None:
-        id_ = self._item_ids.setdefault(name, max(self._item_ids.values(), default=0) + 1)
-        self._database.execute("INSERT OR REPLACE INTO items VALUES (?, ?, ?)", (id_, name, sealed(name, content)))
-
-    def _grown(self, size: int) -> None:
-        self._bytes += size
-        self._wal_bytes += size + PAGE_BYTES
+            self._covered = [*self._covered, position][-SNAPSHOTS_KEPT:]
 
     def _reload(self) -> Head:
-        self._generation += 1
-        confirmed = self._confirmed
-        self._database.close()
-        self._load()
-        self._confirmed = max(self._confirmed, min(confirmed, self._sequence))
+        if not isinstance(self._broken, JournalFull) or self._suspect_path.exists():
+            self._generation += 1
+            self._database.close()
+            self._load()
+        else:  # it was refused or rolled back: what is on disk is what the writer knows
+            contents = read_items(self._database)
+            self._items = Items(self._database, contents)
+            self._keys = contents.keys()
+            places = contents.snapshot_places()
+            self._covered = sorted(places)
+            self._since_snapshot = self._database.execute(
+                "SELECT count(*) FROM entries WHERE position > ?", (self._covered[-1] if places else 0,)
+            ).fetchone()[0]
+        self._wipe = False
         self._broken = None
         return self._head
 
     def _finish(self) -> None:
         self._finished = True
         with contextlib.suppress(sqlite3.Error):
-            if self._cursor_due is not None or self._samples:
+            if self._cursor_due is not None or self._telemetry.in_memory:
                 with self._transaction():
                     pass
-        with contextlib.suppress(sqlite3.Error):
+        with contextlib.suppress(sqlite3.Error, OSError):
             self._checkpoint("TRUNCATE")
         self._database.close()
 
-    # ------------------------------------------------------------------ room
+    def _pack(self, build: Build, limit: int) -> list[TelemetryEntry]:
+        last = self._telemetry.sequence + limit
+        if last > self._reserve.telemetry:
+            self._extend_reserve(self._sequence, last)
+        with self._transaction():
+            made = self._telemetry.pack(self._database, self._items, build, limit)
+        self._telemetry.packed(self._database, made)
+        self._wal_bytes += sum(len(entry.payload) for entry in made) + 2 * PAGE_BYTES
+        return made
+
+    # ------------------------------------------------------------------ room and order
 
     def _measure(self) -> None:
         pages, free = (
@@ -644,31 +620,30 @@ class Journal:
         )
         self._bytes = (pages - free) * PAGE_BYTES
 
-    def _make_room(self, size: int) -> None:
-        """Raise `JournalFull` unless this much more fits; old confirmed events and waiting telemetry go first."""
-        limit = self._max_bytes - self._wal_limit
-        if self._bytes + size <= limit:
-            return
-        self._full = True
-        for last_resort in (self._measure, self._prune, self._drop_samples):
-            last_resort()
-            self._measure()
-            if self._bytes + size <= limit:
-                return
-        raise JournalFull(
-            f"the journal is full: {self._bytes + self._wal_limit} of {self._max_bytes} bytes (journal.max_bytes) "
-            f"are in use and {self.status()['backlog']['events']} events still wait to be confirmed; "
-            "connect the unit so that they can be sent, or raise journal.max_bytes"
-        )
+    def _room(self) -> int:
+        """Bytes that may still be written."""
+        return self._max_bytes - self._wal_limit - self._bytes
 
-    def _drop_samples(self) -> None:
-        if self._sample_rows:
-            for (content,) in self._database.execute("SELECT content FROM samples").fetchall():
-                self._thinned += len(json.loads(content))
+    def _snapshot_would_help(self) -> bool:
+        """Whether events are confirmed that only want a snapshot before they may be dropped."""
+        return self._confirmed > (self._covered[-1] >> SHIFT if self._covered else 0)
+
+    def _make_room(self, size: int, *, with_snapshot: bool) -> None:
+        """Raise `JournalFull` unless this much fits; old confirmed events go first, then waiting samples."""
+        self._full = True
+        self._measure()
+        if self._room() < size:
+            self._prune()
+        if self._room() < size and self._telemetry.backlog:
             with self._transaction():
-                self._database.execute("DELETE FROM samples")
-                self._put("thinned", b"%d" % self._thinned)
-            self._sample_rows = self._sample_bytes = 0
+                self._telemetry.drop_samples(self._database, self._items)
+            self._measure()
+        if self._room() < size and not (with_snapshot and self._snapshot_would_help()):
+            raise JournalFull(
+                f"the journal is full: {self._bytes + self._wal_limit} of {self._max_bytes} bytes (journal.max_bytes) "
+                f"are in use and {self.status()['backlog']['events']} events wait to be confirmed; "
+                "connect the unit so that they can be sent, or raise journal.max_bytes"
+            )
 
     def _keep_house(self) -> None:
         """What waits for no one: the cursor, samples, the checkpoint, dropping what need not be kept."""
@@ -677,134 +652,58 @@ class Journal:
             if any(due is not None and due <= now for due in (self._cursor_due, self._samples_due)):
                 with self._transaction():
                     pass
-                self._grown(0)
+                self._wal_bytes += 2 * PAGE_BYTES
             if self._wipe:
-                self._wipe = not self._checkpoint("TRUNCATE")
+                self._wipe = not self._wipe_traces()
             elif self._wal_bytes > self._wal_limit // 4:
                 self._checkpoint("PASSIVE")
                 self._prune()
-        except sqlite3.Error as fault:
-            log.warning("%s", self._fault("could not be tidied", fault))
-            self._cursor_due = now + IDLE_S + CURSOR_WITHIN_S if self._cursor_due is not None else None
-            self._samples_due = now + SAMPLES_WITHIN_S if self._samples else None
+            if self._full:
+                self._prune()
+                self._measure()
+                disk = os.statvfs(self._path.parent)
+                self._full = min(self._room(), disk.f_bavail * disk.f_frsize) < MARGIN_BYTES
+        except (sqlite3.Error, OSError) as fault:
+            log.warning("the journal could not be tidied, it is tried again: %s", fault)
+            self._cursor_due = self._cursor_due and now + SAMPLES_WITHIN_S
+            self._samples_due = now + SAMPLES_WITHIN_S if self._telemetry.in_memory else None
             self._wal_bytes = 0
 
-    def _checkpoint(self, mode: str) -> bool:
+    def _checkpoint(self, mode: Literal["PASSIVE", "TRUNCATE"]) -> bool:
+        """Copy the write-ahead log back; whether nobody stood in the way."""
         busy, _, _ = self._database.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
         self._wal_bytes = 0
         self._measure()
-        self._extend_reserve(self._sequence, self._telemetry_sequence)
+        self._extend_reserve(self._sequence, self._telemetry.sequence)
         return not busy
 
+    def _wipe_traces(self) -> bool:
+        """Overwrite what a deleted key left in the write-ahead log and in copies; false while a reader holds on."""
+        for copy in recovery.damaged_copies(self._path):
+            copy.unlink(missing_ok=True)
+        self._database.execute("PRAGMA busy_timeout = 50")
+        try:
+            return self._checkpoint("TRUNCATE")
+        finally:
+            self._database.execute("PRAGMA busy_timeout = 2000")
+
     def _prune(self) -> None:
-        """Drop the oldest events that are confirmed, covered by a snapshot and older than the retention.
-
-        Age is counted on the log's own clock: from the newest event with a trusted time. An event of an untrusted
-        clock is as old as the next trusted one behind it.
-        """
-        covered = (self._covered[-1] if self._full else self._covered[0]) if self._covered else 0
+        """Drop what may be dropped, a few thousand events a commit, as long as nobody waits."""
+        if not self._covered:
+            return
+        covered = self._covered[-1 if self._full else 0]
         until = min(covered >> SHIFT, self._confirmed)
-        while until > self._anchor.sequence:
-            newest = self._database.execute(
-                "SELECT content FROM entries WHERE position & ? = 0 ORDER BY position DESC LIMIT 200", (BETWEEN,)
-            )
-            now = next((time_ for (payload,) in newest if (time_ := trusted_time(payload))), None)
-            if now is None:
-                return
-            limit = (datetime.fromisoformat(now) - timedelta(days=self._retain_days)).isoformat(timespec="milliseconds")
-            last: tuple[int, bytes] | None = None
-            rows = self._database.execute(
-                "SELECT position, content FROM entries WHERE position <= ? AND position & ? = 0 "
-                "ORDER BY position LIMIT ?",
-                (until << SHIFT, BETWEEN, PRUNE_ROWS),
-            ).fetchall()
-            for position, payload in rows:
-                time_ = trusted_time(payload)
-                if time_ and time_ < limit:
-                    last = position, payload
-                elif time_:
-                    break
-            if last is None:
-                return
-            anchor = Head(last[0] >> SHIFT, own_hash(last[1]))
+        while anchor := retention.droppable(self._database, self._anchor.sequence, until, self._retain_days):
             with self._transaction():
-                self._database.execute("DELETE FROM entries WHERE position <= ?", (last[0],))
-                self._put("anchor", json.dumps(anchor._asdict()).encode())
-                if self._seen_count > SEEN_KEPT * 11 // 10:
-                    self._forget_ids()
+                retention.drop(self._database, self._items, anchor)
             self._anchor = anchor
-            self._wal_bytes += len(rows) * 1000
-            if not self._queue.empty() and not self._full:
+            self._checkpoint("PASSIVE")
+            if not self._full and not self._queue.empty():
                 return
 
-    def _forget_ids(self) -> None:
-        self._database.execute(
-            "DELETE FROM seen WHERE position < (SELECT position FROM seen ORDER BY position DESC LIMIT 1 OFFSET ?)",
-            (SEEN_KEPT,),
-        )
-        self._seen_count = SEEN_KEPT
 
-    # ------------------------------------------------------------------ telemetry
-
-    def _write_samples(self, samples: list[tuple[str, bytes]]) -> None:
-        for stream in dict.fromkeys(stream for stream, _ in samples):
-            content = b"[" + b",".join(text for name, text in samples if name == stream) + b"]"
-            self._database.execute("INSERT INTO samples (stream, content) VALUES (?, ?)", (stream, content))
-            self._sample_rows += 1
-            self._sample_bytes += len(content)
-        if self._sample_bytes > self._max_bytes // SAMPLES_SHARE:
-            self._thin()
-        if self._thinned != self._thinned_stored:
-            self._put("thinned", b"%d" % self._thinned)
-            self._thinned_stored = self._thinned
-
-    def _thin(self) -> None:
-        """Every second sample of some rows goes; each time the next rows, so that no stretch of the way gets empty."""
-        rows = self._database.execute(
-            "SELECT id, content FROM samples WHERE id > ? ORDER BY id LIMIT 200", (self._thinned_to,)
-        ).fetchall()
-        self._thinned_to = rows[-1][0] if len(rows) == 200 else 0
-        for id_, content in rows:
-            samples = json.loads(content)
-            kept = samples[::2] if len(samples) > 1 else samples[id_ % 2 :]
-            self._thinned += len(samples) - len(kept)
-            text = json.dumps(kept, ensure_ascii=False, separators=(",", ":")).encode()
-            self._sample_bytes -= len(content) - len(text) if kept else len(content)
-            if kept:
-                self._database.execute("UPDATE samples SET content = ? WHERE id = ?", (text, id_))
-            else:
-                self._database.execute("DELETE FROM samples WHERE id = ?", (id_,))
-                self._sample_rows -= 1
-
-    def _pack(self, build: Callable[[int, str, list[dict[str, Any]]], bytes], limit: int) -> list[TelemetryEntry]:
-        made: list[TelemetryEntry] = []
-        used: list[tuple[int]] = []
-        sequence = self._telemetry_sequence
-        if sequence + limit > self._reserve.telemetry:
-            self._extend_reserve(self._sequence, sequence + limit)
-        with self._transaction():
-            waiting: dict[str, list[tuple[int, bytes]]] = {}
-            for id_, stream, content in self._database.execute(
-                "SELECT id, stream, content FROM samples ORDER BY id LIMIT ?", (limit * SAMPLES_PER_MESSAGE,)
-            ):
-                waiting.setdefault(stream, []).append((id_, content))
-            for stream, rows in waiting.items():
-                samples: list[dict[str, Any]] = []
-                for index, (id_, content) in enumerate(rows):
-                    if len(made) == limit:
-                        break
-                    samples += json.loads(content)
-                    used.append((id_,))
-                    self._sample_bytes -= len(content)
-                    if len(samples) >= SAMPLES_PER_MESSAGE or index == len(rows) - 1:
-                        sequence += 1
-                        made.append(TelemetryEntry(sequence, stream, build(sequence, stream, samples)))
-                        samples = []
-            self._database.executemany("INSERT INTO telemetry VALUES (?, ?, ?)", made)
-            self._database.executemany("DELETE FROM samples WHERE id = ?", used)
-            self._put("telemetry_sequence", b"%d" % sequence)
-        self._telemetry_sequence = sequence
-        self._telemetry_count += len(made)
-        self._sample_rows -= len(used)
-        self._grown(sum(len(entry.payload) for entry in made))
-        return made
+def _tell(done: Done, fault: JournalError | None) -> None:
+    try:
+        done(fault)
+    except Exception:
+        log.exception("a caller of the journal failed at its own answer")
