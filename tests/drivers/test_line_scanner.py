@@ -301,7 +301,7 @@ def test_thirty_replugs_leave_no_thread_and_no_open_file_behind() -> None:
                 device.scan("TBA0")
                 await watched.until_readings(1)
                 gc.collect()
-                files, threads = len(os.listdir("/proc/self/fd")), threading.active_count()
+                files, threads = len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
                 for turn in range(1, 31):
                     device.unplug()
                     await watched.until_state(Condition.ABSENT)
@@ -309,7 +309,7 @@ def test_thirty_replugs_leave_no_thread_and_no_open_file_behind() -> None:
                     await watched.until_state(Condition.READY)
                     device.scan(f"TBA{turn}")
                     await watched.until_readings(turn + 1)
-                assert len(os.listdir("/proc/self/fd")) <= files
+                assert len(list(Path("/proc/self/fd").iterdir())) <= files
                 # The loop keeps a few workers for opening ports; it does not keep one more for each replug.
                 assert threading.active_count() < threads + 10
 
