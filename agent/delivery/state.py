@@ -58,6 +58,11 @@ CUSTODY: frozenset[str] = frozenset({"LOADED", "OUT_FOR_DELIVERY", "ATTEMPTED", 
 class DeliveryError(Exception):
     """Something that can not have happened: names the subject, its state and the event, or what is wrong with data."""
 
+    def __init__(self, message: str, path: str | None = None) -> None:
+        super().__init__(message)
+        self.path = path
+        """Where in a message's data the fault is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -154,7 +159,7 @@ class Parcel:
     """How its last scan was made: ``scan``, ``camera`` or ``manual``."""
     dropped_at: str | None = None
     """When its label was scanned at its stop in this attempt."""
-    proofs: frozenset[str] = frozenset()
+    proofs: tuple[str, ...] = ()
     """Satisfied in this attempt: ``photo``, ``photo_excepted``, ``signature``, ``otp``, ``age``."""
     otp_failures: int = 0
     handover: str | None = None
@@ -236,6 +241,7 @@ class Block:
     """All stops in the order they are to be driven."""
     current_stop_id: str | None = None
     """The stop that is EN_ROUTE or ARRIVED."""
+    since: str | None = None
     reason: str | None = None
     checked_in_at: str | None = None
     departed_at: str | None = None
@@ -322,8 +328,6 @@ class Here:
 
     fix: Located | None = None
     """The last report with a position."""
-    no_fix_ms: int | None = None
-    """Uptime of the first report without a position after it."""
     near_since_ms: int | None = None
     """Since when the conditions of arriving hold."""
     away_since_ms: int | None = None

@@ -1,0 +1,209 @@
+"""What follows from one input: events to write, feedback to give, work for others.
+
+Pure: no clock, no I/O, no random; the moment comes with the input. Bad input of any kind is answered, never raised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from agent.delivery import closing, door, driving, loading, messages, office, scans
+from agent.delivery.arguments import Arguments, Field, check, ids, maybe, one_of, text, word
+from agent.delivery.codes import (
+    ABORT_REASONS,
+    HANDOVERS,
+    LATER_ACTIONS,
+    NOT_READY_REASONS,
+    REASONS,
+    REJECT_REASONS,
+    TAGS,
+)
+from agent.delivery.decision import Decision, Feedback, Refusal
+from agent.delivery.draft import Draft, refuse
+from agent.delivery.flow import settle
+from agent.delivery.inputs import Acted, Input, Located, Moment, NotUnderstood, Received, Scanned, Tick
+from agent.delivery.state import BLOCK_ACTIVE, STOP_ENDED, State
+
+
+def decide(state: State, given: Input, moment: Moment) -> Decision:
+    """Decide about one input on the state as it is."""
+    if isinstance(given, Received):
+        return messages.received(state, given, moment)
+    if isinstance(given, NotUnderstood):
+        return messages.not_understood(state, given, moment)
+    if isinstance(given, Acted):
+        return _act(state, given, moment)
+    d = Draft(state, given, moment)
+    if isinstance(given, Scanned):
+        scans.scan(d, given)
+    elif isinstance(given, Located):
+        driving.located(d, given)
+    elif isinstance(given, Tick):
+        office.tick(d)
+    _follow(d)
+    return d.decision()
+
+
+def _follow(d: Draft) -> None:
+    """What follows by itself; a stop that ended is told after an answer that says nothing more of it."""
+    if d.changed:
+        settle(d)
+
+
+def _act(state: State, given: Acted, moment: Moment) -> Decision:
+    d = Draft(state, given, moment)
+    refusal = _perform(d, given)
+    if refusal is not None:
+        if given.action not in SCANS:
+            d.events.clear()
+        return d.decision(refusal)
+    before = state.block
+    _follow(d)
+    if d.feedback is None:
+        _tell(d, given.action, before.current_stop_id if before is not None else None)
+    return d.decision()
+
+
+SCANS = frozenset({"scan", "choose"})
+
+
+def _tell(d: Draft, action: str, stop_id: str | None) -> None:
+    """An action that had nothing to say itself: the stop it has ended, or that it was done."""
+    block = d.state.block
+    stop = block.stops.get(stop_id) if block is not None and stop_id is not None else None
+    if block is not None and stop is not None and stop.state in STOP_ENDED:
+        params = {"stop_id": stop.stop_id, "stop_state": stop.state, "next_stop_id": block.current_stop_id}
+        d.feedback = Feedback("STOP_DONE", "good", params)
+    else:
+        d.feedback = Feedback("DONE", "good", {"action": action})
+
+
+def _perform(d: Draft, given: Acted) -> Refusal | None:
+    action = ACTIONS.get(given.action)
+    if action is None:
+        code = "NOT_AVAILABLE" if given.action in LATER_ACTIONS else "UNKNOWN_ACTION"
+        return refuse(code, action=given.action)
+    arguments = check(action.arguments, given.arguments)
+    if isinstance(arguments, Refusal):
+        return arguments
+    if action.states is not None:
+        block = d.state.block
+        if block is None:
+            return refuse("NO_BLOCK", action=given.action)
+        if block.state not in action.states:
+            expected = sorted(action.states)
+            return refuse("WRONG_TIME", action=given.action, block_state=block.state, expected=expected)
+    return action.perform(d, arguments)
+
+
+def _scan(d: Draft, a: dict[str, Any]) -> Refusal | None:
+    """A number is typed in; the same again confirms the parcel that its end was found to mean."""
+    question = d.here.question
+    asked = question.scan if question is not None and question.kind == "parcel" else None
+    if question is not None and asked is not None and asked.text == a["code"] and len(question.parcel_ids) == 1:
+        return _choose(d, {"code": question.parcel_ids[0]})
+    return scans.scan(d, Scanned(a["code"], (a["code"],), device="screen", entry="manual"))
+
+
+def _choose(d: Draft, a: dict[str, Any]) -> Refusal | None:
+    """One of several parcels that a code may mean."""
+    question, block = d.here.question, d.state.block
+    if question is None or question.kind != "parcel" or question.scan is None or block is None:
+        return refuse("NO_CHOICE", code=a["code"])
+    offered = [block.parcels[name] for name in question.parcel_ids if name in block.parcels]
+    chosen = [parcel for parcel in offered if parcel.parcel_id == a["code"]] or [
+        parcel for parcel in offered if a["code"] in {parcel.tracking_number, *parcel.aliases}
+    ]
+    if len(chosen) != 1:
+        return refuse("NO_CHOICE", code=a["code"])
+    d.momentary(question=None)
+    return scans.scan_parcel(d, replace(question.scan, repeat=False), chosen[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """How the driver's wish is carried out, what it needs, and in which states of the block it is possible."""
+
+    perform: Callable[[Draft, dict[str, Any]], Refusal | None]
+    states: frozenset[str] | None = None
+    """``None`` where no block is needed."""
+    arguments: Arguments = field(default_factory=dict)
+
+
+def _in(*states: str) -> frozenset[str]:
+    return frozenset(states)
+
+
+PARCEL: dict[str, Field] = {"parcel_id": text()}
+ROAD = _in("ON_ROUTE", "RETURNING")
+
+ACTIONS: dict[str, Action] = {
+    "accept_offer": Action(office.accept_offer, None, {"offer_id": text()}),
+    "decline_offer": Action(office.decline_offer, None, {"offer_id": text()}),
+    "give_back": Action(office.give_back, None, {"block_id": text()}),
+    "check_in": Action(loading.check_in, _in("ACCEPTED"), {"reason": maybe(text())}),
+    "start_loading": Action(loading.start_loading, _in("CHECKED_IN")),
+    "scan": Action(_scan, None, {"code": text()}),
+    "choose": Action(_choose, None, {"code": text()}),
+    "not_ready": Action(loading.not_ready, _in("LOADING"), {"parcel_ids": ids(), "reason": one_of(NOT_READY_REASONS)}),
+    "mark_missing": Action(loading.mark_missing, _in("LOADING"), PARCEL | {"reason": text()}),
+    "reject": Action(loading.reject, _in("LOADING"), PARCEL | {"reason": one_of(REJECT_REASONS)}),
+    "unload": Action(loading.unload, _in("LOADING"), PARCEL),
+    "adopt": Action(loading.adopt, _in("LOADING", "LOADED", "ON_ROUTE", "PAUSED"), PARCEL),
+    "hand_back": Action(loading.hand_back, BLOCK_ACTIVE, PARCEL),
+    "close_loading": Action(loading.close_loading, _in("LOADING")),
+    "reopen_loading": Action(loading.reopen_loading, _in("LOADED")),
+    "depart": Action(loading.depart, _in("LOADED")),
+    "start_stop": Action(driving.start_stop, ROAD, {"stop_id": text()}),
+    "arrive": Action(driving.arrive, ROAD, {"reason": maybe(text())}),
+    "confirm_location": Action(driving.confirm_location, ROAD),
+    "skip_stop": Action(driving.skip_stop, ROAD, {"reason": text()}),
+    "contact": Action(
+        door.contact, ROAD, {"method": word("call, text or doorbell"), "outcome": word("reached or no_answer")}
+    ),
+    "skip_photo": Action(door.skip_photo, ROAD, {"reason": text()}),
+    "deliver": Action(
+        door.deliver,
+        ROAD,
+        {
+            "handover": one_of(HANDOVERS),
+            "name": maybe(text()),
+            "parcel_ids": maybe(ids()),
+            "reason": maybe(text()),
+        },
+    ),
+    "fail": Action(
+        door.fail,
+        ROAD,
+        {
+            "reason": one_of([code for code, r in REASONS.items() if r.action not in {"not_ready", "recall"}]),
+            "note": maybe(text(500)),
+            "parcel_ids": maybe(ids()),
+        },
+    ),
+    "refuse": Action(door.refuse_parcels, ROAD, {"parcel_ids": maybe(ids())}),
+    "damage": Action(door.damage, BLOCK_ACTIVE, PARCEL),
+    "not_in_vehicle": Action(door.not_in_vehicle, _in("LOADED", "ON_ROUTE", "PAUSED", "RETURNING"), PARCEL),
+    "found": Action(loading.found, BLOCK_ACTIVE, PARCEL),
+    "lost": Action(door.lost, ROAD, PARCEL),
+    "void": Action(door.void, BLOCK_ACTIVE, PARCEL | {"reason": text()}),
+    "reattempt": Action(door.reattempt, ROAD, PARCEL),
+    "return": Action(closing.return_parcels, ROAD, {"site_id": text(), "parcel_ids": maybe(ids())}),
+    "transfer": Action(
+        closing.transfer,
+        _in("LOADING", "LOADED", "ON_ROUTE", "PAUSED", "RETURNING"),
+        {"parcel_ids": ids(), "driver_id": maybe(text()), "point_id": maybe(text())},
+    ),
+    "pause": Action(driving.pause, _in("ON_ROUTE")),
+    "resume": Action(driving.resume, _in("PAUSED")),
+    "abort": Action(closing.abort, _in("LOADING", "LOADED", "ON_ROUTE", "PAUSED"), {"reason": one_of(ABORT_REASONS)}),
+    "suggest_location": Action(door.suggest_location, ROAD),
+    "tag_stop": Action(office.tag_stop, BLOCK_ACTIVE, {"kind": one_of(TAGS)}),
+    "annotate": Action(office.annotate, None, {"item": text(), "text": text(1000)}),
+    "acknowledge": Action(office.acknowledge, None, {"message_id": text()}),
+    "undo": Action(loading.undo, _in("LOADING")),
+    "close_block": Action(closing.close_block, _in("CHECKED_IN", "ON_ROUTE", "RETURNING"), {"reason": maybe(text())}),
+}
+"""Every action that this unit can carry out."""

@@ -1,0 +1,134 @@
+"""One decision in the making: each event is applied as it is added, so that a later step sees what the earlier did.
+
+What a Draft holds in the end has passed `evolve` already; the loop that writes it down can not meet an impossible
+transition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from agent.delivery import geofence
+from agent.delivery.decision import Decision, Effect, Event, Feedback, Forget, Refusal, Tone
+from agent.delivery.evolve import evolve
+from agent.delivery.inputs import Input, Moment, Received
+from agent.delivery.state import BLOCK_ENDED, Block, DeliveryError, Here, Parcel, State, Stop
+
+
+class Draft:
+    """Collects the events, feedback and effects that one input causes."""
+
+    __slots__ = (
+        "_looked",
+        "_time",
+        "_where",
+        "changed",
+        "effects",
+        "events",
+        "feedback",
+        "here",
+        "moment",
+        "start_next",
+        "state",
+    )
+
+    def __init__(self, state: State, given: Input, moment: Moment) -> None:
+        self.state = state
+        self.moment = moment
+        self.here: Here = state.here
+        self.events: list[Event] = []
+        self.effects: list[Effect] = []
+        self.feedback: Feedback | None = None
+        self.changed = False
+        """Whether a block, stop or parcel changed its state: what follows from that is settled at the end."""
+        self.start_next = False
+        """Whether the next stop is to be started: a stop has ended, or the vehicle has departed."""
+        self._time = moment.time
+        self._where: dict[str, Any] | None = None
+        # What the cloud sends did not happen where the vehicle is.
+        self._looked = isinstance(given, Received)
+
+    @property
+    def block(self) -> Block:
+        """The block that the driver works on."""
+        block = self.state.block
+        if block is None:
+            raise DeliveryError("there is no block; ask for it only where one is expected")
+        return block
+
+    def add(self, type_: str, subject: str, data: dict[str, Any]) -> None:
+        """Append an event and apply it."""
+        driver_id = self.state.driver_id
+        if driver_id is not None:
+            data.setdefault("driver_id", driver_id)
+        if not self._looked:
+            self._where, self._looked = geofence.where(self.here, self.moment), True
+        if self._where is not None:
+            data["where"] = self._where
+        event = Event(type_, subject, data, self._time)
+        self.state = evolve(self.state, event)
+        self.events.append(event)
+
+    def on_block(self, type_: str, block: Block, /, **data: Any) -> None:
+        """An event about a block."""
+        members = {"block_id": block.block_id, **data}
+        if block.driver_id is not None:
+            members.setdefault("driver_id", block.driver_id)
+        self.add(type_, f"block/{block.block_id}", members)
+        self.changed = True
+        if self.state.blocks[block.block_id].state in BLOCK_ENDED and block.state not in BLOCK_ENDED:
+            self.effects.append(Forget(block.block_id))
+
+    def on_stop(self, type_: str, stop: Stop, /, **data: Any) -> None:
+        """An event about a stop of the block under way."""
+        block = self.block
+        self.add(
+            type_,
+            f"stop/{stop.stop_id}",
+            {"block_id": block.block_id, "stop_id": stop.stop_id, "kind": stop.kind, **data},
+        )
+        self.changed = True
+
+    def on_parcel(self, type_: str, parcel: Parcel, /, **data: Any) -> None:
+        """An event about a parcel of the block under way."""
+        self.of_parcel(self.block, type_, parcel, **data)
+
+    def of_parcel(self, block: Block, type_: str, parcel: Parcel, /, **data: Any) -> None:
+        """An event about a parcel of any block."""
+        members = {
+            "block_id": block.block_id,
+            "parcel_id": parcel.parcel_id,
+            "tracking_number": parcel.tracking_number,
+            **data,
+        }
+        if parcel.merchant_id is not None:
+            members["merchant_id"] = parcel.merchant_id
+        if parcel.provisional:
+            members["provisional"] = True
+        self.add(type_, f"parcel/{parcel.parcel_id}", members)
+        self.changed = True
+
+    def each(self, type_: str, parcels: Iterable[Parcel], /, **data: Any) -> None:
+        """The same event about several parcels."""
+        for parcel in parcels:
+            self.on_parcel(type_, parcel, **data)
+
+    def tell(self, code: str, tone: Tone, /, **params: Any) -> None:
+        """What the driver hears and sees of this input; the last word counts."""
+        self.feedback = Feedback(code, tone, params)
+
+    def momentary(self, **members: Any) -> None:
+        """Change what is not in the log."""
+        self.here = replace(self.here, **members)
+
+    def decision(self, refusal: Refusal | None = None) -> Decision:
+        """The finished decision."""
+        here = self.here if self.here is not self.state.here else None
+        return Decision(tuple(self.events), self.feedback, tuple(self.effects), refusal, here)
+
+
+def refuse(code: str, /, **params: Any) -> Refusal:
+    """Why an action is not accepted."""
+    return Refusal(code, params)

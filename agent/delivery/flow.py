@@ -1,0 +1,160 @@
+"""What follows by itself: stops that have ended, work that needs a stop, the next stop, the end of the route.
+
+`settle` looks at the state, not at what was asked for, so that it makes no difference which scan, action or message
+brought it about.
+"""
+
+from __future__ import annotations
+
+from agent.delivery.draft import Draft
+from agent.delivery.state import STOP_ENDED, Block, Parcel, Stop
+from agent.delivery.work import delivery_stop_of, has_future, home, next_stop, outcome, waiting
+
+END_EVENTS = {"COMPLETED": "stop.completed", "PARTIAL": "stop.partially_completed", "FAILED": "stop.failed"}
+
+
+def settle(d: Draft) -> None:
+    """Add the events that follow from the state while the block is on the road."""
+    if not d.changed or d.state.block is None or d.block.state not in {"ON_ROUTE", "RETURNING"}:
+        return
+    _give_stops(d)
+    _end_current(d)
+    _cancel_idle(d)
+    if d.block.state == "ON_ROUTE":
+        _finish_route(d)
+    if d.block.state == "RETURNING":
+        _send_back(d)
+    if d.start_next:
+        start_next(d)
+
+
+def end_stop(d: Draft, stop: Stop) -> None:
+    """End a stop as its parcels say."""
+    result = outcome(stop.kind, d.block.parcels_of(stop))
+    data = {} if result == "COMPLETED" else {"reasons": _reasons(d.block, stop)}
+    d.on_stop(END_EVENTS[result], stop, **data)
+    d.start_next = True
+
+
+def _reasons(block: Block, stop: Stop) -> dict[str, str]:
+    """Why, for each parcel that was not resolved well."""
+    good = {"DELIVERED", "RETURNED"} if stop.kind != "pickup" else {"LOADED", "OUT_FOR_DELIVERY"}
+    return {
+        parcel.parcel_id: parcel.reason or parcel.state for parcel in block.parcels_of(stop) if parcel.state not in good
+    }
+
+
+def start_next(d: Draft) -> None:
+    """Start the next stop, unless one is under way."""
+    if d.block.current_stop_id is None:
+        stop = next_stop(d.block)
+        if stop is not None:
+            d.on_stop("stop.started", stop)
+            d.momentary(near_since_ms=None, away_since_ms=None)
+
+
+def new_stop_id(block: Block, base: str) -> str:
+    """An id that the block does not have yet: ``T7-2``, ``return-S1``."""
+    if base not in block.stops:
+        return base
+    number = 2
+    while f"{base}-{number}" in block.stops:
+        number += 1
+    return f"{base}-{number}"
+
+
+def add_delivery_stop(d: Draft, before: Stop, parcels: list[Parcel]) -> None:
+    """The work of an ended stop goes on at a new one."""
+    root = before
+    while root.added and root.of_stop_id is not None:
+        root = d.block.stops[root.of_stop_id]
+    _add_stop(d, new_stop_id(d.block, root.stop_id), "delivery", parcels, of_stop_id=before.stop_id)
+
+
+def add_return_stop(d: Draft, site_id: str | None, parcels: list[Parcel]) -> str:
+    """A stop at which parcels go back; its id."""
+    stop_id = new_stop_id(d.block, f"return-{site_id}" if site_id is not None else "return")
+    _add_stop(d, stop_id, "return", parcels, **({} if site_id is None else {"site_id": site_id}))
+    return stop_id
+
+
+def _add_stop(d: Draft, stop_id: str, kind: str, parcels: list[Parcel], **data: str) -> None:
+    block = d.block
+    ids = [parcel.parcel_id for parcel in parcels]
+    members = {"block_id": block.block_id, "stop_id": stop_id, "kind": kind, "parcel_ids": ids, **data}
+    d.add("stop.added", f"stop/{stop_id}", members)
+    d.start_next = True
+
+
+def _give_stops(d: Draft) -> None:
+    """A parcel that is out for delivery again, after its stop has ended, gets a new stop at the same door."""
+    block = d.block
+    homeless: dict[str, list[Parcel]] = {}
+    for parcel in block.parcels.values():
+        if parcel.state == "OUT_FOR_DELIVERY" and parcel.stop_id is not None:
+            stop = block.stops[parcel.stop_id]
+            if stop.state in STOP_ENDED or stop.kind != "delivery":
+                before = delivery_stop_of(block, parcel)
+                if before is not None:
+                    homeless.setdefault(before.stop_id, []).append(parcel)
+    for stop_id, parcels in homeless.items():
+        add_delivery_stop(d, block.stops[stop_id], parcels)
+
+
+def _end_current(d: Draft) -> None:
+    stop = d.block.current_stop
+    if stop is None or stop.state != "ARRIVED" or stop.kind not in {"delivery", "return"}:
+        return
+    if not waiting(d.block, stop):
+        end_stop(d, stop)
+
+
+def _cancel_idle(d: Draft) -> None:
+    """Nobody drives to a stop at which nothing is left to do."""
+    for stop in list(d.block.open_stops()):
+        if stop.state != "ARRIVED" and not has_future(d.block, stop):
+            cancel_stop(d, stop, "NO_WORK_LEFT")
+
+
+def cancel_stop(d: Draft, stop: Stop, reason: str) -> None:
+    """Cancel a stop that was not reached."""
+    d.on_stop("stop.cancelled", stop, reason=reason)
+    if stop.state == "EN_ROUTE":
+        d.start_next = True
+
+
+def _finish_route(d: Draft) -> None:
+    """After the last delivery and pickup, what is left goes back; without an open stop the route is over."""
+    if any(True for _ in d.block.open_stops("delivery", "pickup")):
+        return
+    for parcel in d.block.custody:
+        if parcel.state in {"ATTEMPTED", "OUT_FOR_DELIVERY", "LOADED"}:
+            d.on_parcel("parcel.return_pending", parcel, reason=parcel.reason or "NO_STOP", action="return")
+            d.start_next = True
+    for stop in list(d.block.open_stops("return", "break")):
+        if stop.state != "ARRIVED" and not waiting(d.block, stop):
+            cancel_stop(d, stop, "NO_WORK_LEFT")
+    if any(True for _ in d.block.open_stops()):
+        return
+    if any(parcel.state == "RETURN_PENDING" for parcel in d.block.parcels.values()):
+        d.on_block("block.stops_done", d.block)
+
+
+def _send_back(d: Draft) -> None:
+    """Every parcel that goes back has an open stop to go back at."""
+    for parcel in d.block.custody:
+        if parcel.state in {"ATTEMPTED", "LOADED"} or (parcel.state == "OUT_FOR_DELIVERY" and not _has_door(d, parcel)):
+            d.on_parcel("parcel.return_pending", parcel, reason=parcel.reason or "NO_STOP", action="return")
+    block = d.block
+    covered = {parcel.parcel_id for stop in block.open_stops("return") for parcel in waiting(block, stop)}
+    homeless: dict[str | None, list[Parcel]] = {}
+    for parcel in block.parcels.values():
+        if parcel.state == "RETURN_PENDING" and parcel.parcel_id not in covered:
+            homeless.setdefault(home(block, parcel), []).append(parcel)
+    for site_id, parcels in homeless.items():
+        add_return_stop(d, site_id, parcels)
+
+
+def _has_door(d: Draft, parcel: Parcel) -> bool:
+    stop = d.block.stops.get(parcel.stop_id) if parcel.stop_id is not None else None
+    return stop is not None and stop.kind == "delivery" and stop.state not in STOP_ENDED
