@@ -6,6 +6,7 @@ cut in between leaves one or the other. The chain goes on above the reserve.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sqlite3
@@ -28,8 +29,8 @@ from agent.journal.database import (
     unsealed,
 )
 from agent.journal.directory import Reserve, sync_directory
-from agent.journal.entries import EventEntry, JournalError, Recovery
-from agent.journal.envelope import GENESIS, own_hash
+from agent.journal.entries import EventEntry, Head, JournalError, Recovery
+from agent.journal.envelope import own_hash, previous_hash
 from agent.journal.salvage import commits_behind, rows
 
 log = logging.getLogger(__name__)
@@ -73,16 +74,24 @@ def open_database(path: Path, reserve_path: Path, *, thorough: bool) -> Opened:
     log.error("%s: %s; what is readable is carried into a new one", path, reason)
     _rebuild(path, rebuilt, reserve, reason)
     connection = connect(path, writable=True)
-    return Opened(connection, examine(connection, thorough=True), reserve or Reserve(0, 0))
+    try:
+        return Opened(connection, examine(connection, thorough=True), reserve or Reserve(0, 0))
+    except Damage as fault:
+        connection.close()
+        raise JournalError(
+            f"{path} was written anew and reads wrong ({fault}): the disk can not be trusted; replace it"
+        ) from fault
 
 
 def _read_reserve(path: Path) -> Reserve | None:
     try:
         return Reserve.read(path)
     except JournalError as fault:
-        log.error("%s; it is written anew", fault)  # noqa: TRY400 (the sentence says it all)
         # Nobody knows how far numbers were used: go where no unit that writes an event a second ever comes.
-        return Reserve(int(time.time()), int(time.time()))
+        beyond = Reserve(int(time.time()), int(time.time()))
+        log.error("%s; it is set to %d", fault, beyond.events)  # noqa: TRY400 (the sentence says it all)
+        beyond.write(path)
+        return beyond
 
 
 def _check_wal(path: Path, connection: sqlite3.Connection) -> None:
@@ -170,10 +179,14 @@ def _carry_over(path: Path, connection: sqlite3.Connection) -> dict[str, bytes]:
                 if not isinstance(entry, EventEntry):
                     connection.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (entry.message_id, rowid))
             case int(), (None, str(name), bytes(content)) if latest:
-                if content.startswith(b"["):
-                    connection.execute("INSERT OR IGNORE INTO samples VALUES (?, ?, ?)", (rowid, name, content))
-                elif content.startswith(b"{"):
-                    connection.execute("INSERT OR IGNORE INTO telemetry VALUES (?, ?, ?)", (rowid, name, content))
+                table = {b"[": "samples", b"{": "telemetry"}.get(content[:1])
+                if table is not None:
+                    with contextlib.suppress(ValueError):
+                        json.loads(content)
+                        connection.execute(
+                            f"INSERT OR IGNORE INTO {table} VALUES (?, ?, ?)",  # noqa: S608 (one of two words)
+                            (rowid, name, content),
+                        )
                 else:
                     try:
                         items[name] = unsealed(name, content)
@@ -189,36 +202,42 @@ def _carry_over(path: Path, connection: sqlite3.Connection) -> dict[str, bytes]:
 def _note_gap(connection: sqlite3.Connection, items: dict[str, bytes], reserve: Reserve, reason: str) -> None:
     """Work out which numbers are missing, and where the chain goes on."""
     known = Contents(items)
-    anchor = known.json("anchor")
-    last, last_hash = (anchor["sequence"], anchor["hash"]) if anchor else (0, GENESIS)
+    last, last_hash = known.anchor
     connection.execute("DELETE FROM entries WHERE position <= ?", (last << SHIFT,))
-    old_holes = dict(known.json("holes") or ())
     holes: list[list[int]] = []
     messages = 0
     position = last << SHIFT
     for place, content in rows_after(connection, 0):
+        sequence = place >> SHIFT
         if place & BETWEEN:
-            messages += place - position - 1 if place >> SHIFT == position >> SHIFT else (place & BETWEEN) - 1
+            messages += place - max(position, sequence << SHIFT) - 1
+        elif "anchor" not in items and not position:
+            # Nobody knows whether there was something before: what is there is where the log begins.
+            items["anchor"] = json.dumps(Head(sequence - 1, previous_hash(content))._asdict()).encode()
+            last, last_hash = sequence, own_hash(content)
+        elif sequence == last + 1 and previous_hash(content) != last_hash:
+            # A version of a page that was never committed: the chain does not know this event.
+            connection.execute("DELETE FROM entries WHERE position = ?", (place,))
+            continue
         else:
-            sequence = place >> SHIFT
             if sequence != last + 1:
                 holes.append([last + 1, sequence - 1])
             last, last_hash = sequence, own_hash(content)
         position = place
-    unwritten = known.json("recovery")
-    if unwritten and unwritten["next_sequence"] <= last:
-        unwritten = None
-    lost: dict[str, object] = {
-        "reason": reason,
-        "events": [hole for hole in holes if old_holes.get(hole[0]) != hole[1]],
-        "messages": messages,
-        "snapshot": known.snapshot() is None and bool(last),
-    }
-    if unwritten:
-        lost["events"] = sorted({tuple(hole) for hole in [*lost["events"], *unwritten["lost"]["events"]]})  # type: ignore[misc]
-        lost["messages"] = messages + unwritten["lost"]["messages"]
     following = max(reserve.events, last) + 1
-    holes.append([last + 1, following - 1])
-    recovery = Recovery(last, last_hash, following, lost)
-    items["recovery"] = json.dumps(recovery._asdict()).encode()
+    declared = {first: end for first, end in known.holes}  # noqa: C416 (typed)
+    lost_events = [hole for hole in holes if declared.get(hole[0]) != hole[1]]
+    earlier = known.json("recovery")
+    if earlier and earlier["next_sequence"] > last:  # recovered before, and not declared yet
+        lost_events = sorted([*lost_events, *earlier["lost"]["events"]])
+        messages += earlier["lost"]["messages"]
+    lost = {
+        "reason": reason,
+        "events": lost_events,
+        "messages": messages,
+        "snapshot": last > 0 and not known.snapshot_places(),
+    }
+    if following > last + 1:
+        holes.append([last + 1, following - 1])
+    items["recovery"] = json.dumps(Recovery(last, last_hash, following, lost)._asdict()).encode()
     items["holes"] = json.dumps(holes).encode()
