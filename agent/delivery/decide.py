@@ -24,6 +24,7 @@ from agent.delivery.decision import Decision, Feedback, Refusal
 from agent.delivery.draft import Draft, refuse
 from agent.delivery.flow import settle
 from agent.delivery.inputs import Acted, Input, Located, Moment, NotUnderstood, Received, Scanned, Tick
+from agent.delivery.manifest import normal
 from agent.delivery.state import BLOCK_ACTIVE, STOP_ENDED, State
 
 
@@ -102,9 +103,15 @@ def _scan(d: Draft, a: dict[str, Any]) -> Refusal | None:
     """A number is typed in; the same again confirms the parcel that its end was found to mean."""
     question = d.here.question
     asked = question.scan if question is not None and question.kind == "parcel" else None
-    if question is not None and asked is not None and asked.text == a["code"] and len(question.parcel_ids) == 1:
+    if (
+        question is not None
+        and asked is not None
+        and normal(asked.text) == normal(a["code"])
+        and len(question.parcel_ids) == 1
+    ):
         return _choose(d, {"code": question.parcel_ids[0]})
-    return scans.scan(d, Scanned(a["code"], (a["code"],), device="screen", entry="manual"))
+    typed: Scanned | None = a.get("scanned")
+    return scans.scan(d, typed or Scanned(a["code"], (a["code"],), device="console", entry="manual"))
 
 
 def _choose(d: Draft, a: dict[str, Any]) -> Refusal | None:
@@ -136,6 +143,8 @@ def _in(*states: str) -> frozenset[str]:
     return frozenset(states)
 
 
+SCANNED = Field("what a label's text means", lambda value: isinstance(value, Scanned))
+"""The typed code as the edge has understood it; never part of a request."""
 PARCEL: dict[str, Field] = {"parcel_id": text()}
 ROAD = _in("ON_ROUTE", "RETURNING")
 
@@ -145,7 +154,7 @@ ACTIONS: dict[str, Action] = {
     "give_back": Action(office.give_back, None, {"block_id": text()}),
     "check_in": Action(loading.check_in, _in("ACCEPTED"), {"reason": maybe(text())}),
     "start_loading": Action(loading.start_loading, _in("CHECKED_IN")),
-    "scan": Action(_scan, None, {"code": text()}),
+    "scan": Action(_scan, None, {"code": text(), "scanned": maybe(SCANNED)}),
     "choose": Action(_choose, None, {"code": text()}),
     "not_ready": Action(loading.not_ready, _in("LOADING"), {"parcel_ids": ids(), "reason": one_of(NOT_READY_REASONS)}),
     "mark_missing": Action(loading.mark_missing, _in("LOADING"), PARCEL | {"reason": text()}),

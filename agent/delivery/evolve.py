@@ -363,7 +363,7 @@ def _block(state: State, event: Event) -> State:
 def _ended(state: State, block_id: str) -> State:
     """Ended blocks go, but for this one and the one under way last; so does the offer that it came from."""
     last = state.blocks.get(state.block_id) if state.block_id is not None else None
-    if (last is None or last.state not in BLOCK_ACTIVE) and state.blocks[block_id].manifest_version:
+    if (last is None or last.state not in BLOCK_ACTIVE) and state.blocks[block_id].manifest_version >= 0:
         state = replace(state, block_id=block_id)
     blocks = {
         known: block for known, block in state.blocks.items() if not block.ended or known in {block_id, state.block_id}

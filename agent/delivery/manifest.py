@@ -63,7 +63,7 @@ def _read_site(data: Mapping[str, Any]) -> Site:
     )
 
 
-def _read_parcel(data: Mapping[str, Any]) -> Parcel:
+def _read_parcel(data: Mapping[str, Any], only_pickup: str | None) -> Parcel:
     wanted = data.get("requirements") or {}
     asked = data.get("instruction") or {}
     return Parcel(
@@ -71,7 +71,7 @@ def _read_parcel(data: Mapping[str, Any]) -> Parcel:
         tracking_number=data["tracking_number"],
         state=cast("ParcelState", data.get("state") or "MANIFESTED"),
         aliases=tuple(data.get("aliases") or ()),
-        pickup_stop_id=data.get("pickup_stop_id"),
+        pickup_stop_id=data.get("pickup_stop_id") or only_pickup,
         point_id=data.get("point_id"),
         stop_id=data.get("stop_id"),
         return_to=data.get("return_to"),
@@ -164,7 +164,9 @@ def read_block(data: Mapping[str, Any]) -> Block:
     try:
         sites = {site["site_id"]: _read_site(site) for site in data.get("sites") or ()}
         _check(data, sites)
-        parcels = {parcel["parcel_id"]: _read_parcel(parcel) for parcel in data.get("parcels") or ()}
+        pickups = [stop["stop_id"] for stop in data.get("stops") or () if stop["kind"] == "pickup"]
+        only_pickup = pickups[0] if len(pickups) == 1 else None
+        parcels = {parcel["parcel_id"]: _read_parcel(parcel, only_pickup) for parcel in data.get("parcels") or ()}
         at_stop: dict[str, list[str]] = {}
         for parcel in parcels.values():
             for stop_id in (parcel.pickup_stop_id, parcel.stop_id):

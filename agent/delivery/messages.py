@@ -90,7 +90,7 @@ def _check_manifest(state: State, message: Received) -> Refusal | None:
 def _manifest(d: Draft, message: Received, before: State) -> None:
     block_id = message.data["block_id"]
     known, block = before.blocks.get(block_id), d.state.blocks[block_id]
-    fresh = known is None or not known.manifest_version
+    fresh = known is None or known.manifest_version < 0
     if block.state == "OFFERED":
         d.on_block("block.accepted", block, assigned=True, manifest_version=block.manifest_version)
     old = {} if known is None else known.parcels

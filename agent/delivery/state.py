@@ -80,6 +80,7 @@ class PickupPoint:
     name: str | None = None
     floor: str | None = None
     code: str | None = None
+    """Sealed token."""
     ready: bool | None = None
     hours: Any = None
 
@@ -112,7 +113,7 @@ class Instruction:
 
     kind: str = "none"
     text: str | None = None
-    neighbour: str | None = None
+    neighbour: Any = None
     access_codes: tuple[str, ...] = ()
     preferences: Any = None
 
@@ -222,8 +223,8 @@ class Block:
     ends_at: str | None = None
     timezone: str | None = None
     driver_id: str | None = None
-    manifest_version: int = 0
-    """0 until a manifest has come."""
+    manifest_version: int = -1
+    """-1 until a manifest has come."""
     pay: Any = None
     otp_key: str | None = None
     service_radius_m: float | None = None

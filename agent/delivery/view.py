@@ -1,0 +1,243 @@
+"""What the driver's screen shows of the deliveries: the core's part of ``GET /api/state``.
+
+Names of people appear only for the stop under way, telephone numbers and material of one-time codes never; an access
+code is only said to be there.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from agent.delivery import geofence
+from agent.delivery.codes import REASONS
+from agent.delivery.door import missing_proofs
+from agent.delivery.inputs import Moment
+from agent.delivery.prompt import prompt, site_name
+from agent.delivery.state import BLOCK_ACTIVE, STOP_ENDED, Block, Parcel, Place, State, Stop
+from agent.delivery.times import unix_ms
+
+AT_STOP = "AT_STOP"
+"""Stands for access codes: they can be opened at their stop."""
+
+
+def view(state: State, moment: Moment) -> dict[str, Any]:
+    """Members of contract §5 that the core knows. JSON values only."""
+    block = state.block
+    stop = block.current_stop if block is not None else None
+    return {
+        "driver": _driver(state, block),
+        "offers": [_offer(offer) for offer in state.offers.values()],
+        "block": None if block is None else _block(block),
+        "stops": [] if block is None else [_stop(block, block.stops[stop_id]) for stop_id in block.route],
+        "parcels": [] if block is None else [_parcel(block, parcel) for parcel in block.parcels.values()],
+        "current_stop": None if block is None or stop is None else _current_stop(block, stop),
+        "prompt": prompt(state, moment),
+        "position": _position(state, moment),
+        "route": [] if block is None else [stop.stop_id for stop in block.open_stops()],
+        "messages": [
+            {
+                "message_id": message.message_id,
+                "text": message.text,
+                "needs_ack": message.needs_ack,
+                "acknowledged": message.acknowledged,
+            }
+            for message in state.messages
+        ],
+        "scorecard": {} if block is None else scorecard(block),
+        "earnings": _earnings(state, block, moment),
+    }
+
+
+def _driver(state: State, block: Block | None) -> dict[str, Any] | None:
+    driver_id = state.driver_id or (block.driver_id if block is not None else None)
+    if driver_id is None and state.roster is None:
+        return None
+    known = (state.roster or {}).get("drivers") or ()
+    name = next((driver.get("name") for driver in known if driver.get("driver_id") == driver_id), None)
+    signed_in = state.driver_id is not None
+    asked = state.roster is not None and not signed_in
+    return {"driver_id": driver_id, "name": name, "signed_in": signed_in, "sign_in_asked": asked}
+
+
+def _offer(offer: Any) -> dict[str, Any]:
+    return {
+        "offer_id": offer.offer_id,
+        "block_id": offer.block_id,
+        "kind": offer.kind,
+        "place": offer.place,
+        "distance_m": offer.distance_m,
+        "starts_at": offer.starts_at,
+        "ends_at": offer.ends_at,
+        "pay": offer.pay,
+        "expires_at": offer.expires_at,
+        "requested_at": offer.requested_at,
+    }
+
+
+def _block(block: Block) -> dict[str, Any]:
+    return {
+        "block_id": block.block_id,
+        "state": block.state,
+        "counts": dict(Counter(parcel.state for parcel in block.parcels.values())),
+        "custody": len(block.custody),
+        "kind": block.kind,
+        "starts_at": block.starts_at,
+        "ends_at": block.ends_at,
+        "timezone": block.timezone,
+        "manifest_version": block.manifest_version,
+        "pay": block.pay,
+        "reason": block.reason,
+        "checked_in_at": block.checked_in_at,
+        "departed_at": block.departed_at,
+        "ended_at": block.ended_at,
+        "owed": list(block.obligation),
+    }
+
+
+def _place(place: Place | None) -> dict[str, float] | None:
+    return None if place is None else {"latitude": place.latitude, "longitude": place.longitude}
+
+
+def _stop(block: Block, stop: Stop) -> dict[str, Any]:
+    return {
+        "stop_id": stop.stop_id,
+        "kind": stop.kind,
+        "state": stop.state,
+        "sequence": stop.sequence,
+        "site_id": stop.site_id,
+        "site": site_name(block, stop),
+        "address": stop.address,
+        "location": _place(geofence.place_of(block, stop)),
+        "window": stop.window,
+        "zone": stop.zone,
+        "parcel_ids": list(stop.parcel_ids),
+        "of_stop_id": stop.of_stop_id,
+        "arrived_at": stop.arrived_at,
+        "reason": stop.reason,
+        "left_open": stop.left_open,
+        "tags": list(stop.tags),
+    }
+
+
+def _current_stop(block: Block, stop: Stop) -> dict[str, Any]:
+    contacts = [{"method": c.method, "outcome": c.outcome, "time": c.time} for c in stop.contacts]
+    neighbours = [p.instruction.neighbour for p in block.parcels_of(stop) if p.instruction.neighbour is not None]
+    return _stop(block, stop) | {
+        "recipient": None if stop.recipient_name is None else {"name": stop.recipient_name},
+        "neighbour": neighbours[0] if neighbours else None,
+        "contacts": contacts,
+    }
+
+
+def _parcel(block: Block, parcel: Parcel) -> dict[str, Any]:
+    stop = block.stops.get(parcel.stop_id) if parcel.stop_id is not None else None
+    wanted, asked = parcel.requirements, parcel.instruction
+    return {
+        "parcel_id": parcel.parcel_id,
+        "tracking_number": parcel.tracking_number,
+        "state": parcel.state,
+        "stop_id": parcel.stop_id,
+        "sequence": stop.sequence if stop is not None else None,
+        "section": parcel.section,
+        "pickup_stop_id": parcel.pickup_stop_id,
+        "return_to": parcel.return_to,
+        "weight_g": parcel.weight_g,
+        "requirements": {
+            "photo": wanted.photo,
+            "signature": wanted.signature,
+            "otp": wanted.otp_hmac is not None,
+            "minimum_age": wanted.minimum_age,
+        },
+        "instruction": {
+            "kind": asked.kind,
+            "text": asked.text,
+            "access_codes": AT_STOP if asked.access_codes else None,
+        },
+        "missing_proofs": missing_proofs(parcel),
+        "scanned": parcel.dropped_at is not None,
+        "since": parcel.since,
+        "reason": parcel.reason,
+        "handover": parcel.handover,
+        "attempts": len(parcel.attempts),
+        "provisional": parcel.provisional,
+    }
+
+
+def _position(state: State, moment: Moment) -> dict[str, Any] | None:
+    fix = state.here.fix
+    if fix is None:
+        return None
+    return {
+        "latitude": fix.latitude,
+        "longitude": fix.longitude,
+        "accuracy_m": fix.accuracy_m,
+        "speed_mps": fix.speed_mps,
+        "heading": fix.heading,
+        "age_s": max(0, moment.uptime_ms - fix.uptime_ms) / 1000,
+        "source": fix.source,
+    }
+
+
+def _share(good: int, of: int) -> dict[str, int]:
+    return {"numerator": good, "denominator": of}
+
+
+def scorecard(block: Block) -> dict[str, dict[str, int]]:
+    """Counts behind the block's figures, each with what it is a share of."""
+    parcels = list(block.parcels.values())
+    aboard = [
+        p for p in parcels if p.loaded_at is not None or p.state in {"DELIVERED", "OUT_FOR_DELIVERY", "ATTEMPTED"}
+    ]
+    dispatched = [parcel for parcel in aboard if parcel.reason != "RECALLED"]
+    delivered = [parcel for parcel in dispatched if parcel.state == "DELIVERED"]
+    ended = [parcel for parcel in aboard if parcel.state in {"DELIVERED", "RETURNED"}]
+    scanned = [parcel for parcel in ended if parcel.entry in {"scan", "camera"}]
+    attempts = [attempt for parcel in parcels for attempt in parcel.attempts]
+    asked = [attempt for attempt in attempts if attempt.made and _asks_contact(attempt.reason)]
+    arrived = [stop for stop in block.stops.values() if stop.arrived_at is not None]
+    return {
+        "delivery_completion": _share(len(delivered), len(dispatched)),
+        "on_time": _on_time(block, parcels),
+        "scan_compliance": _share(len(scanned), len(ended)),
+        "contact_compliance": _share(sum(attempt.contacted for attempt in asked), len(asked)),
+        "load_accuracy": _share(block.loads, block.loads + block.rejected_scans),
+        "geofence_overrides": _share(block.overrides, len(arrived)),
+        "stops_ended": _share(sum(stop.state in STOP_ENDED for stop in block.stops.values()), len(block.stops)),
+    }
+
+
+def _asks_contact(code: str) -> bool:
+    reason = REASONS.get(code)
+    return reason is not None and reason.asks_contact
+
+
+def _on_time(block: Block, parcels: Iterable[Parcel]) -> dict[str, int]:
+    """Delivered or attempted inside the window, of the parcels with one that were delivered or attempted."""
+    good = of = 0
+    for parcel in parcels:
+        stop = block.stops.get(parcel.stop_id) if parcel.stop_id is not None else None
+        if stop is None or not isinstance(stop.window, dict):
+            continue
+        tried = parcel.attempts[0].time if parcel.attempts else parcel.since if parcel.state == "DELIVERED" else None
+        tried_ms, to_ms = unix_ms(tried), unix_ms(stop.window.get("to"))
+        if tried_ms is None or to_ms is None:
+            continue
+        of += 1
+        from_ms = unix_ms(stop.window.get("from"))
+        good += tried_ms <= to_ms and (from_ms is None or from_ms <= tried_ms)
+    return _share(good, of)
+
+
+def _earnings(state: State, block: Block | None, moment: Moment) -> dict[str, Any]:
+    """What was agreed and what the cloud has stated; nothing is computed from it."""
+    began_ms = unix_ms(block.checked_in_at) if block is not None else None
+    until_ms = moment.wall_ms
+    if block is not None and block.state not in BLOCK_ACTIVE:
+        until_ms = unix_ms(block.ended_at) or until_ms
+    return {
+        "agreed": block.pay if block is not None else None,
+        "elapsed_s": None if began_ms is None else max(0, until_ms - began_ms) // 1000,
+        "stated": list(state.earnings.values()),
+    }
