@@ -115,7 +115,7 @@ def _disk(settings: Settings) -> Iterator[Finding]:
 def _database(settings: Settings) -> Iterator[Finding]:
     import sqlite3
 
-    from agent.journal.database import Damage, connect, examine
+    from agent.journal.database import Damage, connect, examine, is_damage
     from agent.journal.entries import JournalError
 
     path = settings.unit.state_dir / "journal.db"
@@ -125,11 +125,12 @@ def _database(settings: Settings) -> Iterator[Finding]:
             return
         with closing(connect(path, writable=False)) as connection:
             contents = examine(connection, thorough=True)
-    except Damage as error:
-        advice = "the agent recovers it at its next start and declares the gap; then `kerbside journal verify`"
-        yield Finding("database", "fault", f"{path} is damaged: {error}", advice)
-    except (JournalError, sqlite3.Error, OSError) as error:
-        yield Finding("database", "fault", f"{path} can not be read: {error}", "run doctor as the agent's user")
+    except (Damage, JournalError, sqlite3.Error, OSError) as error:
+        if isinstance(error, Damage) or (isinstance(error, sqlite3.Error) and is_damage(error)):
+            advice = "the agent recovers it at its next start and declares the gap; then `kerbside journal verify`"
+            yield Finding("database", "fault", f"{path} is damaged: {error}", advice)
+        else:
+            yield Finding("database", "fault", f"{path} can not be read: {error}", "run doctor as the agent's user")
     else:
         waiting = contents.sequence - contents.number("confirmed")
         yield Finding("database", "ok", f"sound; {contents.sequence} events, {waiting} of them not confirmed")
