@@ -261,9 +261,6 @@ class App:
 
     async def act(self, action: str, arguments: Mapping[str, Any]) -> Answer:
         """Carry out a driver's action."""
-        if action == "scan" and isinstance(code := arguments.get("code"), str):
-            scan = Scan("console", code, time.monotonic_ns())
-            return await self.unit.act(action, {**arguments, "scanned": to_input(scan, "manual")})
         return await self.unit.act(action, arguments)
 
     @contextlib.asynccontextmanager

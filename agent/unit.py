@@ -24,7 +24,7 @@ from agent.delivery.snapshot import dump, load
 from agent.delivery.state import Policy, State
 from agent.delivery.view import view
 from agent.journal.entries import Batch, EventEntry, InboxEntry, JournalError, JournalFull
-from agent.journal.envelope import Chain, logged
+from agent.journal.envelope import Chain, parse
 from agent.journal.store import Journal
 
 log = logging.getLogger(__name__)
@@ -332,7 +332,7 @@ class Unit:
         replay = self._journal.replay()
         state = load(replay.snapshot, self._policy) if replay.snapshot else State(policy=self._policy)
         for entry in replay.entries:
-            state = evolve(state, logged(entry))
+            state = evolve(state, parse(entry))
         head = self._journal.head
         return state, Chain(self._source, head.sequence, head.hash)
 

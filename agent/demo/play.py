@@ -19,6 +19,7 @@ from typing import Any
 from agent.demo.block import make_plan
 from agent.demo.driver import Driver
 from agent.demo.stage import Agent, Cloud, send
+from agent.journal.reading import Reading
 from drivers.simulated import Broker, Gpsd, SimulatedReceiver, SimulatedScanner
 
 DRAIN_TIMEOUT_S = 60.0
@@ -169,11 +170,13 @@ class Player:
 
     async def _drained(self) -> int:
         """Wait until the consumer has the journal's last event; how many the journal holds."""
-        from agent.journal.verify import verify_store
+        def events() -> int:
+            with Reading(self._agent.state_dir) as journal:
+                return journal.verify().events
 
         deadline = time.monotonic() + DRAIN_TIMEOUT_S
         while True:
-            written = await asyncio.to_thread(lambda: verify_store(self._agent.state_dir).events)
+            written = await asyncio.to_thread(events)
             report = await asyncio.to_thread(self._cloud.report)
             if report.get("last_sequence") == written or time.monotonic() > deadline:
                 self.progress.report = report
