@@ -1,0 +1,230 @@
+"""The scripts a newcomer runs first, and what a release consists of."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from drivers.simulated import free_port
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+SCRIPTS = [path for path in (*sorted((ROOT / "scripts").iterdir()), ROOT / ".ci/run") if path.is_file()]
+LOCKS = sorted((ROOT / "requirements").glob("*.lock"))
+
+
+class Machine:
+    """A machine with nothing installed: its PATH holds a few tools and what a test puts there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.bin = folder / "bin"
+        self.bin.mkdir()
+        self.journal = folder / "journal"
+        self.journal.touch()
+        for tool in ("bash", "sh", "dirname", "cat", "env"):
+            found = shutil.which(tool)
+            assert found
+            (self.bin / tool).symlink_to(found)
+        self.put("ldconfig", "exit 0")
+        self.put("python3", "exit 1")
+        self.put("apt-get", 'echo "apt-get $*" >> "$JOURNAL"; [ "$1" = update ]')
+
+    def put(self, name: str, script: str) -> None:
+        (self.bin / name).write_text(f"#!/bin/sh\n{script}\n")
+        (self.bin / name).chmod(0o755)
+
+    def run(self, script: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [ROOT / "scripts" / script],
+            env={"PATH": str(self.bin), "JOURNAL": str(self.journal)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+@pytest.mark.parametrize("script", ["demo", "test", "check"])
+def test_without_root_the_one_command_that_is_needed_is_named(machine: Machine, script: str) -> None:
+    machine.put("id", "echo 1000")
+    machine.put("sudo", "exit 1")
+    done = machine.run(script)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert re.search(r"^  libzbar0 +the second reader of bar codes$", done.stderr, re.MULTILINE)
+    commands = [line.strip() for line in done.stderr.splitlines() if "apt-get" in line]
+    assert len(commands) == 1
+    assert re.fullmatch(r"sudo sh -c 'apt-get update && apt-get install --yes .*\blibzbar0\b.*'", commands[0])
+    assert machine.journal.read_text() == ""
+
+
+@pytest.mark.parametrize("way", ["root", "sudo"])
+def test_with_root_or_sudo_what_is_missing_is_installed(machine: Machine, way: str) -> None:
+    machine.put("id", "echo 0" if way == "root" else "echo 1000")
+    machine.put("sudo", 'while :; do case "$1" in -n) shift;; *=*) shift;; *) break;; esac; done; exec "$@"')
+    machine.put("true", "exit 0")
+    done = machine.run("demo")
+    update, install = machine.journal.read_text().splitlines()
+    assert update == "apt-get update"
+    assert install.startswith("apt-get install --yes ")
+    assert {"libzbar0", "python3-venv"} <= set(install.split())
+    assert done.returncode != 0, "an installation that fails must not be passed over"
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_a_script_can_be_run_and_ends_at_its_first_fault(script: Path) -> None:
+    subprocess.run(["bash", "-n", script], check=True)
+    assert os.access(script, os.X_OK)
+    assert re.search(r"^set -e?uo pipefail$", script.read_text(), re.MULTILINE)
+
+
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
+def test_shellcheck_finds_nothing() -> None:
+    subprocess.run(["shellcheck", "--external-sources", *SCRIPTS], cwd=ROOT, check=True)
+
+
+def packed(folder: Path, name: str, tag: str) -> str:
+    """A wheel in a folder, and its line for a lock."""
+    path = folder / f"{name}-1.0-{tag}.whl"
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr(f"{name}-1.0.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        wheel.writestr(f"{name}-1.0.dist-info/WHEEL", f"Wheel-Version: 1.0\nRoot-Is-Purelib: false\nTag: {tag}\n")
+        wheel.writestr(f"{name}-1.0.dist-info/RECORD", "")
+    hashed = subprocess.run([sys.executable, "-m", "pip", "hash", path], capture_output=True, text=True, check=True)
+    return f"{name}==1.0 {hashed.stdout.splitlines()[-1]}\n"
+
+
+@pytest.mark.parametrize(
+    ("tag", "fits"),
+    [
+        ("py3-none-any", True),
+        ("cp311-abi3-manylinux_2_34_aarch64", True),
+        ("cp311-abi3-manylinux_2_39_aarch64", False),
+        ("cp311-abi3-manylinux_2_28_x86_64", False),
+        ("cp311-cp311-manylinux_2_28_aarch64", False),
+    ],
+)
+def test_a_package_that_a_board_can_not_install_fails_the_check(tag: str, fits: bool, tmp_path: Path) -> None:
+    if not (ROOT / ".venv/bin/uv").exists():
+        pytest.skip("no .venv beside the scripts")
+    lock = tmp_path / "some.lock"
+    lock.write_text(packed(tmp_path, "everywhere", "py3-none-any") + packed(tmp_path, "special", tag))
+    done = subprocess.run(
+        [ROOT / "scripts/board-wheels", lock],
+        env={**os.environ, "UV_NO_INDEX": "1", "UV_OFFLINE": "1", "UV_FIND_LINKS": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode == 0) is fits, done.stderr
+    if fits:
+        assert "Python 3.13: 2 packages" in done.stdout
+    else:
+        assert "special" in done.stderr
+        assert "a board (aarch64, glibc 2.36" in done.stderr
+
+
+def pins(lock: Path) -> dict[str, set[str]]:
+    """Every package of a lock with its versions (several, where a marker chooses)."""
+    found: dict[str, set[str]] = {}
+    for name, version in re.findall(r"^([\w.-]+)==(\S+)", lock.read_text(), re.MULTILINE):
+        found.setdefault(name, set()).add(version)
+    return found
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
+def test_every_locked_package_has_its_hashes(lock: Path) -> None:
+    entries = re.split(r"^(?=[\w.-]+==)", lock.read_text(), flags=re.MULTILINE)[1:]
+    assert entries
+    assert all("--hash=sha256:" in entry for entry in entries)
+
+
+def test_tests_run_with_the_very_versions_that_a_unit_gets() -> None:
+    agent, dev = pins(ROOT / "requirements/agent.lock"), pins(ROOT / "requirements/dev.lock")
+    assert {name: dev.get(name) for name in agent} == agent
+
+
+def test_what_the_project_asks_for_is_locked() -> None:
+    asked = {re.split(r"[<>=!~ \[]", entry)[0] for entry in PROJECT["project"]["dependencies"]}
+    assert asked <= set(pins(ROOT / "requirements/agent.lock"))
+
+
+def committed() -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+    )
+    if listed.returncode != 0:
+        pytest.skip("not a checkout")
+    return [path for name in listed.stdout.decode().split("\0") if name and (path := ROOT / name).is_file()]
+
+
+def test_no_file_names_the_address_of_a_package_registry() -> None:
+    address = re.compile(rb"https?://[^\s\"']*(?:pypi|pythonhosted|piwheels|/simple\b)")
+    assert [str(path) for path in committed() if address.search(path.read_bytes())] == []
+
+
+def test_every_package_and_data_file_is_part_of_a_release() -> None:
+    listed = PROJECT["tool"]["setuptools"]["packages"]
+    rooms = {name.split(".")[0] for name in listed}
+    found = {
+        ".".join(path.parent.relative_to(ROOT).parts) for room in rooms for path in (ROOT / room).rglob("__init__.py")
+    }
+    assert set(listed) == found
+    for package, names in PROJECT["tool"]["setuptools"]["package-data"].items():
+        for name in names:
+            assert (ROOT / package.replace(".", "/") / name).is_file(), f"{package}: {name}"
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+@pytest.mark.parametrize("unit", ["kerbside.service", "kerbside-receiver@.service"])
+def test_systemd_understands_the_units(unit: str, tmp_path: Path) -> None:
+    text = (ROOT / "systemd" / unit).read_text()
+    installed = tmp_path / unit.replace("@", "@ttyACM0")
+    installed.write_text(re.sub(r"^(Exec\w+=)\S+", r"\1/bin/true", text, flags=re.MULTILINE))
+    done = subprocess.run(["systemd-analyze", "verify", installed], capture_output=True, text=True, check=False)
+    assert [line for line in done.stderr.splitlines() if installed.name in line] == []
+
+
+def test_the_service_runs_what_is_installed_and_feeds_its_watchdog() -> None:
+    unit = (ROOT / "systemd/kerbside.service").read_text()
+    assert "ExecStart=/opt/kerbside/.venv/bin/kerbside run --settings /etc/kerbside/agent.toml\n" in unit
+    assert "Type=notify\n" in unit
+    assert "kerbside" in PROJECT["project"]["scripts"]
+
+
+def test_mosquitto_takes_the_example_of_a_broker(tmp_path: Path) -> None:
+    mosquitto = shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin")
+    if mosquitto is None:
+        pytest.skip("mosquitto is not installed")
+    port = free_port()
+    text = (ROOT / "config/broker/mosquitto.example.conf").read_text().replace("listener 1883", f"listener {port}")
+    path = tmp_path / "mosquitto.conf"
+    path.write_text(text)
+    with subprocess.Popen([mosquitto, "-c", path], stderr=subprocess.PIPE, text=True) as broker:
+        try:
+            assert broker.stderr
+            words = []
+            for line in broker.stderr:
+                words.append(line)
+                if "running" in line:
+                    break
+            assert words, "it ended without a word"
+            assert "running" in words[-1], "".join(words)
+            assert not [word for word in words if "Error" in word or "Warning" in word]
+        finally:
+            broker.terminate()
