@@ -11,53 +11,69 @@ const REJECT_REASONS = ["DAMAGED", "MIS_SORT"];
 const ABORT_REASONS = ["VEHICLE_BREAKDOWN", "ACCIDENT", "ILLNESS", "OUT_OF_TIME", "WEATHER", "UNSAFE_PLACE", "OTHER"];
 const TAGS = ["fuel", "toilet", "break", "traffic", "parking", "wait", "other"];
 const AWAY = ["pin_wrong", "no_position", "parked_away", "other"];
+const MISSING = ["not_found", "not_handed_over", "other"];
+const LATER = ["not_open_yet", "no_parking", "traffic", "other"];
+const NO_PHOTO = ["recipient_objects", "too_dark", "unsafe", "no_camera", "other"];
+const OTHERWISE = ["recipient_asked", "label_unreadable", "no_other_way", "other"];
+const MISTAKE = ["wrong_parcel", "wrong_door", "not_handed_over", "pressed_by_mistake"];
 
 const STOP_ENDED = ["COMPLETED", "PARTIAL", "FAILED", "CANCELLED"];
+const MOVABLE = ["LOADED", "OUT_FOR_DELIVERY", "ATTEMPTED", "RETURN_PENDING"];
 
-// A field: [name, label, kind, what it may hold]. An optional one ends in "?". Actions without fields need only a touch.
+// What stands on the button, then the fields: [name, label, kind, what it may hold]; an optional one ends in "?".
+// Reasons are choices, because nobody types well on a screen in a vehicle.
 const ACTIONS = {
-  check_in: ["Check in", ["reason?", "Reason, when you are not at the place", "choice", AWAY]],
+  check_in: ["Check in", ["reason?", "Reason, when the position says otherwise", "choice", AWAY]],
   start_loading: ["Start loading"],
-  mark_missing: ["Parcel is missing", ["parcel_id", "Parcel", "parcel", ["MANIFESTED"]], ["reason?", "Reason", "text"]],
-  reject: ["Leave a parcel behind", ["parcel_id", "Parcel", "parcel", ["MANIFESTED", "LOADED"]],
-    ["reason", "Reason", "choice", REJECT_REASONS]],
+  mark_missing: ["Parcel is missing", ["parcel_id", "Parcel", "parcel", ["MANIFESTED"]],
+    ["reason", "Reason", "choice", MISSING]],
   not_ready: ["Parcel is not ready", ["parcel_ids", "Parcel", "parcels", ["MANIFESTED"]],
     ["reason", "Reason", "choice", NOT_READY_REASONS]],
+  reject: ["Leave a parcel behind", ["parcel_id", "Parcel", "parcel", ["MANIFESTED", "LOADED"]],
+    ["reason", "Reason", "choice", REJECT_REASONS]],
   unload: ["Take a parcel out again", ["parcel_id", "Parcel", "parcel", ["LOADED"]]],
+  undo: ["Undo the last scan"],
   adopt: ["Take an unknown parcel along", ["parcel_id", "Parcel", "parcel", ["UNEXPECTED"]]],
   hand_back: ["Hand an unknown parcel back", ["parcel_id", "Parcel", "parcel", ["UNEXPECTED"]]],
   close_loading: ["Close loading"],
   reopen_loading: ["Open loading again"],
   depart: ["Depart"],
-  start_stop: ["Go to another stop", ["stop_id", "Stop", "stop"]],
   arrive: ["I have arrived", ["reason?", "Reason, when the position says otherwise", "choice", AWAY]],
-  confirm_location: ["Yes, deliver here"],
+  confirm_location: ["Yes, here"],
   deliver: ["Delivered", ["handover", "Given to, or left at", "choice", HANDOVERS],
-    ["reason?", "Reason, when the instruction says otherwise", "text"]],
+    ["reason?", "Reason, when the instruction says otherwise", "choice", OTHERWISE],
+    ["parcel_ids?", "Only this parcel", "parcels", ["OUT_FOR_DELIVERY"]]],
+  contact: ["I tried to reach the recipient", ["method", "How", "choice", ["doorbell", "call", "text"]],
+    ["outcome", "Outcome", "choice", ["no_answer", "reached"]]],
   fail: ["Could not deliver", ["reason", "Reason", "choice", FAIL_REASONS], ["note?", "Note", "text"],
     ["parcel_ids?", "Only this parcel", "parcels", ["OUT_FOR_DELIVERY"]]],
   refuse: ["Recipient refuses", ["parcel_ids?", "Only this parcel", "parcels", ["OUT_FOR_DELIVERY"]]],
-  contact: ["I tried to contact the recipient", ["method", "How", "choice", ["bell", "call", "text"]],
-    ["outcome", "Outcome", "choice", ["no_answer", "answered", "wrong_number"]]],
-  skip_photo: ["No photo is possible", ["reason", "Reason", "text"]],
+  skip_photo: ["No photo is possible", ["reason", "Reason", "choice", NO_PHOTO]],
   damage: ["Parcel is damaged",
     ["parcel_id", "Parcel", "parcel", ["MANIFESTED", "LOADED", "OUT_FOR_DELIVERY", "ATTEMPTED"]]],
   not_in_vehicle: ["Parcel is not in the vehicle",
     ["parcel_id", "Parcel", "parcel", ["LOADED", "OUT_FOR_DELIVERY", "RETURN_PENDING"]]],
   found: ["Parcel is found", ["parcel_id", "Parcel", "parcel", ["MISSING", "UNLOCATED"]]],
   lost: ["Parcel is lost", ["parcel_id", "Parcel", "parcel", ["UNLOCATED"]]],
-  void: ["Delivery was a mistake", ["parcel_id", "Parcel", "parcel", ["DELIVERED"]], ["reason", "Reason", "text"]],
+  void: ["Delivery was a mistake", ["parcel_id", "Parcel", "parcel", ["DELIVERED"]],
+    ["reason", "Reason", "choice", MISTAKE]],
   reattempt: ["Try a parcel again", ["parcel_id", "Parcel", "parcel", ["ATTEMPTED", "RETURN_PENDING"]]],
-  skip_stop: ["Do this stop later", ["reason", "Reason", "text"]],
+  return: ["Hand parcels in without scanning", ["site_id", "Place", "site"]],
+  transfer: ["Another driver takes a parcel", ["parcel_ids", "Parcel", "parcels", MOVABLE],
+    ["driver_id", "Number of the other driver", "text"]],
+  start_stop: ["Go to another stop", ["stop_id", "Stop", "stop"]],
+  skip_stop: ["Do this stop later", ["reason", "Reason", "choice", LATER]],
   suggest_location: ["The pin is wrong: it belongs here"],
   tag_stop: ["Why I am standing", ["kind", "For", "choice", TAGS]],
   pause: ["Take a break"],
   resume: ["Resume"],
-  undo: ["Undo"],
+  annotate: ["Note", ["item", "About", "choice", ["block", "stop", "parcel", "vehicle", "unit"]], ["text", "Note", "text"]],
   abort: ["End the block early", ["reason", "Reason", "choice", ABORT_REASONS]],
-  close_block: ["Close the block"],
+  close_block: ["Close the block", ["reason?", "Reason, when parcels go back later", "text"]],
+  give_back: ["Give the block back", ["block_id", "Block", "block"]],
 };
-const ASK_FIRST = ["abort", "lost", "void", "close_block", "accept_offer", "decline_offer"];
+const ASK_FIRST = ["abort", "lost", "void", "close_block", "give_back", "accept_offer", "decline_offer"];
+const NEVER_FIRST = ["give_back"]; // possible, but not what is to be done now
 
 const TONES = { // [hertz, seconds] one after the other; 0 Hz is a pause
   good: [[1320, 0.12]],
@@ -66,7 +82,7 @@ const TONES = { // [hertz, seconds] one after the other; 0 Hz is a pause
   attention: [[660, 0.14], [880, 0.2]],
 };
 const SIGNS = { good: "✓", repeat: "↻", bad: "✕", attention: "!" };
-const SETTLE_MS = 600; // a button that has just appeared under a finger must not take the touch that was for another
+const SETTLE_MS = 600;
 const TYPING_MPS = 2;
 const AGAIN_MS = 2000;
 
@@ -223,9 +239,9 @@ function render() {
     $("driver").textContent = driver ? driver.name ?? driver.driver_id ?? "" : "";
   });
   part("feedback", state.feedback, drawFeedback);
-  part("task", state.prompt, drawTask);
-  const { code, action, params } = state.prompt ?? {};
-  part("primary", [code, action, params?.stop_id, params?.parcel_ids], drawPrimary); // counts go by without redrawing it
+  part("task", [state.prompt, state.current_stop, instructions()], drawTask);
+  const { code, actions = [], params } = state.prompt ?? {};
+  part("primary", [code, actions, params?.stop_id, params?.parcel_ids], drawPrimary); // counts go by without redrawing it
   part("choices", state.prompt?.params?.choices, drawChoices);
   part("offers", state.offers, drawOffers);
   part("counts", block?.counts, drawCounts);
@@ -238,6 +254,11 @@ function render() {
       drawFields();
     }
   });
+}
+
+function instructions() {
+  const here = (state.parcels ?? []).filter((parcel) => parcel.stop_id === stopId() && parcel.instruction?.text);
+  return [...new Set(here.map((parcel) => parcel.instruction.text))];
 }
 
 const stopId = () => state.current_stop?.stop_id ?? null;
@@ -269,35 +290,57 @@ function drawFeedback(feedback) {
   );
 }
 
-function drawTask(prompt) {
-  const stop = (state.stops ?? []).find((one) => one.stop_id === prompt?.params?.stop_id);
-  $("task").replaceChildren(prompt ? prompt.text ?? words(prompt.code) : "", el("small", {}, stop ? stopText(stop) : ""));
+function drawTask([prompt, stop, instructions]) {
+  const details = prompt?.params?.stop_id && stop?.stop_id === prompt.params.stop_id
+    ? [stopText(stop), stop.recipient?.name, ...instructions, stop.neighbour && `Neighbour: ${stop.neighbour}`] : [];
+  $("task").replaceChildren(
+    prompt ? prompt.text ?? words(prompt.code) : "",
+    ...details.filter(Boolean).map((detail) => el("small", {}, detail)),
+  );
 }
 
-function drawPrimary([, action]) {
+function drawPrimary([, actions]) {
+  const [first, ...others] = actions.filter((action) => Object.hasOwn(ACTIONS, action) || action === "scan");
   $("primary").replaceChildren();
-  if (!action || !Object.hasOwn(ACTIONS, action)) {
-    return;
+  $("also").replaceChildren();
+  const leads = first && first !== "scan" && !NEVER_FIRST.includes(first);
+  if (leads) {
+    $("primary").dataset.action = first;
+    const [label, ...fields] = ACTIONS[first];
+    const needed = (wanted) => fields.filter(([name]) => name.endsWith("?") !== wanted).map(field);
+    $("primary").append(
+      el("div", { className: "fields" }, ...needed(true)),
+      el("div", { className: "fields optional", hidden: true }, ...needed(false)),
+      settling(el("button", { type: "submit", className: "primary" }, label)),
+    );
   }
-  $("primary").dataset.action = action;
-  const [label, ...fields] = ACTIONS[action];
-  const needed = (wanted) => fields.filter(([name]) => name.endsWith("?") !== wanted).map(field);
-  $("primary").append(
-    el("div", { className: "fields" }, ...needed(true)),
-    el("div", { className: "fields optional", hidden: true }, ...needed(false)),
-  );
-  const go = el("button", { type: "submit", className: "primary", disabled: true }, label);
-  setTimeout(() => { go.disabled = false; }, SETTLE_MS);
-  $("primary").append(go);
+  for (const action of leads ? others : [first, ...others]) {
+    if (action && action !== "scan") {
+      const [label, ...fields] = ACTIONS[action];
+      $("also").append(settling(button(label, () => (fields.length ? ask(action) : act(action)))));
+    }
+  }
+}
+
+// A button that has just appeared under a finger must not take the touch that was meant for another.
+function settling(made) {
+  made.disabled = true;
+  setTimeout(() => { made.disabled = false; }, SETTLE_MS);
+  return made;
+}
+
+function ask(action) {
+  $("more").open = true;
+  $("action").value = action;
+  drawFields();
+  $("other").scrollIntoView({ block: "nearest" });
 }
 
 function drawChoices(choices) {
   const list = Array.isArray(choices) ? choices : [];
   $("choices").hidden = !list.length;
-  $("choices").replaceChildren(...list.map((choice) => {
-    const code = choice.code ?? choice.tracking_number ?? choice.parcel_id ?? choice;
-    return button(parcelText(choice.parcel_id ?? choice), () => act("choose", { code }));
-  }));
+  $("choices").replaceChildren(...list.map(({ parcel_id: id }) =>
+    settling(button(parcelText(id), () => act("choose", { code: id })))));
 }
 
 function offerText(offer) {
@@ -407,7 +450,8 @@ function button(label, press) {
 
 function parcelText(parcelId) {
   const parcel = (state.parcels ?? []).find((one) => one.parcel_id === parcelId);
-  return parcel ? [parcel.section, parcel.tracking_number].filter(Boolean).join(" · ") : String(parcelId);
+  const place = [parcel?.section, parcel?.sequence].filter((one) => one ?? null).join(" – ");
+  return parcel ? [place, parcel.tracking_number].filter(Boolean).join(" · ") : String(parcelId);
 }
 
 function options(kind, allowed) {
@@ -417,6 +461,10 @@ function options(kind, allowed) {
     case "stop":
       return (state?.stops ?? []).filter((stop) => stop.state === "PLANNED")
         .map((stop) => [stop.stop_id, `${stop.sequence ?? ""} ${stopText(stop)}`]);
+    case "block":
+      return state?.block ? [[state.block.block_id, state.block.block_id]] : [];
+    case "site":
+      return [...new Map((state?.stops ?? []).filter((stop) => stop.site_id).map((stop) => [stop.site_id, stop.site]))];
     default: // the parcels of the current stop first: it is mostly about one of them
       return (state?.parcels ?? []).filter((parcel) => allowed.includes(parcel.state))
         .sort((a, b) => (b.stop_id === stopId()) - (a.stop_id === stopId()))
@@ -431,8 +479,12 @@ function field([name, label, kind, allowed]) {
   if (kind === "text") {
     input = el("input", { ...common, maxLength: 200 });
   } else {
+    const offered = options(kind, allowed);
     input = el("select", common, el("option", { value: "" }, required ? "Choose …" : "–"),
-      ...options(kind, allowed).map(([value, text]) => el("option", { value }, text)));
+      ...offered.map(([value, text]) => el("option", { value }, text)));
+    const meant = state?.prompt?.params?.[common.name];
+    const only = kind !== "choice" && required && offered.length === 1;
+    input.value = only ? offered[0][0] : offered.some(([value]) => value === meant) ? meant : "";
   }
   input.dataset.kind = kind;
   return el("label", {}, label, input);

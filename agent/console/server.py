@@ -26,6 +26,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from agent import phrases
 from agent.console.desk import Desk
 from agent.settings import is_loopback, split_address
 from drivers.readings import Condition, DriverError, PartState, Reading
@@ -140,7 +141,7 @@ class _Api:
         self._streams = 0
 
     async def state(self, _request: Request) -> Response:
-        return JSONResponse(self._desk.view())
+        return JSONResponse(_worded(self._desk.view()))
 
     async def session(self, _request: Request) -> Response:
         return JSONResponse({"token": self._token})
@@ -198,7 +199,7 @@ class _Api:
                         await send(b": still here\n\n")
                         continue
                     try:
-                        latest = _encoded(change.result())
+                        latest = _encoded(_worded(change.result()))
                     except StopAsyncIteration:
                         return
                     change = asyncio.ensure_future(anext(views))
@@ -390,6 +391,14 @@ def _parse(body: bytes) -> Any:
     except UnicodeEncodeError:
         raise ValueError("half of a surrogate pair is not a character") from None
     return value
+
+
+def _worded(view: dict[str, Any]) -> dict[str, Any]:
+    """The view, its prompt in words."""
+    prompt = view.get("prompt")
+    if not prompt:
+        return view
+    return {**view, "prompt": {**prompt, "text": phrases.prompt(prompt["code"], prompt["params"])}}
 
 
 def _encoded(view: dict[str, Any]) -> bytes:

@@ -10,6 +10,7 @@ import pytest
 
 from agent.console import server
 from agent.delivery import codes
+from agent.delivery.decide import ACTIONS
 
 SCRIPT = Path(server.__file__).with_name("page.js").read_text()
 
@@ -27,11 +28,25 @@ def test_the_driver_is_offered_every_choice_that_the_core_takes(name: str) -> No
     assert listed(name) == getattr(codes, name)
 
 
-def test_the_driver_is_offered_no_action_that_this_unit_can_not_do() -> None:
-    table = SCRIPT[SCRIPT.index("const ACTIONS = {") : SCRIPT.index("};", SCRIPT.index("const ACTIONS = {"))]
-    offered = re.findall(r"^  (\w+): \[", table, re.MULTILINE)
-    assert len(offered) > 20
-    assert not set(offered) & set(codes.LATER_ACTIONS)
+def offered() -> dict[str, str]:
+    start = SCRIPT.index("const ACTIONS = {")
+    table = SCRIPT[start : SCRIPT.index("\n};", start)]
+    return dict(re.findall(r"^  (\w+): (\[.*?\]),$(?=\n  \w|\Z)", table, re.MULTILINE | re.DOTALL))
+
+
+def test_the_driver_is_offered_every_action_that_this_unit_can_do() -> None:
+    of_their_own = {"scan", "choose", "accept_offer", "decline_offer", "acknowledge"}
+    assert set(offered()) == set(ACTIONS) - of_their_own
+    assert not set(offered()) & set(codes.LATER_ACTIONS)
+
+
+@pytest.mark.parametrize("action", sorted(set(ACTIONS) - {"scan"}))
+def test_the_driver_is_asked_for_every_argument_that_an_action_needs(action: str) -> None:
+    asked = re.findall(r'\["(\w+)",', offered().get(action, ""))
+    if action not in offered():
+        asked = re.findall(rf'act\("{action}", {{ (\w+):', SCRIPT)
+    needed = [name for name, argument in ACTIONS[action].arguments.items() if argument.needed]
+    assert set(needed) <= set(asked)
 
 
 def test_nothing_from_outside_can_become_markup() -> None:
