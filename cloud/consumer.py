@@ -36,6 +36,8 @@ SESSION_EXPIRY_S: Final = 7 * 86_400
 BATCH: Final = 500
 """Messages in one transaction."""
 HIGH_WATER_EVERY_S: Final = 1.0
+REPLAY_AFTER_S: Final = 3.0
+"""How long an event may be missing before the unit is asked for it: one that was refused comes late, but it comes."""
 
 
 class Consumer:
@@ -61,7 +63,11 @@ class Consumer:
         self._high_water = high_water
         self._told: dict[str, int] = {}
         self._told_s = 0.0
+        self._tell_again = False
+        """A broker that restarted may have lost what we told."""
         self._fresh: set[str] = set()
+        """Units that have sent something since they were told, or still owe something."""
+        self._missing_since_s: dict[str, float] = {}
         self._generation = 0
         self._arrived: queue.SimpleQueue[tuple[int, MQTTMessage] | None] = queue.SimpleQueue()
         self._stopping = threading.Event()
@@ -127,35 +133,49 @@ class Consumer:
                 # An identifier belongs to its connection: on the next one it may stand for another message.
                 if generation == self._generation:
                     self._client.ack(message.mid, message.qos)
+        if self._tell_again:
+            self._tell_again = False
+            self._told.clear()
+            self._fresh.update(self._ledger.units())
         if self._high_water and self._fresh and time.monotonic() - self._told_s >= HIGH_WATER_EVERY_S:
-            self._tell_high_water()
+            self._talk_back()
 
-    def _tell_high_water(self) -> None:
-        """Tell each unit up to where everything has arrived."""
-        self._told_s = time.monotonic()
+    def _talk_back(self) -> None:
+        """Tell each unit up to where everything has arrived, and ask again for what is missing."""
+        self._told_s = now_s = time.monotonic()
         for source in sorted(self._fresh):
             before = self._told.get(source)
-            through = self._ledger.account(source, after=before).through
-            if through <= (before or 0):
-                continue
-            identifier = str(uuid.uuid4())
-            command = {
-                "specversion": "1.0",
-                "id": identifier,
-                "source": "/consumer",
-                "type": "org.kerbside.command.requested.v1",
-                "data": {"command_id": identifier, "command": "high_water", "sequence": through},
-            }
-            if self._client.is_connected():
-                self._client.publish(self._inbox.format(source=source), json.dumps(command), qos=1)
-                self._told[source] = through
-        self._fresh.clear()
+            account = self._ledger.account(source, after=before)
+            if account.through > (before or 0) and self._command(source, "high_water", sequence=account.through):
+                self._told[source] = account.through
+            if not account.missing:
+                self._fresh.discard(source)
+                self._missing_since_s.pop(source, None)
+            elif now_s - self._missing_since_s.setdefault(source, now_s) >= REPLAY_AFTER_S:
+                self._missing_since_s[source] = now_s
+                first, last = account.missing[0]
+                self._command(source, "replay", from_sequence=first, to_sequence=last)
+
+    def _command(self, source: str, command: str, **arguments: int) -> bool:
+        if not self._client.is_connected():
+            return False
+        identifier = str(uuid.uuid4())
+        message = {
+            "specversion": "1.0",
+            "id": identifier,
+            "source": "/consumer",
+            "type": "org.kerbside.command.requested.v1",
+            "data": {"command_id": identifier, "command": command, **arguments},
+        }
+        self._client.publish(self._inbox.format(source=source), json.dumps(message), qos=1)
+        return True
 
     def _on_connect(self, client: Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         self._generation += 1
         if reason.is_failure:
             log.error("the broker refused the connection: %s", reason)
             return
+        self._tell_again = True
         once = SubscribeOptions(qos=1)
         client.subscribe([(f"{self._root}/events/#", once), (f"{self._root}/telemetry/#", once)])
 
@@ -176,7 +196,11 @@ def main(arguments: list[str] | None = None) -> int:
     run.add_argument("--unit", default="+", help="one unit; by default all of the fleet")
     run.add_argument("--topic-root", default="kerbside")
     run.add_argument("--client-id", help="stable: the session of this name lasts seven days")
-    run.add_argument("--high-water", action="store_true", help="tell the units up to where everything has arrived")
+    run.add_argument(
+        "--high-water",
+        action="store_true",
+        help="tell the units up to where everything has arrived, and ask again for what is missing",
+    )
     run.add_argument("--until-sequence", type=int, help="end once everything up to this event has arrived")
     run.add_argument("--timeout", type=float, metavar="S", help="give up after so many seconds (exit 1)")
     run.add_argument("--from-sequence", type=int, default=1, help="the first event that is expected")

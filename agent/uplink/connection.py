@@ -98,6 +98,8 @@ class Connection:
         """Why the connection is over, in words; ``None`` while it is alive."""
         self.ended_by: int | None = None
         """Reason code of the broker's DISCONNECT."""
+        self.lost = False
+        """The connection ended without a word, after CONNACK."""
         self.silent_close = False
         """The broker closed the connection without a word, before CONNACK."""
         self.published: deque[tuple[int, int]] = deque()
@@ -277,6 +279,7 @@ class Connection:
             self.ended_by = reason.value
             self.ended = f"the broker ended the connection: {reason.getName()} (0x{reason.value:02X})"
         elif self.connected:
+            self.lost = True
             self.ended = "connection lost"
         else:
             self.silent_close = True

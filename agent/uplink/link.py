@@ -44,6 +44,8 @@ MAX_REPLAYS: Final = 16
 SESSION_FILE: Final = "uplink.session"
 SESSION_RESET: Final = "unit.session_reset"
 _TELEMETRY_BATCH: Final = 20
+_SHORT_LIVES: Final = 3
+"""So many short connections in a row that ended without a word look like another client with our id."""
 _PACKET_OVERHEAD: Final = 80
 """What an MQTT packet needs around topic and payload, our properties included."""
 
@@ -247,6 +249,8 @@ class Uplink:
         self._inbox_fault = ""
         self._since = ""
         self._progress_s = 0.0
+        self._online_s = 0.0
+        self._short_lives = 0
         self._subscription: int | None = None
         self._subscribe_at_s: float | None = None
         self._lost_at: int | None = None
@@ -414,6 +418,12 @@ class Uplink:
             if again:
                 reason += ": is this unit's card copied into a second one?"
                 least_s = self._timing.takeover_s * (0.5 + _random() / 2)
+        elif link.lost and time.monotonic() - self._online_s < self._timing.stable_s:
+            self._short_lives += 1
+            if self._short_lives >= _SHORT_LIVES:
+                reason += f', soon after it began: does another client use our client id "{self.client_id}"?'
+        else:
+            self._short_lives = 0
         if link.connected and not self._stopping.is_set():
             log.warning("uplink: offline: %s", reason)
         self._tell(online=False, reason=reason)
@@ -443,13 +453,14 @@ class Uplink:
                 link.flush()
                 link.step(0.05)
                 self._answers(link)
+            self._move_cursor()
             link.leave()
         return True
 
     def _begin(self, link: Connection) -> None:
         """CONNACK has come."""
         self._since = self._now().time
-        self._progress_s = time.monotonic()
+        self._progress_s = self._online_s = time.monotonic()
         self._news = True
         self._status_due = True
         state = self._session_state()
@@ -482,7 +493,13 @@ class Uplink:
         self._send_acknowledgements(link)
         self._fill(link)
         link.flush()
+        self._move_cursor()
         self._tell(online=True, reason=self._complaint(), protocol=link.protocol)
+
+    def _move_cursor(self) -> None:
+        """Once for all that was acknowledged since."""
+        if self._confirm == "broker" and self._events.prefix > self._journal.confirmed:
+            self._journal.confirm_through(self._events.prefix)
 
     def _patience_s(self, link: Connection) -> float:
         """How long nothing needs to be done, unless something happens."""
@@ -521,16 +538,13 @@ class Uplink:
     # ---------------------------------------------------------------- what comes in
 
     def _answers(self, link: Connection) -> None:
-        """PUBACKs and SUBACKs; the cursor moves once for all of them."""
-        before = self._events.prefix
+        """PUBACKs and SUBACKs."""
         done: list[int] = []
         while link.published:
             mid, code = link.published.popleft()
             sent = self._sent.pop(mid, None)
             if sent is not None:
                 self._answer(sent, code, done)
-        if self._events.prefix != before and self._confirm == "broker":
-            self._journal.confirm_through(self._events.prefix)
         if done:
             self._journal.telemetry_done(done)
         for pause, outstanding in (
