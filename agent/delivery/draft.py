@@ -12,7 +12,7 @@ from typing import Any
 
 from agent.delivery import geofence
 from agent.delivery.decision import Decision, Effect, Event, Feedback, Forget, Refusal, Tone
-from agent.delivery.evolve import evolve
+from agent.delivery.evolve import evolve_all
 from agent.delivery.inputs import Input, Moment, Received
 from agent.delivery.state import BLOCK_ENDED, Block, DeliveryError, Here, Parcel, State, Stop
 
@@ -21,7 +21,11 @@ class Draft:
     """Collects the events, feedback and effects that one input causes."""
 
     __slots__ = (
+        "_block_id",
+        "_driver_id",
         "_looked",
+        "_pending",
+        "_state",
         "_time",
         "_where",
         "changed",
@@ -31,11 +35,13 @@ class Draft:
         "here",
         "moment",
         "start_next",
-        "state",
     )
 
     def __init__(self, state: State, given: Input, moment: Moment) -> None:
-        self.state = state
+        self._state = state
+        self._pending: list[Event] = []
+        self._block_id: str | None = None
+        self._driver_id = state.driver_id
         self.moment = moment
         self.here: Here = state.here
         self.events: list[Event] = []
@@ -51,6 +57,20 @@ class Draft:
         self._looked = isinstance(given, Received)
 
     @property
+    def state(self) -> State:
+        """The state after the events so far."""
+        if self._pending:
+            self._state, self._pending = evolve_all(self._state, self._pending), []
+        return self._state
+
+    @property
+    def block_id(self) -> str:
+        """The id of the block that the driver works on."""
+        if self._block_id is None:
+            self._block_id = self.block.block_id
+        return self._block_id
+
+    @property
     def block(self) -> Block:
         """The block that the driver works on."""
         block = self.state.block
@@ -60,15 +80,14 @@ class Draft:
 
     def add(self, type_: str, subject: str, data: dict[str, Any]) -> None:
         """Append an event and apply it."""
-        driver_id = self.state.driver_id
-        if driver_id is not None:
-            data.setdefault("driver_id", driver_id)
+        if self._driver_id is not None:
+            data.setdefault("driver_id", self._driver_id)
         if not self._looked:
             self._where, self._looked = geofence.where(self.here, self.moment), True
         if self._where is not None:
             data["where"] = self._where
         event = Event(type_, subject, data, self._time)
-        self.state = evolve(self.state, event)
+        self._pending.append(event)
         self.events.append(event)
 
     def on_block(self, type_: str, block: Block, /, **data: Any) -> None:
@@ -78,27 +97,24 @@ class Draft:
             members.setdefault("driver_id", block.driver_id)
         self.add(type_, f"block/{block.block_id}", members)
         self.changed = True
+        self._block_id = None
         if self.state.blocks[block.block_id].state in BLOCK_ENDED and block.state not in BLOCK_ENDED:
             self.effects.append(Forget(block.block_id))
 
     def on_stop(self, type_: str, stop: Stop, /, **data: Any) -> None:
         """An event about a stop of the block under way."""
-        block = self.block
-        self.add(
-            type_,
-            f"stop/{stop.stop_id}",
-            {"block_id": block.block_id, "stop_id": stop.stop_id, "kind": stop.kind, **data},
-        )
+        members = {"block_id": self.block_id, "stop_id": stop.stop_id, "kind": stop.kind, **data}
+        self.add(type_, f"stop/{stop.stop_id}", members)
         self.changed = True
 
     def on_parcel(self, type_: str, parcel: Parcel, /, **data: Any) -> None:
         """An event about a parcel of the block under way."""
-        self.of_parcel(self.block, type_, parcel, **data)
+        self.of_parcel(self.block_id, type_, parcel, **data)
 
-    def of_parcel(self, block: Block, type_: str, parcel: Parcel, /, **data: Any) -> None:
+    def of_parcel(self, block_id: str, type_: str, parcel: Parcel, /, **data: Any) -> None:
         """An event about a parcel of any block."""
         members = {
-            "block_id": block.block_id,
+            "block_id": block_id,
             "parcel_id": parcel.parcel_id,
             "tracking_number": parcel.tracking_number,
             **data,
@@ -108,7 +124,7 @@ class Draft:
         if parcel.provisional:
             members["provisional"] = True
         self.add(type_, f"parcel/{parcel.parcel_id}", members)
-        self.changed = True
+        self.changed = self.changed or not type_.startswith("pod.")
 
     def each(self, type_: str, parcels: Iterable[Parcel], /, **data: Any) -> None:
         """The same event about several parcels."""
@@ -125,7 +141,7 @@ class Draft:
 
     def decision(self, refusal: Refusal | None = None) -> Decision:
         """The finished decision."""
-        here = self.here if self.here is not self.state.here else None
+        here = self.here if self.here is not self.state.here else None  # `state` applies what is left to apply
         return Decision(tuple(self.events), self.feedback, tuple(self.effects), refusal, here)
 
 

@@ -6,7 +6,7 @@ event that can not have happened is a DeliveryError; types that are no matter of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -88,17 +88,45 @@ def _with_block(state: State, block: Block) -> State:
 def _parcel(state: State, event: Event) -> State:
     block = _block_of(state, event)
     parcel = _parcel_of(block, event)
-    following = machine.parcel_step(parcel.parcel_id, parcel.state, event.type)
-    change = _PARCEL_CHANGES.get(event.type, _reason)(block, parcel, event)
-    # Built with replace() once: this is on the way from a scan to its feedback.
-    changed = replace(parcel, state=following, since=event.time, **change)
+    changed = _changed_parcel(block.loads, parcel, event)
     members: dict[str, Any] = {"parcels": {**block.parcels, parcel.parcel_id: changed}}
-    if change.get("load_number"):
-        members["loads"] = change["load_number"]
+    if changed.load_number > block.loads:
+        members["loads"] = changed.load_number
     stop_id = event.data.get("stop_id")
-    if event.type in {"parcel.delivered", "parcel.returned"} and stop_id is not None and stop_id != parcel.stop_id:
+    if event.type in _MOVING and stop_id is not None and stop_id != parcel.stop_id:
         members["stops"] = _moved(block, parcel, stop_id, leave=event.type == "parcel.delivered")
     return _with_block(state, replace(block, **members))
+
+
+_MOVING = frozenset({"parcel.delivered", "parcel.returned"})
+"""Events that may happen at another stop than the parcel's."""
+
+
+def _changed_parcel(loads: int, parcel: Parcel, event: Event) -> Parcel:
+    following = machine.parcel_step(parcel.parcel_id, parcel.state, event.type)
+    change = _PARCEL_CHANGES.get(event.type, _reason)(loads, parcel, event)
+    return replace(parcel, state=following, since=event.time, **change)
+
+
+def evolve_all(state: State, entries: Iterable[Event | Received]) -> State:
+    """The same as `evolve` for one entry after the other, but quick where many are about parcels of one block."""
+    block, parcels, loads = None, {}, 0
+    for entry in entries:
+        if isinstance(entry, Event) and entry.type in _PARCEL_EVENTS and entry.type not in _MOVING:
+            if block is None or block.block_id != entry.data.get("block_id"):
+                state = state if block is None else _with_block(state, replace(block, parcels=parcels, loads=loads))
+                block = _block_of(state, entry)
+                parcels, loads = dict(block.parcels), block.loads
+            parcel = parcels.get(entry.subject.partition("/")[2])
+            if parcel is None:
+                raise DeliveryError(f"{entry.subject}: {entry.type}, but block {block.block_id} has no such parcel")
+            parcels[parcel.parcel_id] = changed = _changed_parcel(loads, parcel, entry)
+            loads = max(loads, changed.load_number)
+        else:
+            if block is not None:
+                state, block = _with_block(state, replace(block, parcels=parcels, loads=loads)), None
+            state = evolve(state, entry)
+    return state if block is None else _with_block(state, replace(block, parcels=parcels, loads=loads))
 
 
 def _moved(block: Block, parcel: Parcel, stop_id: str, *, leave: bool) -> dict[str, Stop]:
@@ -116,29 +144,29 @@ def _moved(block: Block, parcel: Parcel, stop_id: str, *, leave: bool) -> dict[s
     return stops
 
 
-def _reason(block: Block, parcel: Parcel, event: Event) -> dict[str, Any]:
+def _reason(loads: int, parcel: Parcel, event: Event) -> dict[str, Any]:
     return {"reason": event.data.get("reason")}
 
 
-def _aboard(block: Block, parcel: Parcel, event: Event) -> dict[str, Any]:
+def _aboard(loads: int, parcel: Parcel, event: Event) -> dict[str, Any]:
     return {
         "reason": event.data.get("reason"),
         "loaded_at": event.time,
-        "load_number": block.loads + 1,
+        "load_number": loads + 1,
         "entry": event.data.get("entry"),
         "provisional": event.type == "parcel.adopted",
     }
 
 
-def _found(block: Block, parcel: Parcel, event: Event) -> dict[str, Any]:
-    return _aboard(block, parcel, event) if parcel.state == "MISSING" else {"reason": None}
+def _found(loads: int, parcel: Parcel, event: Event) -> dict[str, Any]:
+    return _aboard(loads, parcel, event) if parcel.state == "MISSING" else {"reason": None}
 
 
-def _unloaded(block: Block, parcel: Parcel, event: Event) -> dict[str, Any]:
+def _unloaded(loads: int, parcel: Parcel, event: Event) -> dict[str, Any]:
     return {"reason": event.data.get("reason"), "loaded_at": None, "load_number": 0, "entry": None}
 
 
-def _delivered(block: Block, parcel: Parcel, event: Event) -> dict[str, Any]:
+def _delivered(loads: int, parcel: Parcel, event: Event) -> dict[str, Any]:
     return {
         "reason": event.data.get("reason"),
         "handover": event.data.get("handover"),
@@ -146,7 +174,7 @@ def _delivered(block: Block, parcel: Parcel, event: Event) -> dict[str, Any]:
     }
 
 
-def _attempted(block: Block, parcel: Parcel, event: Event) -> dict[str, Any]:
+def _attempted(loads: int, parcel: Parcel, event: Event) -> dict[str, Any]:
     reason = event.data.get("reason", "OTHER")
     attempt = Attempt(
         reason,
@@ -158,7 +186,7 @@ def _attempted(block: Block, parcel: Parcel, event: Event) -> dict[str, Any]:
     return {"reason": reason, "attempts": (*parcel.attempts, attempt)}
 
 
-def _tried_again(block: Block, parcel: Parcel, event: Event) -> dict[str, Any]:
+def _tried_again(loads: int, parcel: Parcel, event: Event) -> dict[str, Any]:
     # Proofs belong to one attempt.
     return {
         "reason": None,
@@ -170,7 +198,7 @@ def _tried_again(block: Block, parcel: Parcel, event: Event) -> dict[str, Any]:
     }
 
 
-def _returned(block: Block, parcel: Parcel, event: Event) -> dict[str, Any]:
+def _returned(loads: int, parcel: Parcel, event: Event) -> dict[str, Any]:
     return {
         "reason": event.data.get("reason", parcel.reason),
         "entry": event.data.get("entry"),
@@ -178,7 +206,7 @@ def _returned(block: Block, parcel: Parcel, event: Event) -> dict[str, Any]:
     }
 
 
-_PARCEL_CHANGES: dict[str, Callable[[Block, Parcel, Event], dict[str, Any]]] = {
+_PARCEL_CHANGES: dict[str, Callable[[int, Parcel, Event], dict[str, Any]]] = {
     "parcel.loaded": _aboard,
     "parcel.adopted": _aboard,
     "parcel.found": _found,

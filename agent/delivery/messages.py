@@ -14,7 +14,7 @@ from agent.delivery.draft import Draft, refuse
 from agent.delivery.evolve import evolve
 from agent.delivery.flow import cancel_stop, end_stop, settle
 from agent.delivery.inputs import Moment, NotUnderstood, Received
-from agent.delivery.manifest import normal, read_block
+from agent.delivery.manifest import normal
 from agent.delivery.state import CUSTODY, Block, DeliveryError, Parcel, State
 
 REJECTIONS_AT_ONCE = 10.0
@@ -98,7 +98,7 @@ def _manifest(d: Draft, message: Received, before: State) -> None:
     for parcel in added:
         members = {"stop_id": parcel.stop_id, "state": None if parcel.state == "MANIFESTED" else parcel.state}
         data = {name: value for name, value in members.items() if value is not None}
-        d.of_parcel(block, "parcel.manifested", parcel, **data)
+        d.of_parcel(block.block_id, "parcel.manifested", parcel, **data)
     cancelled = 0 if known is None else _left_out(d, known, message)
     if known is not None and not fresh:
         counts = {"manifest_version": block.manifest_version, "added": len(added), "cancelled": cancelled}
@@ -112,26 +112,28 @@ def _manifest(d: Draft, message: Received, before: State) -> None:
 
 def _left_out(d: Draft, known: Block, message: Received) -> int:
     """What a newer manifest leaves out is cancelled, unless the vehicle is answerable for it."""
-    new = read_block(message.data)
-    block_id = known.block_id
-    gone = [parcel for parcel in known.parcels.values() if parcel.parcel_id not in new.parcels]
+    listed = message.data.get("parcels") or ()
+    parcel_ids = {parcel["parcel_id"] for parcel in listed}
+    stop_ids = {stop["stop_id"] for stop in message.data.get("stops") or ()}
+    gone = [parcel for parcel in known.parcels.values() if parcel.parcel_id not in parcel_ids]
     cancelled = [parcel for parcel in gone if parcel.state == "MANIFESTED"]
     for parcel in cancelled:
-        d.of_parcel(known, "parcel.recalled", parcel, reason="RECALLED", note="left out of the revised manifest")
-    codes = {normal(p.tracking_number): p.parcel_id for p in new.parcels.values() if p.parcel_id not in known.parcels}
+        note = "left out of the revised manifest"
+        d.of_parcel(known.block_id, "parcel.recalled", parcel, reason="RECALLED", note=note)
+    codes = {normal(p["tracking_number"]): p["parcel_id"] for p in listed if p["parcel_id"] not in known.parcels}
     for parcel in gone:
         # What was put aside is on the manifest now, under the cloud's own id: that one is to be scanned.
         replaced_by = codes.get(normal(parcel.tracking_number))
         if parcel.state == "UNEXPECTED" and replaced_by is not None:
-            d.of_parcel(known, "parcel.handed_back", parcel, reason="NOW_ON_MANIFEST", replaced_by=replaced_by)
+            data = {"reason": "NOW_ON_MANIFEST", "replaced_by": replaced_by}
+            d.of_parcel(known.block_id, "parcel.handed_back", parcel, **data)
+    block = d.state.blocks[known.block_id]
     for stop in known.stops.values():
-        if stop.stop_id in new.stops or stop.added or stop.state not in {"PLANNED", "EN_ROUTE"}:
+        if stop.stop_id in stop_ids or stop.added or stop.state not in {"PLANNED", "EN_ROUTE"}:
             continue
-        block = d.state.blocks[block_id]
-        if not any(
-            block.parcels[p].state in CUSTODY and block.parcels[p].stop_id == stop.stop_id for p in stop.parcel_ids
-        ):
-            members = {"block_id": block_id, "stop_id": stop.stop_id, "kind": stop.kind, "reason": "REVISED"}
+        aboard = [p for p in block.parcels_of(stop) if p.state in CUSTODY and p.stop_id == stop.stop_id]
+        if not aboard:
+            members = {"block_id": block.block_id, "stop_id": stop.stop_id, "kind": stop.kind, "reason": "REVISED"}
             d.add("stop.cancelled", f"stop/{stop.stop_id}", members)
             d.start_next = d.start_next or stop.state == "EN_ROUTE"
     return len(cancelled)
@@ -183,7 +185,7 @@ def _recalled(d: Draft, message: Received, before: State) -> None:
     if message.data.get("reason"):
         data["note"] = message.data["reason"]
     for block, parcel in found:
-        d.of_parcel(block, "parcel.recalled", parcel, **data)
+        d.of_parcel(block.block_id, "parcel.recalled", parcel, **data)
     if found:
         ids = [parcel.parcel_id for _, parcel in found]
         d.tell("PARCELS_RECALLED", "attention", parcel_ids=ids, reason=message.data.get("reason"))
