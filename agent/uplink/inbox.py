@@ -17,7 +17,8 @@ from agent.delivery.inputs import NotUnderstood, Received
 SAFE_INTEGER = 2**53 - 1
 """The largest whole number that every reader of JSON keeps exactly (RFC 8259 §6)."""
 
-MAX_ID = 128
+MAX_DEPTH = 64
+"""Levels of nesting; the deepest message of the contract has seven."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,48 +67,50 @@ def parse(kind: str, payload: bytes, *, max_bytes: int) -> Inbound | Unreadable:
     """
     if len(payload) > max_bytes:
         return Unreadable(None, "TOO_LARGE", None, f"expected at most {max_bytes} bytes, got {len(payload)}")
+    envelope = decode(payload)
+    return envelope if isinstance(envelope, Unreadable) else _read(kind, envelope)
+
+
+def decode(payload: bytes) -> Any:
+    """The JSON of a payload, or `Unreadable` where not every reader would understand it."""
     try:
-        envelope = json.loads(payload, parse_int=_integer, parse_float=_number, parse_constant=_constant)
+        value = json.loads(payload, parse_int=_integer, parse_float=_number, parse_constant=_constant)
         if b"\\u" in payload:
-            json.dumps(envelope, ensure_ascii=False).encode()  # a lone surrogate could never be written again
+            json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate could never be written again
+        _check_depth(value)
     except UnicodeEncodeError:
         return Unreadable(None, "INVALID_JSON", None, "expected text without lone surrogates")
     except _UnusableError as error:
         return Unreadable(None, "INVALID_JSON", None, str(error))
     except RecursionError:
-        return Unreadable(None, "INVALID_JSON", None, "expected fewer levels of nesting")
+        return Unreadable(None, "INVALID_JSON", None, f"expected at most {MAX_DEPTH} levels of nesting")
     except ValueError:
         return Unreadable(None, "INVALID_JSON", None, "expected one JSON object in UTF-8")
-    return _read(kind, envelope)
+    return value
 
 
 def _read(kind: str, envelope: Any) -> Inbound | Unreadable:
     from agent.uplink import messages  # building the models costs memory and time: only once a message has come
 
     if not isinstance(envelope, dict):
-        return Unreadable(None, "INVALID", "", f"expected an object, got {messages.json_type(envelope)}")
-    message_id = envelope.get("id")
-    if not isinstance(message_id, str) or not 0 < len(message_id) <= MAX_ID or not message_id.isprintable():
-        return Unreadable(None, "INVALID", "id", f"expected a text of 1 to {MAX_ID} printable characters")
-    if envelope.get("specversion") != "1.0":
-        return Unreadable(message_id, "INVALID", "specversion", 'expected "1.0"')
-    if not isinstance(envelope.get("source"), str) or not envelope["source"]:
-        return Unreadable(message_id, "INVALID", "source", "expected a text")
+        return Unreadable(None, "INVALID", None, f"expected an object, got {messages.json_type(envelope)}")
+    around = messages.envelope_faults(envelope)
+    message_id = None if any(fault.path == "id" for fault in around) else str(envelope["id"])
+    if around:
+        return Unreadable(message_id, "INVALID", around[0].path, around[0].expected)
     types = messages.KINDS.get(kind)
     if types is None:
         return Unreadable(message_id, "UNKNOWN_KIND", None, "expected one of " + ", ".join(messages.KINDS))
     by_name = {f"{messages.PREFIX}{each}.v1": each for each in types}
-    type_ = by_name.get(envelope["type"]) if isinstance(envelope.get("type"), str) else None
+    type_ = by_name.get(envelope["type"])
     if type_ is None:
         return Unreadable(message_id, "UNKNOWN_TYPE", "type", "expected " + " or ".join(by_name))
     data = envelope.get("data")
-    if not isinstance(data, dict):
-        return Unreadable(message_id, "INVALID", "data", f"expected an object, got {messages.json_type(data)}")
     found = messages.faults(type_, data)
-    if found:
-        return Unreadable(message_id, "INVALID", found[0].path, found[0].expected)
+    if found or not isinstance(data, dict):
+        return Unreadable(message_id, "INVALID", found[0].path or "data", found[0].expected)
     _fill_in(type_, data)
-    return Inbound(message_id, kind, type_, data)
+    return Inbound(message_id or "", kind, type_, data)
 
 
 def _fill_in(type_: str, data: dict[str, Any]) -> None:
@@ -148,6 +151,21 @@ def _secrets(type_: str, data: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
             codes = (parcel.get("instruction") or {}).get("access_codes") or []
             for index in range(len(codes)):
                 yield codes, index
+
+
+def _check_depth(value: Any) -> None:
+    """What is nested deeper could be read here and then break a reader with a fuller stack."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            child
+            for node in level
+            for child in (node.values() if isinstance(node, dict) else node if isinstance(node, list) else ())
+            if isinstance(child, (dict, list))
+        ]
+        if not level:
+            return
+    raise _UnusableError(f"expected at most {MAX_DEPTH} levels of nesting")
 
 
 def _integer(text: str) -> int:

@@ -554,6 +554,22 @@ def faults(type_: str, data: Any) -> list[Fault]:
     return model_faults(MODELS[type_], data) or [*_references(type_, data)][:MAX_FAULTS]
 
 
+def envelope_faults(envelope: Mapping[str, Any]) -> list[Fault]:
+    """What is wrong around the data; `id` first, because an answer needs it."""
+    found = []
+    message_id = envelope.get("id")
+    if not isinstance(message_id, str) or not 0 < len(message_id) <= 128 or not message_id.isprintable():
+        found.append(Fault("id", "expected a text of 1 to 128 printable characters"))
+    if envelope.get("specversion") != "1.0":
+        found.append(Fault("specversion", 'expected "1.0"'))
+    found += [
+        Fault(member, f"expected a text, got {json_type(envelope.get(member))}")
+        for member in ("source", "type")
+        if not isinstance(envelope.get(member), str)
+    ]
+    return found
+
+
 def model_faults(model: type[Model], data: Any) -> list[Fault]:
     """The faults of one document by its own model, without looking at what refers to what."""
     try:
