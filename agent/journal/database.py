@@ -16,7 +16,7 @@ from typing import Any
 from zlib import crc32
 
 from agent.journal.entries import Entry, EventEntry, Head, InboxEntry, JournalError, Recovery
-from agent.journal.envelope import GENESIS, entry_of, link, own_hash, previous_hash
+from agent.journal.envelope import GENESIS, link, own_hash, previous_hash
 
 INSERT = "INSERT INTO entries VALUES (?, ?)"
 PAGE_BYTES = 4096
@@ -71,17 +71,22 @@ def inbox_row(entry: InboxEntry) -> bytes:
     return b"%08x" % crc32(content) + content
 
 
+def read_event(position: int, content: bytes) -> EventEntry:
+    """The event at a place of the log, checked; raises `Damage`."""
+    sequence = position >> SHIFT
+    try:
+        found = link(content)
+    except JournalError as fault:
+        raise Damage(f"at sequence {sequence}: {fault}") from fault
+    if found.sequence != sequence:
+        raise Damage(f"event {found.sequence} stands at the place of {sequence}")
+    return EventEntry(sequence, found.id, found.type, content)
+
+
 def read_row(position: int, content: bytes) -> Entry:
     """The entry at a place of the log, checked; raises `Damage`."""
     if position & BETWEEN == 0:
-        sequence = position >> SHIFT
-        try:
-            found = link(content)
-        except JournalError as fault:
-            raise Damage(f"at sequence {sequence}: {fault}") from fault
-        if found.sequence != sequence:
-            raise Damage(f"event {found.sequence} stands at the place of {sequence}")
-        return entry_of(sequence, content)
+        return read_event(position, content)
     if content[:8] != b"%08x" % crc32(content[8:]):
         raise Damage(f"a message after sequence {position >> SHIFT} does not match its checksum")
     head, _, body = content[8:].partition(b"\n")

@@ -146,12 +146,6 @@ def short_type(payload: bytes) -> str:
     return payload[start : payload.index(b'"', start) - 3].decode()
 
 
-def entry_of(sequence: int, payload: bytes) -> EventEntry:
-    """The entry of stored bytes, without looking at their hash."""
-    start = payload.rfind(b',"hash":"') + 81
-    return EventEntry(sequence, payload[start : start + 36].decode(), short_type(payload), payload)
-
-
 def own_hash(payload: bytes) -> str:
     """The hash that stored bytes carry."""
     start = payload.rfind(b',"hash":"') + 9

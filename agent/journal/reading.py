@@ -6,12 +6,15 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
 from agent.journal.database import BETWEEN, SHIFT, Damage, connect, read_items, read_row, rows_after
 from agent.journal.entries import Entry, JournalError
 from agent.journal.envelope import own_hash, trusted_time
 from agent.journal.verify import Finding, Verdict, verify
+
+OLDEST = "SELECT position >> ?, content FROM entries WHERE position & ? = 0 ORDER BY position LIMIT 1"
+NEWEST = "SELECT position >> ?, content FROM entries WHERE position & ? = 0 ORDER BY position DESC LIMIT 1"
 
 
 class Reading:
@@ -53,7 +56,7 @@ class Reading:
     def status(self) -> dict[str, Any]:
         """What the store holds and how much of it still waits."""
         contents = self._contents
-        oldest, newest = self._event("ASC"), self._event("DESC")
+        oldest, newest = self._event(OLDEST), self._event(NEWEST)
         sequence, hash_ = (newest[0], own_hash(newest[1])) if newest else contents.anchor
         confirmed = min(contents.number("confirmed"), sequence)
         events, messages, packed, samples = self._database.execute(
@@ -80,13 +83,8 @@ class Reading:
             "recovery": recovery,
         }
 
-    def _event(self, order: Literal["ASC", "DESC"]) -> tuple[int, bytes] | None:
-        """Sequence number and bytes of the oldest or the newest event."""
-        found: tuple[int, bytes] | None = self._database.execute(
-            "SELECT position >> ?, content FROM entries WHERE position & ? = 0 ORDER BY position "
-            + ("ASC LIMIT 1" if order == "ASC" else "DESC LIMIT 1"),
-            (SHIFT, BETWEEN),
-        ).fetchone()
+    def _event(self, statement: str) -> tuple[int, bytes] | None:
+        found: tuple[int, bytes] | None = self._database.execute(statement, (SHIFT, BETWEEN)).fetchone()
         return found
 
     def tail(self, count: int) -> list[tuple[int, Entry]]:

@@ -11,6 +11,7 @@ import json
 import logging
 import sqlite3
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,22 +56,11 @@ def open_database(path: Path, reserve_path: Path, *, thorough: bool) -> Opened:
     reason = "the database is missing"
     if path.exists():
         try:
-            connection = connect(path, writable=True)
-        except sqlite3.Error as fault:
-            if not is_damage(fault):
-                raise
+            with _wal_kept(path):
+                connection, contents = _opened(path, thorough=thorough)
+            return Opened(connection, contents, reserve or Reserve(0, 0))
+        except Damage as fault:
             reason = str(fault)
-        else:
-            try:
-                _check_wal(path, connection)
-                contents = examine(connection, thorough=thorough)
-                return Opened(connection, contents, reserve or Reserve(0, 0))
-            except Damage as fault:
-                reason = str(fault)
-                connection.close()
-            except BaseException:
-                connection.close()
-                raise
     log.error("%s: %s; what is readable is carried into a new one", path, reason)
     _rebuild(path, rebuilt, reserve, reason)
     connection = connect(path, writable=True)
@@ -81,6 +71,40 @@ def open_database(path: Path, reserve_path: Path, *, thorough: bool) -> Opened:
         raise JournalError(
             f"{path} was written anew and reads wrong ({fault}): the disk can not be trusted; replace it"
         ) from fault
+
+
+def _opened(path: Path, *, thorough: bool) -> tuple[sqlite3.Connection, Contents]:
+    """Raises `Damage`, among others."""
+    try:
+        connection = connect(path, writable=True)
+    except sqlite3.Error as fault:
+        if is_damage(fault):
+            raise Damage(str(fault)) from fault
+        raise
+    try:
+        _check_wal(path, connection)
+        return connection, examine(connection, thorough=thorough)
+    except BaseException:
+        connection.close()
+        raise
+
+
+@contextlib.contextmanager
+def _wal_kept(path: Path) -> Iterator[None]:
+    """Keep the write-ahead log of a damaged database: SQLite deletes it on closing, understood or not."""
+    wal, second = path.with_name(path.name + "-wal"), path.with_suffix(".kept")
+    if second.exists() and not (wal.exists() and wal.stat().st_size):
+        second.replace(wal)
+    second.unlink(missing_ok=True)
+    if wal.exists():
+        second.hardlink_to(wal)
+    try:
+        yield
+    except BaseException:
+        if second.exists():
+            second.replace(wal)
+        raise
+    second.unlink(missing_ok=True)
 
 
 def _read_reserve(path: Path) -> Reserve | None:
@@ -152,8 +176,8 @@ def _rebuild(path: Path, rebuilt: Path, reserve: Reserve | None, reason: str) ->
     connection = connect(draft, writable=True)
     try:
         connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA}")
-        items = _carry_over(path, connection)
-        _note_gap(connection, items, reserve or Reserve(0, 0), reason)
+        items, damaged = _carry_over(path, connection)
+        _note_gap(connection, items, damaged, reserve or Reserve(0, 0), reason)
         for id_, (name, content) in enumerate(items.items(), start=1):
             connection.execute("INSERT INTO items VALUES (?, ?, ?)", (id_, name, sealed(name, content)))
         connection.execute("COMMIT")
@@ -165,15 +189,18 @@ def _rebuild(path: Path, rebuilt: Path, reserve: Reserve | None, reason: str) ->
     _put_in_place(rebuilt, path)
 
 
-def _carry_over(path: Path, connection: sqlite3.Connection) -> dict[str, bytes]:
-    """Everything but the items goes straight into the new database; of the items the newest sound version is kept."""
+def _carry_over(path: Path, connection: sqlite3.Connection) -> tuple[dict[str, bytes], set[int]]:
+    """Everything but the items goes straight into the new database; also gives the places of damaged messages."""
     items: dict[str, bytes] = {}
+    damaged: set[int] = set()
     for rowid, values, latest in rows(path):
         match rowid, values:
             case int(), (None, bytes(content)) if rowid > 0:
                 try:
                     entry = read_row(rowid, content)
                 except Damage:
+                    if rowid & BETWEEN and latest:
+                        damaged.add(rowid)
                     continue
                 connection.execute("INSERT OR IGNORE INTO entries VALUES (?, ?)", (rowid, content))
                 if not isinstance(entry, EventEntry):
@@ -196,21 +223,23 @@ def _carry_over(path: Path, connection: sqlite3.Connection) -> dict[str, bytes]:
                 connection.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (message_id, position))
             case _:
                 continue
-    return items
+    return items, damaged
 
 
-def _note_gap(connection: sqlite3.Connection, items: dict[str, bytes], reserve: Reserve, reason: str) -> None:
+def _note_gap(
+    connection: sqlite3.Connection, items: dict[str, bytes], damaged: set[int], reserve: Reserve, reason: str
+) -> None:
     """Work out which numbers are missing, and where the chain goes on."""
     known = Contents(items)
     last, last_hash = known.anchor
     connection.execute("DELETE FROM entries WHERE position <= ?", (last << SHIFT,))
     holes: list[list[int]] = []
-    messages = 0
     position = last << SHIFT
     for place, content in rows_after(connection, 0):
         sequence = place >> SHIFT
         if place & BETWEEN:
-            messages += place - max(position, sequence << SHIFT) - 1
+            damaged.update(range(max(position, sequence << SHIFT) + 1, place))
+            damaged.discard(place)
         elif "anchor" not in items and not position:
             # Nobody knows whether there was something before: what is there is where the log begins.
             items["anchor"] = json.dumps(Head(sequence - 1, previous_hash(content))._asdict()).encode()
@@ -225,6 +254,7 @@ def _note_gap(connection: sqlite3.Connection, items: dict[str, bytes], reserve: 
             last, last_hash = sequence, own_hash(content)
         position = place
     following = max(reserve.events, last) + 1
+    messages = len(damaged)
     declared = {first: end for first, end in known.holes}  # noqa: C416 (typed)
     lost_events = [hole for hole in holes if declared.get(hole[0]) != hole[1]]
     earlier = known.json("recovery")

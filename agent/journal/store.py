@@ -33,13 +33,14 @@ from agent.journal.database import (
     connect,
     inbox_row,
     is_damage,
+    read_event,
     read_items,
     read_row,
     rows_after,
 )
 from agent.journal.directory import Lock, Reserve
 from agent.journal.entries import Batch, Entry, EventEntry, Head, JournalError, JournalFull, Recovery, TelemetryEntry
-from agent.journal.envelope import link, own_hash
+from agent.journal.envelope import own_hash
 from agent.journal.telemetry import Build, Telemetry
 
 __all__ = ["Journal", "JournalError", "JournalFull", "Replay"]
@@ -258,16 +259,15 @@ class Journal:
         size = 0
         with self._reading() as connection:
             cursor = connection.execute(
-                "SELECT content FROM entries WHERE position BETWEEN ? AND ? AND position & ? = 0 "
+                "SELECT position, content FROM entries WHERE position BETWEEN ? AND ? AND position & ? = 0 "
                 "ORDER BY position LIMIT ?",
                 (first << SHIFT, last << SHIFT, BETWEEN, limit),
             )
-            for (payload,) in cursor:
+            for position, payload in cursor:
                 size += len(payload)
                 if size > max_bytes and events:
                     break
-                found = link(payload)
-                events.append(EventEntry(found.sequence, found.id, found.type, payload))
+                events.append(read_event(position, payload))
             cursor.close()
         return events
 

@@ -113,7 +113,8 @@ def _link(payload: bytes) -> Link | None:
     except JournalError:
         pass
     try:
-        event = json.loads(payload)
+        # JSON knows one kind of number, and its canonical form is that of a double.
+        event = json.loads(payload, parse_int=float)
         if event["lane"] != "events":
             return None
         claimed = event.pop("hash")
