@@ -39,8 +39,6 @@ class Language:
     feedback: Mapping[str, Phrase]
     prompts: Mapping[str, str]
     refusals: Mapping[str, str]
-    actions: Mapping[str, str]
-    """What stands on an action's button."""
     words: Mapping[str, str]
     """Codes that appear inside a sentence: states, reasons, kinds, handovers."""
     more: str
@@ -83,6 +81,42 @@ ENGLISH: Final = Language(
         "TO_RETURN": Phrase("This parcel goes back[: {reason}].", "This one goes back."),
         "ENDED": Phrase("This parcel is finished[: {parcel_state}].", "Finished[: {parcel_state}]."),
         "DONE": Phrase("Done[: {action}].", ""),
+        "DONE/accept_offer": Phrase("Asked for the block. Dispatch answers.", ""),
+        "DONE/decline_offer": Phrase("Declined.", ""),
+        "DONE/give_back": Phrase("The block is given back.", ""),
+        "DONE/check_in": Phrase("Checked in.", ""),
+        "DONE/start_loading": Phrase("Loading is open.", ""),
+        "DONE/mark_missing": Phrase("Noted as missing.", ""),
+        "DONE/not_ready": Phrase("Noted as not ready.", ""),
+        "DONE/reject": Phrase("Left behind.", ""),
+        "DONE/unload": Phrase("Taken out again.", ""),
+        "DONE/undo": Phrase("The last scan is undone.", ""),
+        "DONE/adopt": Phrase("Taken along.", ""),
+        "DONE/hand_back": Phrase("Handed back.", ""),
+        "DONE/close_loading": Phrase("Loading is closed.", ""),
+        "DONE/reopen_loading": Phrase("Loading is open again.", ""),
+        "DONE/start_stop": Phrase("On the way to the chosen stop.", ""),
+        "DONE/skip_stop": Phrase("This stop comes later.", ""),
+        "DONE/contact": Phrase("Your try is noted.", ""),
+        "DONE/skip_photo": Phrase("No photo, with your reason.", ""),
+        "DONE/deliver": Phrase("Delivered.", ""),
+        "DONE/fail": Phrase("Noted: not delivered.", ""),
+        "DONE/refuse": Phrase("Noted: refused. It goes back.", ""),
+        "DONE/damage": Phrase("Noted: damaged.", ""),
+        "DONE/not_in_vehicle": Phrase("Noted: not in the vehicle.", ""),
+        "DONE/found": Phrase("Found.", ""),
+        "DONE/lost": Phrase("Noted as lost.", ""),
+        "DONE/void": Phrase("The delivery is taken back.", ""),
+        "DONE/reattempt": Phrase("Once more, then.", ""),
+        "DONE/return": Phrase("Handed in.", ""),
+        "DONE/transfer": Phrase("Handed over.", ""),
+        "DONE/pause": Phrase("Enjoy your break.", ""),
+        "DONE/resume": Phrase("On the route again.", ""),
+        "DONE/abort": Phrase("The block ends. What is on board goes back.", ""),
+        "DONE/suggest_location": Phrase("Your position goes to dispatch.", ""),
+        "DONE/tag_stop": Phrase("Noted.", ""),
+        "DONE/annotate": Phrase("Noted.", ""),
+        "DONE/acknowledge": Phrase("Dispatch knows that you have read it.", ""),
         "STOP_DONE": Phrase("Stop finished.", "Stop finished."),
         "STOP_DONE/PARTIAL": Phrase("Stop finished, not everything was possible.", "Stop finished."),
         "STOP_DONE/FAILED": Phrase("Stop finished, nothing was possible.", "Stop finished."),
@@ -203,19 +237,6 @@ ENGLISH: Final = Language(
         "PARCELS_EXPECTED": "{count:parcel is|parcels are} still to be picked up.",
         "NO_CHOICE": "There is nothing to choose from.",
     },
-    actions={
-        "check_in": "Check in",
-        "start_loading": "Start loading",
-        "close_loading": "Close loading",
-        "reopen_loading": "Open loading again",
-        "depart": "Depart",
-        "arrive": "I have arrived",
-        "confirm_location": "Yes, here",
-        "pause": "Take a break",
-        "resume": "Resume",
-        "close_block": "Close the block",
-        "undo": "Undo",
-    },
     words={
         # states
         "OFFERED": "offered",
@@ -322,11 +343,6 @@ def prompt(code: str, params: Mapping[str, Any], language: str = "en") -> str:
     """The one thing to do now."""
     tables = LANGUAGES[language]
     return _fill(_of(tables.prompts, code, params) or _word(code, tables).capitalize(), params, tables)
-
-
-def button(action: str, language: str = "en") -> str:
-    """What stands on the button of an action."""
-    return LANGUAGES[language].actions.get(action, action.replace("_", " ").capitalize())
 
 
 def _of(table: Mapping[str, _T], code: str, params: Mapping[str, Any]) -> _T | None:

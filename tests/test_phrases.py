@@ -10,7 +10,11 @@ import pytest
 
 from agent import phrases
 from agent.delivery import codes
+from agent.delivery.decide import ACTIONS, decide
 from agent.delivery.decision import Feedback, Refusal
+from agent.delivery.evolve import evolve
+from agent.delivery.inputs import Acted, Moment, Received, Scanned
+from agent.delivery.state import State
 
 OF_THE_UNIT = ("NOT_STORED", "STORE_FULL", "BUSY")
 """What the loop itself says when the store does not take anything; no params."""
@@ -43,6 +47,11 @@ def samples(names: tuple[str, ...]) -> dict[str, object]:
 class TestEveryLanguage:
     def test_every_feedback_has_a_phrase_and_no_phrase_is_for_nothing(self, language: phrases.Language) -> None:
         assert {of_code(code) for code in language.feedback} == {*codes.FEEDBACK, *OF_THE_UNIT}
+
+    def test_every_action_has_words_for_its_end(self, language: phrases.Language) -> None:
+        told_otherwise = {"scan", "choose", "depart", "arrive", "confirm_location", "close_block"}
+        done = {code.removeprefix("DONE/") for code in language.feedback if code.startswith("DONE/")}
+        assert done == set(ACTIONS) - told_otherwise
 
     def test_every_prompt_has_a_phrase_and_no_phrase_is_for_nothing(self, language: phrases.Language) -> None:
         assert {of_code(code) for code in language.prompts} == set(codes.PROMPTS)
@@ -104,6 +113,21 @@ def test_a_load_scan_says_section_and_number_only() -> None:
     }
 
 
+def test_what_the_core_says_of_a_real_load_scan_sends_the_parcel_to_its_place() -> None:
+    moment = Moment(1_795_251_600_000, 60_000, "boot", "gps")
+    stops = [{"stop_id": "T0", "kind": "pickup", "sequence": 0}, {"stop_id": "T14", "kind": "delivery", "sequence": 14}]
+    parcel = {"parcel_id": "P1", "tracking_number": "TBA1", "pickup_stop_id": "T0", "stop_id": "T14", "section": "2"}
+    data = {"block_id": "B1", "manifest_version": 1, "stops": stops, "parcels": [parcel]}
+    message = Received("m1", "block", "block.assigned", data)
+    state, steps = State(), [message, Acted("check_in"), Acted("start_loading"), Scanned("TBA1", ("TBA1",), "left")]
+    for step in steps:
+        decision = decide(state, step, moment)
+        for entry in (*([step] if isinstance(step, Received) else []), *decision.events):
+            state = evolve(state, entry)
+    assert decision.feedback is not None
+    assert phrases.feedback(decision.feedback)["speech"] == "2 – 14"  # noqa: RUF001
+
+
 def test_a_load_scan_without_a_section_says_nothing_wrong() -> None:
     shown = phrases.feedback(Feedback("OK", "good", {"tracking_number": "TBA1", "act": "loaded"}))
     assert (shown["text"], shown["speech"]) == ("TBA1 loaded", "")
@@ -122,7 +146,6 @@ def test_a_code_that_nobody_knows_is_shown_as_it_is() -> None:
     assert phrases.feedback(Feedback("STRANGE_THING", "bad", {"a": 1}))["text"] == "Strange thing"
     assert phrases.refusal(Refusal("STRANGE_THING")) == "Strange thing"
     assert phrases.prompt("STRANGE_THING", {}) == "Strange thing"
-    assert phrases.button("strange_thing") == "Strange thing"
 
 
 def test_what_a_label_says_is_never_taken_for_a_template() -> None:

@@ -293,10 +293,9 @@ function drawFeedback(feedback) {
 function drawTask([prompt, stop, instructions]) {
   const details = prompt?.params?.stop_id && stop?.stop_id === prompt.params.stop_id
     ? [stopText(stop), stop.recipient?.name, ...instructions, stop.neighbour && `Neighbour: ${stop.neighbour}`] : [];
-  $("task").replaceChildren(
-    prompt ? prompt.text ?? words(prompt.code) : "",
-    ...details.filter(Boolean).map((detail) => el("small", {}, detail)),
-  );
+  const text = prompt ? prompt.text ?? words(prompt.code) : "";
+  const more = details.filter((detail) => detail && !text.includes(detail));
+  $("task").replaceChildren(text, ...more.map((detail) => el("small", {}, detail)));
 }
 
 function drawPrimary([, actions]) {
