@@ -24,22 +24,30 @@ FEEDBACK: dict[str, Code] = {
     # Results of a scan
     "OK": Code("the scan did what was expected here", ("parcel_id", "tracking_number", "act"), "good"),
     "ALREADY_SCANNED": Code("the same scan counted before", ("parcel_id", "tracking_number", "first_time"), "repeat"),
-    "NOT_ON_MANIFEST": Code("a parcel that this block does not know: put it aside", ("code", "parcel_id")),
+    "NOT_ON_MANIFEST": Code(
+        "a parcel that this block does not know: put it aside", ("code", "parcel_id", "tracking_number")
+    ),
     "OTHER_DRIVER": Code("the parcel belongs to another vehicle of this site", ("code", "unit")),
-    "WRONG_STORE": Code("the parcel belongs to another pickup or return place", ("parcel_id", "store")),
-    "WRONG_STOP": Code("on board, but for another stop", ("parcel_id", "stop_id", "sequence", "address")),
+    "WRONG_STORE": Code(
+        "the parcel belongs to another pickup or return place", ("parcel_id", "tracking_number", "store")
+    ),
+    "WRONG_STOP": Code(
+        "on board, but for another stop", ("parcel_id", "tracking_number", "stop_id", "sequence", "address")
+    ),
     "RECALLED": Code("recalled by the cloud: to the return area", ("parcel_id", "tracking_number")),
-    "ALREADY_DELIVERED": Code("delivered before; a delivery by mistake can be voided", ("parcel_id", "delivered_at")),
+    "ALREADY_DELIVERED": Code(
+        "delivered before; a delivery by mistake can be voided", ("parcel_id", "tracking_number", "delivered_at")
+    ),
     "BAD_LABEL": Code("the label's number can not be right: type it in", ("code", "fault")),
     "SEVERAL_CODES": Code("more than one parcel matches: choose one", ("choices",), "attention"),
     "CONFIRM_PARCEL": Code("the typed end of a number fits one parcel: confirm it", ("choices",), "attention"),
     "NO_BLOCK": Code("there is no block to scan for", ("code",)),
     "NOT_CHECKED_IN": Code("check in before scanning", ("code",)),
-    "NOT_LOADING": Code("loading has not begun or is closed", ("code", "block_state")),
-    "PAUSED": Code("the block is paused: resume before scanning", ("code",)),
-    "NOT_ARRIVED": Code("the right parcel, but not yet at its stop", ("parcel_id", "stop_id")),
-    "TO_RETURN": Code("this parcel goes back, it is not delivered", ("parcel_id", "reason")),
-    "ENDED": Code("this parcel is finished on this block", ("parcel_id", "parcel_state")),
+    "NOT_LOADING": Code("loading has not begun or is closed", ("code", "parcel_id", "tracking_number", "block_state")),
+    "PAUSED": Code("the block is paused: resume before scanning", ("code", "parcel_id", "tracking_number")),
+    "NOT_ARRIVED": Code("the right parcel, but not yet at its stop", ("parcel_id", "tracking_number", "stop_id")),
+    "TO_RETURN": Code("this parcel goes back, it is not delivered", ("parcel_id", "tracking_number", "reason")),
+    "ENDED": Code("this parcel is finished on this block", ("parcel_id", "tracking_number", "parcel_state")),
     # Results of an action, and what the unit notices by itself
     "DONE": Code("the action was carried out", ("action",), "good"),
     "STOP_DONE": Code("a stop has ended", ("stop_id", "stop_state", "next_stop_id"), "good"),
@@ -107,7 +115,7 @@ REFUSALS: dict[str, Code] = {
     "UNKNOWN_ACTION": Code("there is no such action", ("action",)),
     "NOT_AVAILABLE": Code("this unit can not do that", ("action",)),
     "BAD_ARGUMENT": Code("an argument is missing or wrong", ("path", "expected")),
-    "NO_BLOCK": Code("there is no block for this action", ("action",)),
+    "NO_BLOCK": Code("there is no block for this action or scan", ("action", "code")),
     "WRONG_TIME": Code("not possible while the block is in this state", ("action", "block_state", "expected")),
     "BLOCK_ACTIVE": Code("another block is still running", ("block_id",)),
     "UNKNOWN_BLOCK": Code("no such block", ("block_id",)),
@@ -128,7 +136,7 @@ REFUSALS: dict[str, Code] = {
     "PARCELS_OPEN": Code("parcels are neither loaded nor marked missing or rejected", ("missing", "count")),
     "STOP_ENDED": Code("the stop has ended; ended stops never reopen", ("stop_id", "stop_state")),
     "NO_STOP": Code("no stop is under way"),
-    "NOT_ARRIVED": Code("not at the stop yet", ("stop_id",)),
+    "NOT_ARRIVED": Code("not at the stop yet", ("stop_id", "parcel_id", "tracking_number")),
     "ALREADY_ARRIVED": Code("arrived already", ("stop_id",)),
     "WRONG_KIND": Code("not at a stop of this kind", ("stop_id", "kind", "expected")),
     "WRONG_STATE": Code("not possible for a parcel in this state", ("parcel_id", "parcel_state", "expected")),

@@ -152,7 +152,7 @@ ACTIONS: dict[str, Action] = {
     "accept_offer": Action(office.accept_offer, None, {"offer_id": text()}),
     "decline_offer": Action(office.decline_offer, None, {"offer_id": text()}),
     "give_back": Action(office.give_back, None, {"block_id": text()}),
-    "check_in": Action(loading.check_in, _in("ACCEPTED"), {"reason": maybe(text())}),
+    "check_in": Action(loading.check_in, BLOCK_ACTIVE | {"ACCEPTED"}, {"reason": maybe(text())}),
     "start_loading": Action(loading.start_loading, _in("CHECKED_IN")),
     "scan": Action(_scan, None, {"code": text(), "scanned": maybe(SCANNED)}),
     "choose": Action(_choose, None, {"code": text()}),

@@ -26,6 +26,10 @@ def parcel_in(d: Draft, parcel_id: str, *states: str) -> Parcel | Refusal:
 def check_in(d: Draft, a: dict[str, Any]) -> Refusal | None:
     """At the pickup site: the block begins."""
     block, reason = d.block, a.get("reason")
+    if block.state != "ACCEPTED":
+        if any(other.state == "ACCEPTED" for other in d.state.blocks.values()):
+            return refuse("BLOCK_ACTIVE", block_id=block.block_id)
+        return refuse("WRONG_TIME", action="check_in", block_state=block.state, expected=["ACCEPTED"])
     opens_ms = check_in_from_ms(block, d.state.policy.check_in_early_s)
     # A clock that nobody has set can not say that it is too early.
     if opens_ms is not None and d.moment.wall_ms < opens_ms and d.moment.trust != "unsynced":

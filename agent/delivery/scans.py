@@ -135,7 +135,7 @@ def _reject(d: Draft, scanned: Scanned, code: str, parcel: Parcel | None, /, **p
             d.add("scan.rejected", f"block/{block.block_id}", data)
         else:
             d.add("scan.rejected", "unit", data)
-    return Refusal(code, dict(params) if parcel is None else {"parcel_id": parcel.parcel_id, **params})
+    return Refusal(code, d.feedback.params if d.feedback is not None else params)
 
 
 def _how(scanned: Scanned) -> dict[str, Any]:

@@ -1,0 +1,341 @@
+"""Whatever a driver, a scanner, the vehicle and the cloud do in whatever order: what must always hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from agent.delivery import codes, snapshot
+from agent.delivery.decide import ACTIONS, decide
+from agent.delivery.decision import Decision, Event
+from agent.delivery.evolve import evolve, evolve_all
+from agent.delivery.inputs import Acted, NotUnderstood, Received, Scanned, Tick
+from agent.delivery.prompt import prompt
+from agent.delivery.state import STOP_ENDED, Policy, State
+from agent.delivery.view import view
+from tests.delivery.support import SHOP, STATION, Unit, assigned, at_door, block_data, door, loaded, loading, on_route
+
+FINAL = {"REJECTED", "RETURNED", "LOST", "TRANSFERRED", "RECALLED_CLOSED", "HANDED_BACK"}
+
+Step = tuple[str, int, int]
+"""What happens, and two numbers that choose among what is possible then."""
+
+PROOFS = {"photo": True, "signature": True, "otp_hmac": "a1", "minimum_age": 18}
+STAGES: list[Callable[[], Unit]] = [
+    lambda: assigned(5, 2),
+    lambda: loading(5, 2),
+    lambda: loaded(5, 2),
+    lambda: on_route(5, 2),
+    lambda: at_door(5, 2),
+    lambda: at_door(3, 1, requirements={"photo": True}),
+    lambda: at_door(2, 1, requirements=PROOFS),
+    lambda: loading(4, 2, policy=Policy(allow_adoption=True)),
+    lambda: two_pickups(),
+]
+
+
+def two_pickups() -> Unit:
+    """A mall and a shop: one block with two places to pick up at, a break and a planned return."""
+    data = block_data(4, 1, kind="retail")
+    data["stops"] += [
+        {"stop_id": "T9", "kind": "pickup", "site_id": "S2", "sequence": 2},
+        {"stop_id": "T10", "kind": "break", "sequence": 3},
+        {"stop_id": "T11", "kind": "return", "site_id": "S2", "sequence": 9},
+    ]
+    for parcel in data["parcels"][2:]:
+        parcel |= {"pickup_stop_id": "T9", "return_to": "S2"}
+    unit = Unit(Policy(allow_adoption=True))
+    unit.receive("block.assigned", data)
+    unit.at(STATION)
+    unit.must("check_in")
+    unit.must("start_loading")
+    return unit
+
+
+def _pick(items: list[Any], number: int) -> Any:
+    return items[number % len(items)] if items else None
+
+
+def an_action(unit: Unit, a: int, b: int) -> Acted:
+    """One of the unit's actions, with arguments that are mostly right."""
+    block = unit.state.block
+    name = _pick(sorted(ACTIONS), a)
+    parcels = list(block.parcels) if block is not None else ["P1"]
+    stops = list(block.stops) if block is not None else ["T1"]
+    values: dict[str, Any] = {
+        "parcel_id": _pick(parcels, b),
+        "parcel_ids": [_pick(parcels, b), _pick(parcels, b // 7)],
+        "stop_id": _pick(stops, b),
+        "site_id": _pick(["S1", "S2", "S9"], b),
+        "code": f"TBA{b % 7:012d}",
+        "handover": _pick(list(codes.HANDOVERS), b),
+        "reason": _pick([*codes.REASONS, *codes.REJECT_REASONS, *codes.ABORT_REASONS], b),
+        "kind": _pick(list(codes.TAGS), b),
+        "method": "call",
+        "outcome": "no_answer",
+        "note": "the gate was locked",
+        "driver_id": "D2",
+        "message_id": _pick([message.message_id for message in unit.state.messages], b),
+        "offer_id": _pick(list(unit.state.offers), b),
+        "block_id": _pick(list(unit.state.blocks), b),
+        "item": "parcel/P1",
+        "text": "as it was",
+    }
+    wanted = ACTIONS[name].arguments
+    given = {key: values[key] for key in wanted if key in values and (wanted[key].needed or b % 3 == 0)}
+    return Acted(name, given)
+
+
+def a_message(unit: Unit, a: int, b: int) -> Received:
+    version = unit.state.block.manifest_version + b % 3 if unit.state.block is not None else b % 3
+    revised = block_data(3 + a % 4, 1 + b % 2, version=version)
+    del revised["parcels"][: b % 2]
+    messages: list[tuple[str, dict[str, Any]]] = [
+        ("block.revised", revised),
+        ("block.assigned", block_data(3, 1, version=version)),
+        ("block.assigned", block_data(2, 1, block_id="B2", starts_at="2026-11-21T15:00:00Z")),
+        ("block.assigned", {"block_id": "B3"}),
+        ("parcel.recalled", {"parcel_ids": [f"P{b % 6}"], "reason": "unsafe toy"}),
+        ("block.cancelled", {"block_id": _pick(["B1", "B2", "B7"], b), "reason": "weather"}),
+        ("offer.made", {"offer_id": f"O{b % 3}", "block_id": f"B{4 + b % 3}", "expires_at": "2026-11-21T09:10:00Z"}),
+        ("offer.confirmed", {"block_id": f"B{4 + b % 3}"}),
+        ("offer.refused", {"block_id": f"B{4 + b % 3}", "reason": "taken"}),
+        ("message.sent", {"message_id": f"M{b % 4}", "text": "drive safely", "needs_ack": True}),
+        ("roster.replaced", {"key": "sealed:v1:roster", "drivers": [{"driver_id": "D1", "name": "Somebody"}]}),
+        ("feedback.given", {"feedback_id": "F1", "parcel_id": "P1", "rating": 5, "text": "thanks"}),
+        ("earnings.stated", {"block_id": "B1", "base": "80.00", "tips": "4.00", "currency": "EUR"}),
+        ("advisory.issued", {"advisory_id": f"A{b % 60}", "format": "cap", "content": "fog"}),
+        ("command.requested", {"command_id": "C1", "command": "diag"}),
+        ("settings.changed", {"delivery.photo_retakes": 1}),
+        ("strange.thing", {}),
+    ]
+    type_, data = _pick(messages, a)
+    return Received(f"r{a}-{b}-{len(unit.log)}", type_.partition(".")[0], type_, data)
+
+
+def perform(unit: Unit, step: Step) -> Decision:
+    what, a, b = step
+    if what == "wait":
+        unit.wait(_pick([0.5, 6.0, 40.0, 1000.0, 4000.0], a))
+        return unit.give(Tick())
+    if what == "drive":
+        places = [STATION, SHOP, *(door(number) for number in range(1, 7))]
+        unit.at(_pick(places, a), _pick([0.0, 12.0], b))
+        unit.wait(6)
+        return unit.at(_pick(places, a), _pick([0.0, 12.0], b))
+    if what == "scan":
+        number = f"TBA{a % 8:012d}"
+        code = _pick([number, number.lower(), "TBA300000000099", "12345", f"0034043416{a % 8:010d}"], b)
+        return unit.give(
+            Scanned(code, (code,), "hand", fault=_pick([None, None, "check digit"], b), repeat=b % 11 == 0)
+        )
+    if what == "message":
+        return unit.give(a_message(unit, a, b))
+    if what == "asked":
+        wanted = prompt(unit.state, unit.moment)["actions"] or ["acknowledge"]
+        return unit.give(an_action(unit, sorted(ACTIONS).index(_pick(wanted, a)), b))
+    if what == "nonsense":
+        return unit.give(NotUnderstood(f"n{a}", "INVALID_JSON", None))
+    return unit.give(an_action(unit, a, b))
+
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from([*["asked"] * 4, *["act"] * 3, *["scan"] * 3, "drive", "message", "wait", "nonsense"]),
+        st.integers(0, 999),
+        st.integers(0, 999),
+    ),
+    min_size=10,
+    max_size=60,
+)
+stages = st.sampled_from(STAGES)
+often = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def check_state(state: State) -> None:
+    for block in state.blocks.values():
+        under_way = [stop.stop_id for stop in block.stops.values() if stop.state in {"EN_ROUTE", "ARRIVED"}]
+        if not block.ended:
+            assert under_way == ([block.current_stop_id] if block.current_stop_id else [])
+        assert set(block.route) == set(block.stops)
+        assert len(block.route) == len(block.stops)
+        for parcel in block.parcels.values():
+            stop = block.stops[parcel.stop_id] if parcel.stop_id is not None else None
+            if block.state in {"ON_ROUTE", "RETURNING"} and parcel.state == "OUT_FOR_DELIVERY" and stop is not None:
+                assert stop.state not in STOP_ENDED, "a parcel that is out for delivery has a stop to go to"
+            if block.state == "RETURNING" and parcel.state == "RETURN_PENDING":
+                assert any(True for _ in block.open_stops("return")), "a parcel that goes back has a stop for it"
+        if block.state == "CLOSED":
+            assert {parcel.parcel_id for parcel in block.custody} == set(block.obligation)
+
+
+def check_step(before: State, step: Step, decision: Decision, after: State) -> None:
+    for name, block in before.blocks.items():
+        now = after.blocks.get(name)
+        if now is None:
+            assert block.ended or name != before.block_id
+            continue
+        for parcel in block.parcels.values():
+            assert parcel.parcel_id in now.parcels
+            if parcel.state in FINAL:
+                assert now.parcels[parcel.parcel_id].state == parcel.state
+        for stop in block.stops.values():
+            if stop.state in STOP_ENDED:
+                assert now.stops[stop.stop_id].state == stop.state, "ended stops never reopen"
+    if decision.feedback is not None:
+        said = codes.FEEDBACK[decision.feedback.code]
+        assert set(decision.feedback.params) <= set(said.params)
+        assert decision.feedback.tone in {said.tone, "attention"}
+    if decision.refusal is not None and step[0] != "message":
+        refused = codes.REFUSALS[decision.refusal.reason]
+        assert set(decision.refusal.params) <= set(refused.params), decision.refusal
+        # Only a scan leaves something behind when it is refused: that it was made, and that a parcel turned up.
+        assert not decision.events or decision.feedback is not None
+    shown = view(after, Unit().moment)
+    json.dumps(shown, allow_nan=False)
+    prompt = codes.PROMPTS[shown["prompt"]["code"]]
+    assert set(shown["prompt"]["params"]) == set(prompt.params)
+    assert set(shown["prompt"]["actions"]) <= set(ACTIONS)
+
+
+@often
+@given(stages, steps)
+def test_nothing_that_happens_breaks_the_core(stage: Callable[[], Unit], happening: list[Step]) -> None:
+    unit = stage()
+    for step in happening:
+        before = unit.state
+        decision = perform(unit, step)
+        check_state(unit.state)
+        check_step(before, step, decision, unit.state)
+
+
+@often
+@given(stages, steps, st.integers(0, 10_000))
+def test_the_log_gives_the_same_state_from_its_start_and_from_any_snapshot(
+    stage: Callable[[], Unit], happening: list[Step], cut: int
+) -> None:
+    unit = stage()
+    for step in happening:
+        perform(unit, step)
+    # Once through JSON, as the journal keeps it.
+    log = [_stored(entry) for entry in unit.log]
+    states = [State(policy=unit.policy)]
+    for entry in log:
+        states.append(evolve(states[-1], entry))  # every prefix of the log is a state: the power may fail after any
+    assert states[-1] == unit.state
+    assert evolve_all(State(policy=unit.policy), log) == unit.state
+    cut %= len(states)
+    again = snapshot.load(snapshot.dump(states[cut]), unit.policy)
+    assert again == states[cut]
+    assert evolve_all(again, log[cut:]) == unit.state
+
+
+def _stored(entry: Event | Received) -> Event | Received:
+    data = json.loads(json.dumps(entry.data))
+    if isinstance(entry, Event):
+        return Event(entry.type, entry.subject, data, entry.time)
+    return Received(entry.message_id, entry.kind, entry.type, data)
+
+
+@often
+@given(stages, steps)
+def test_a_parcel_in_custody_never_leaves_it_without_an_event(stage: Callable[[], Unit], happening: list[Step]) -> None:
+    unit = stage()
+    state = State(policy=unit.policy)
+    for step in happening:
+        perform(unit, step)
+    leaving = {
+        "parcel.delivered",
+        "parcel.returned",
+        "parcel.lost",
+        "parcel.transferred",
+        "parcel.unloaded_at_site",
+    }
+    for entry in unit.log:
+        following = evolve(state, entry)
+        for name, block in state.blocks.items():
+            now = following.blocks.get(name)
+            if now is None:
+                assert not block.custody or block.ended
+                continue
+            left = {p.parcel_id for p in block.custody} - {p.parcel_id for p in now.custody}
+            assert not left or (isinstance(entry, Event) and entry.type in leaving and len(left) == 1)
+            if now.state == "CLOSED" and block.state != "CLOSED":
+                assert isinstance(entry, Event)
+                owed = entry.data.get("obligation", {}).get("parcel_ids", [])
+                assert {p.parcel_id for p in now.custody} == set(owed)
+        state = following
+
+
+@often
+@given(stages, steps, st.integers(0, 999), st.integers(0, 999))
+def test_every_rejected_scan_is_an_event(stage: Callable[[], Unit], happening: list[Step], a: int, b: int) -> None:
+    unit = stage()
+    for step in happening:
+        perform(unit, step)
+    number = f"TBA{a % 8:012d}"
+    code = _pick([number, "TBA300000000099", "12345"], b)
+    decision = unit.give(Scanned(code, (code,), "hand", fault=_pick([None, "check digit"], a)))
+    assert decision.feedback is not None
+    written = [event.type for event in decision.events if event.type in {"scan.rejected", "parcel.unexpected"}]
+    assert len(written) == (
+        decision.feedback.tone in {"bad", "attention"} and decision.feedback.code != "SEVERAL_CODES"
+    )
+
+
+@often
+@given(
+    stages,
+    st.sampled_from(sorted(ACTIONS)),
+    st.dictionaries(
+        st.sampled_from(
+            ["parcel_id", "parcel_ids", "reason", "stop_id", "code", "handover", "note", "scanned", "text"]
+        ),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=300),
+            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+            max_leaves=4,
+        ),
+        max_size=5,
+    ),
+)
+def test_an_action_with_any_arguments_is_answered(
+    stage: Callable[[], Unit], action: str, arguments: dict[str, Any]
+) -> None:
+    unit = stage()
+    decision = unit.give(Acted(action, arguments))
+    if decision.refusal is not None and decision.refusal.reason == "BAD_ARGUMENT":
+        assert decision.refusal.params["path"]
+        assert decision.refusal.params["expected"]
+
+
+@often
+@given(
+    st.sampled_from(
+        ["block.assigned", "block.revised", "parcel.recalled", "offer.made", "message.sent", "roster.replaced"]
+    ),
+    st.data(),
+)
+def test_a_message_with_a_broken_member_is_rejected_or_understood(type_: str, data: st.DataObject) -> None:
+    unit = assigned(2)
+    body: Any = block_data(2, version=2, block_id="B2" if type_ == "block.assigned" else "B1")
+    place = body
+    while isinstance(place, dict | list) and place:
+        keys = sorted(place) if isinstance(place, dict) else range(len(place))
+        key = data.draw(st.sampled_from(list(keys)))
+        if not isinstance(place[key], dict | list) or not place[key] or data.draw(st.booleans()):
+            place[key] = data.draw(st.none() | st.integers() | st.text(max_size=3) | st.just([]) | st.just({}))
+            break
+        place = place[key]
+    before = unit.state
+    message = Received("m", "x", type_, body)
+    decision = decide(unit.state, message, unit.moment)
+    if decision.refusal is not None:
+        assert [event.type for event in decision.events] == ["message.rejected"]
+        assert unit.state == before
+    else:
+        unit.give(message)
