@@ -207,13 +207,22 @@ class Cloud(Process):
 
 
 def send(broker: Broker, kind: str, message: Mapping[str, Any] | bytes, unit: str = UNIT) -> None:
-    """Put a message into the unit's inbox, as the cloud does."""
-    from paho.mqtt import publish
-    from paho.mqtt.client import MQTTv5
+    """Put a message into the unit's inbox, as the cloud does.
 
+    :raises StageError: the broker does not take it
+    """
+    from paho.mqtt.client import CallbackAPIVersion, Client, MQTTv5
+
+    client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTv5)
+    client.connect("127.0.0.1", broker.port)
+    client.loop_start()
     payload = message if isinstance(message, bytes) else json.dumps(message).encode()
-    topic = f"kerbside/{FLEET}/{unit}/inbox/{kind}"
-    publish.single(topic, payload, qos=1, hostname="127.0.0.1", port=broker.port, protocol=MQTTv5)
+    sent = client.publish(f"kerbside/{FLEET}/{unit}/inbox/{kind}", payload, qos=1)
+    sent.wait_for_publish(READY_TIMEOUT_S)
+    client.disconnect()
+    client.loop_stop()
+    if not sent.is_published():
+        raise StageError(f"the broker at {broker.address} does not take a message for the inbox")
 
 
 def _toml(sections: Mapping[str, Any]) -> str:

@@ -29,7 +29,10 @@ def test_a_block_that_is_driven_without_any_signal_arrives_in_full_afterwards(ri
         answer = agent.screen.press("deliver", handover="recipient")
         assert answer
         assert answer["accepted"], answer
-    until(agent.screen, lambda seen: not seen["block"] or seen["block"]["state"] == "CLOSED", "the end of the block")
+    until(agent.screen, lambda seen: seen["prompt"]["code"] == "CLOSE_BLOCK", "nothing to be left to do")
+    answer = agent.screen.press("close_block")
+    assert answer
+    assert answer["accepted"], answer
     rig.broker.start()
 
     report = all_arrived(agent, cloud)
