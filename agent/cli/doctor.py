@@ -279,15 +279,16 @@ def _receiver(settings: Settings) -> Iterator[Finding]:
         yield Finding("receiver", "ok", "none in the settings")
         return
     seen = look(settings.gps.gpsd, _TIMEOUT_S)
-    satellites = f"{seen.satellites_used} of {seen.satellites_seen} satellites"
+    # Newer versions of gpsd name them only now and then.
+    satellites = f", {seen.satellites_used} of {seen.satellites_seen} satellites" if seen.satellites_seen else ""
     if seen.fault:
         yield Finding("receiver", "fault", seen.fault, "`kerbside devices` lists what is plugged in; see `cgps`")
     elif seen.mode < 2:
         advice = "give the antenna a view of the sky; a cold start takes minutes"
-        yield Finding("receiver", "warning", f"{', '.join(seen.devices)}: no fix, {satellites}", advice)
+        yield Finding("receiver", "warning", f"{', '.join(seen.devices)}: no fix{satellites}", advice)
     else:
         accuracy = "" if seen.accuracy_m is None else f", ± {seen.accuracy_m:.0f} m"
-        yield Finding("receiver", "ok", f"{', '.join(seen.devices)}: {seen.mode}D fix{accuracy}, {satellites}")
+        yield Finding("receiver", "ok", f"{', '.join(seen.devices)}: {seen.mode}D fix{accuracy}{satellites}")
 
 
 def _scanners(settings: Settings) -> Iterator[Finding]:
