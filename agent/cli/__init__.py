@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -40,8 +39,6 @@ def main() -> None:
     )
     asked = sys.argv[1] if len(sys.argv) > 1 else ""
     for name in (asked,) if asked in _COMMANDS else _COMMANDS:
-        if find_spec(f"{__name__}.{name}") is None:
-            continue
         module = import_module(f"{__name__}.{name}")
         group = getattr(module, "app", None)
         if isinstance(group, typer.Typer):
