@@ -370,7 +370,7 @@ def test_a_damaged_reserve_costs_nothing_while_the_database_is_sound(tmp_path: P
 
 def test_a_newer_layout_is_left_alone(tmp_path: Path) -> None:
     filled(tmp_path, events=3)
-    run_sql(tmp_path, "PRAGMA user_version = 99")
+    run_sql(tmp_path, "PRAGMA user_version = 0x63636363")
     before = (tmp_path / "journal.db").read_bytes()
     with pytest.raises(JournalError, match="layout 99, this agent knows 1: install the newer agent"):
         opened(tmp_path)
