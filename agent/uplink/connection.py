@@ -33,6 +33,7 @@ MAX_INCOMING_BYTES: Final = 4 * 1024 * 1024
 """Larger packets are kept back by a broker of MQTT 5; what is too large below that is answered."""
 UNSUPPORTED_VERSION: Final = 0x84
 TAKEN_OVER: Final = 0x8E
+NO_SUBSCRIBERS: Final = 0x10
 FAILURE: Final = 0x80
 """Reason codes from here on say that something was not done (MQTT 5 §2.4)."""
 _READ_ROUNDS: Final = 64

@@ -141,9 +141,9 @@ class _Pause:
     pending: bool = False
     """A refusal has come, and other answers are still awaited."""
 
-    def refused(self, what: str, code: int) -> None:
+    def refused(self, reason: str) -> None:
         self.pending = True
-        self.reason = f"the broker does not accept {what}: {_reason_name(code)} (0x{code:02X})"
+        self.reason = reason
 
     def begin(self, timing: Timing) -> None:
         self.pending = False
@@ -254,6 +254,8 @@ class Uplink:
         self._subscription: int | None = None
         self._subscribe_at_s: float | None = None
         self._lost_at: int | None = None
+        self._unheard = 0
+        """The first event for which there was no subscriber, since there last was one."""
         self._high_water = journal.confirmed
         self._high_water_s = time.monotonic()
 
@@ -570,15 +572,21 @@ class Uplink:
         if accepted:
             self._last_transfer_ns = time.monotonic_ns()
         if sent.stream is not None:
-            if accepted:
+            if code == connection.NO_SUBSCRIBERS and self._waits_for_subscribers():
+                self._unheard = min(self._unheard or sent.sequence, sent.sequence)
+                sent.stream.refused()
+                self._pauses["event"].refused("nobody subscribes to the events")
+            elif accepted:
                 sent.stream.acknowledged(sent.sequence)
+                if code != connection.NO_SUBSCRIBERS:
+                    self._unheard = 0
                 if sent.what == "reset":
                     self._lost_at = None
                     self._write_session_state("established")
                 self._pauses["event"].accepted()
             else:
                 sent.stream.refused()
-                self._pauses["event"].refused("events", code)
+                self._pauses["event"].refused(_not_accepted("events", code))
         elif sent.what == "telemetry":
             self._telemetry_sent.discard(sent.sequence)
             if accepted:
@@ -586,15 +594,22 @@ class Uplink:
                 self._pauses["telemetry"].accepted()
             else:
                 self._telemetry.clear()
-                self._pauses["telemetry"].refused("telemetry", code)
+                self._pauses["telemetry"].refused(_not_accepted("telemetry", code))
         elif sent.what == "status":
             if accepted:
                 self._pauses["status"].accepted()
             else:
                 self._status_due = True
-                self._pauses["status"].refused("the status", code)
+                self._pauses["status"].refused(_not_accepted("the status", code))
         elif not accepted:
             log.warning("uplink: a reply was not accepted: %s (0x%02X)", _reason_name(code), code)
+
+    def _waits_for_subscribers(self) -> bool:
+        """Whether events wait until somebody subscribes: only where the cloud has to confirm them by a message.
+
+        Some brokers hand events to rules that are no subscribers; a mark beyond such an event shows that.
+        """
+        return self._confirm == "cloud" and not (self._unheard and self._journal.confirmed >= self._unheard)
 
     def _suback(self, link: Connection, mid: int, codes: list[int]) -> None:
         if mid != self._subscription:
@@ -809,6 +824,10 @@ def _jittered(timing: Timing, failures: int) -> float:
 
 def _random() -> float:
     return secrets.randbelow(1_000_000) / 1_000_000
+
+
+def _not_accepted(what: str, code: int) -> str:
+    return f"the broker does not accept {what}: {_reason_name(code)} (0x{code:02X})"
 
 
 def _reason_name(code: int) -> str:

@@ -38,7 +38,7 @@ QUICK = Timing(
     resend_s=600.0,
 )
 
-CONNECT, CONNACK, PUBLISH, PUBACK = 1, 2, 3, 4
+CONNECT, PUBLISH, PUBACK, SUBSCRIBE = 1, 3, 4, 8
 
 
 def until(condition: Callable[[], Any], what: str, found_instead: Callable[[], Any] = lambda: "") -> Any:

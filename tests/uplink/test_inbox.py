@@ -175,10 +175,8 @@ def test_every_message_of_the_contract_is_taken_as_it_is(type_: str) -> None:
     assert (inbound.message_id, inbound.kind, inbound.type, inbound.data) == ("M-1", kind, type_, data)
 
 
-@pytest.mark.parametrize("type_", EXAMPLES)
+@pytest.mark.parametrize("type_", [name for name in EXAMPLES if name != "settings.changed"])
 def test_members_that_are_not_known_yet_are_kept(type_: str) -> None:
-    if type_ == "settings.changed":
-        pytest.skip("every member of a settings message is a setting")
     kind, data = EXAMPLES[type_]
     assert taken(kind, message(type_, {**data, "later": {"more": 1}})).data["later"] == {"more": 1}
 

@@ -23,6 +23,7 @@ from tests.uplink.rig import (
     PUBACK,
     PUBLISH,
     ROOT,
+    SUBSCRIBE,
     UNIT,
     Gate,
     Packet,
@@ -148,7 +149,7 @@ def test_a_broker_that_falls_silent_is_left_and_everything_arrives_after_all(
     assert "nothing was acknowledged" in reason
     gate.from_broker = lambda _packet, _side: False
     unit.confirmed(50)
-    assert len({*subscriber.payloads()}) == 50
+    until(lambda: len({*subscriber.payloads()}) == 50, "every event")
 
 
 def test_a_link_that_is_cut_again_and_again_loses_nothing(gate: Gate, subscriber: Subscriber, vehicle: Make) -> None:
@@ -158,6 +159,7 @@ def test_a_link_that_is_cut_again_and_again_loses_nothing(gate: Gate, subscriber
         time.sleep(0.15)
         gate.cut()
     unit.confirmed(3000)
+    until(lambda: len({*subscriber.payloads()}) == 3000, "every event", lambda: len(subscriber.payloads()))
     first: dict[bytes, int] = {}
     for place, payload in enumerate(subscriber.payloads()):
         first.setdefault(payload, place)
@@ -204,6 +206,26 @@ def obey(unit: Vehicle) -> None:
 
     unit.ear.acknowledge = take
     unit.ear.on_session_lost = lambda: unit.write(1, "unit.session_reset")  # type: ignore[assignment,method-assign,return-value]
+
+
+def test_events_wait_for_a_subscriber_when_the_cloud_has_to_confirm(broker: Broker, vehicle: Make) -> None:
+    unit = vehicle(broker.url, confirm="cloud").start()
+    events = unit.write(50)
+    until(lambda: unit.uplink.link.reason == "nobody subscribes to the events", "the reason")
+    listening = Subscriber(broker.port)
+    until(lambda: len(listening.on("/events/")) == 50, "50 events")
+    listening.close()
+    assert listening.payloads() == [event.payload for event in events]
+
+
+def test_a_mark_for_an_event_that_nobody_subscribed_to_shows_that_somebody_listens(
+    broker: Broker, vehicle: Make
+) -> None:
+    unit = vehicle(broker.url, confirm="cloud").start()
+    unit.write(50)
+    until(lambda: unit.uplink.link.reason, "the reason")
+    unit.uplink.high_water(1)
+    until(lambda: unit.uplink.link.reason == "" and unit.uplink.link.inflight == 0, "no reason any more")
 
 
 def test_without_the_clouds_word_nothing_is_freed(broker: Broker, subscriber: Subscriber, vehicle: Make) -> None:
@@ -326,37 +348,19 @@ def test_an_event_that_is_too_large_for_the_broker_is_shown_and_holds_nobody_up(
         unit.close()
 
 
-def test_an_inbox_that_may_not_be_read_is_shown_and_events_go_out_all_the_same(tmp_path: Path, vehicle: Make) -> None:
-    with Gate_refusing_subscriptions(tmp_path) as gate:
-        unit = vehicle(gate.url).start(online=False)
-        unit.write(3)
-        unit.confirmed(3)
-        until(lambda: "does not let us read our inbox" in unit.uplink.link.reason, "the reason")
-        unit.close()
+def test_an_inbox_that_may_not_be_read_is_shown_and_events_go_out_all_the_same(gate: Gate, vehicle: Make) -> None:
+    def refuse_subscriptions(packet: Packet, side: Side) -> bool:
+        if packet.type == SUBSCRIBE:
+            side.tell_unit(b"\x90\x05" + packet.body[:2] + b"\x00\x87\x87")
+        return packet.type == SUBSCRIBE
 
-
-class Gate_refusing_subscriptions:  # noqa: N801
-    """A broker behind a gate that answers SUBSCRIBE with 0x87."""
-
-    def __init__(self, folder: Path) -> None:
-        self._broker = Broker(folder / "refusing")
-
-    def __enter__(self) -> Gate:
-        self._broker.start()
-        self._gate = Gate(self._broker.port).__enter__()
-        self._gate.from_unit = self._refuse
-        return self._gate
-
-    def __exit__(self, *_: object) -> None:
-        self._gate.__exit__()
-        self._broker.stop()
-
-    @staticmethod
-    def _refuse(packet: Packet, side: Side) -> bool:
-        if packet.type != 8:
-            return False
-        side.tell_unit(b"\x90\x05" + packet.body[:2] + b"\x00\x87\x87")
-        return True
+    gate.from_unit = refuse_subscriptions
+    unit = vehicle(gate.url).start(online=False)
+    unit.write(3)
+    unit.confirmed(3)
+    until(lambda: "does not let us read our inbox" in unit.uplink.link.reason, "the reason")
+    gate.reopen()
+    until(lambda: unit.uplink.link.reason == "", "the inbox, asked for again")
 
 
 def test_nobody_there_is_shown_and_tried_again(vehicle: Make, broker: Broker) -> None:

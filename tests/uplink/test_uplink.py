@@ -16,7 +16,7 @@ from agent.uplink.connection import UplinkError
 from agent.uplink.inbox import Unreadable, parse
 from agent.uplink.link import Uplink
 from drivers.simulated.servers import Broker
-from tests.uplink.rig import FLEET, QUICK, ROOT, UNIT, Ear, Gate, Subscriber, Vehicle, now, until
+from tests.uplink.rig import FLEET, PUBACK, QUICK, ROOT, UNIT, Ear, Gate, Subscriber, Vehicle, now, until
 
 Make = Callable[..., Vehicle]
 
@@ -159,10 +159,12 @@ def test_messages_are_acknowledged_in_the_order_they_came(gate: Gate, subscriber
     unit.uplink.acknowledge(second.token)
     unit.write(1)
     unit.confirmed(1)
-    assert not [packet for packet in gate.seen[before:] if packet.type == 4]
+    assert not [packet for packet in gate.seen[before:] if packet.type == PUBACK]
     unit.uplink.acknowledge(first.token)
-    acks = until(lambda: [p.mid for p in gate.seen[before:] if p.type == 4][2:] and gate.seen[before:], "three PUBACKs")
-    sent = [int.from_bytes(packet.mid, "big") for packet in acks if packet.type == 4]
+    acks = until(
+        lambda: [p.mid for p in gate.seen[before:] if p.type == PUBACK][2:] and gate.seen[before:], "three PUBACKs"
+    )
+    sent = [int.from_bytes(packet.mid, "big") for packet in acks if packet.type == PUBACK]
     assert sent == [first.token.mid, second.token.mid, third.token.mid]
 
 
