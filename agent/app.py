@@ -271,8 +271,8 @@ class App:
             while True:
                 changed.clear()
                 yield self.view()
-                await changed.wait()
                 await asyncio.sleep(VIEW_EVERY_S)
+                await changed.wait()
 
         async with self.unit.watch() as changed:
             yield views(changed)
