@@ -33,6 +33,8 @@ MAX_INCOMING_BYTES: Final = 4 * 1024 * 1024
 """Larger packets are kept back by a broker of MQTT 5; what is too large below that is answered."""
 UNSUPPORTED_VERSION: Final = 0x84
 TAKEN_OVER: Final = 0x8E
+MAX_WINDOW: Final = 1000
+"""More brings nothing: what is under way is sent again after a cut."""
 NO_SUBSCRIBERS: Final = 0x10
 FAILURE: Final = 0x80
 """Reason codes from here on say that something was not done (MQTT 5 §2.4)."""
@@ -91,7 +93,7 @@ class Connection:
         self.connected = False
         """CONNACK has come, with success."""
         self.session_present = False
-        self.window = broker.max_inflight
+        self.window = min(broker.max_inflight, MAX_WINDOW)
         self.max_packet_bytes = broker.max_packet_bytes
         self.refusal: int | None = None
         """Reason code of the CONNACK that refused us."""

@@ -230,7 +230,6 @@ class Uplink:
 
         # Owned by the uplink's thread.
         self._link = Link(since_ns=time.monotonic_ns())
-        self._told: Link | None = None
         self._last_transfer_ns: int | None = None
         self._generation = 0
         self._protocol: connection.Protocol = "3.1.1" if broker.protocol == "3.1.1" else "5"
@@ -301,7 +300,10 @@ class Uplink:
             self._wake()
 
     def reply(self, answer: Mapping[str, Any], to: Message | None = None) -> None:
-        """Answer a message on the topic it asked for, else on `replies`. Kept over reconnects, not over a restart."""
+        """Answer a message on the topic it asked for, else on `replies`.
+
+        Kept over reconnects, not over a restart; of more than `MAX_REPLIES` the oldest is dropped.
+        """
         described = connection.properties(PacketTypes.PUBLISH, ContentType="application/json")
         topic = f"{self.root}/replies"
         if to is not None and to.correlation_data is not None:
@@ -370,6 +372,9 @@ class Uplink:
             self._forget_connection()
 
     def _forget_connection(self) -> None:
+        for sent in reversed(self._sent.values()):
+            if sent.reply is not None:
+                self._replies.appendleft(sent.reply)
         self._sent.clear()
         self._inbox.clear()
         self._acknowledge.clear()
@@ -785,11 +790,10 @@ class Uplink:
 
     def _tell(self, *, online: bool, reason: str, protocol: str | None = None) -> None:
         before = self._link
-        if (online, reason, protocol) == (before.online, before.reason, before.protocol) and self._told is not None:
+        if (online, reason, protocol) == (before.online, before.reason, before.protocol):
             return
         since_ns = before.since_ns if before.online == online else time.monotonic_ns()
         self._link = Link(online=online, reason=reason, since_ns=since_ns, protocol=protocol)
-        self._told = self._link
         try:
             self._listener.on_link()
         except Exception:

@@ -16,7 +16,7 @@ from agent.uplink.connection import UplinkError
 from agent.uplink.inbox import Unreadable, parse
 from agent.uplink.link import Uplink
 from drivers.simulated.servers import Broker
-from tests.uplink.rig import FLEET, PUBACK, QUICK, ROOT, UNIT, Ear, Gate, Subscriber, Vehicle, now, until
+from tests.uplink.rig import FLEET, PUBACK, PUBLISH, QUICK, ROOT, UNIT, Ear, Gate, Subscriber, Vehicle, now, until
 
 Make = Callable[..., Vehicle]
 
@@ -299,6 +299,19 @@ def test_a_reply_goes_to_the_topic_that_the_request_named_with_its_correlation(
     assert answer.properties.CorrelationData == b"\x00seven"
     other = until(lambda: subscriber.on("/replies"), "the other answer")[0]
     assert json.loads(other.payload)["command_id"] == "C2"
+
+
+def test_a_reply_that_was_on_its_way_when_the_link_broke_is_sent_again(
+    gate: Gate, subscriber: Subscriber, vehicle: Make
+) -> None:
+    unit = vehicle(gate.url).start()
+    gate.from_unit = lambda packet, _side: packet.type == PUBLISH
+    unit.uplink.reply({"command_id": "C1", "ok": True, "result": {}})
+    until(lambda: gate.published("/replies"), "the reply, on its way")
+    gate.shut()
+    unit.offline()
+    gate.reopen()
+    until(lambda: subscriber.on("/replies"), "the reply")
 
 
 def test_a_response_topic_with_wildcards_is_answered_on_replies(
