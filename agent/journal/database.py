@@ -26,6 +26,8 @@ SHIFT = 20
 """An event's place in the log is its sequence number shifted left by this; messages take the places in between."""
 BETWEEN = (1 << SHIFT) - 1
 LAYOUT = 1
+FOURFOLD = 0x01010101
+"""The layout stands in each byte of `user_version`, so that a flipped bit does not look like another layout."""
 APPLICATION = 0x4B455242
 
 SCHEMA = f"""
@@ -35,7 +37,7 @@ CREATE TABLE seen (message_id TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHO
 CREATE TABLE samples (id INTEGER PRIMARY KEY, stream TEXT NOT NULL, content BLOB NOT NULL);
 CREATE TABLE telemetry (sequence INTEGER PRIMARY KEY, stream TEXT NOT NULL, content BLOB NOT NULL);
 PRAGMA application_id = {APPLICATION};
-PRAGMA user_version = {LAYOUT};
+PRAGMA user_version = {LAYOUT * FOURFOLD};
 """
 
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
@@ -239,9 +241,11 @@ def examine(connection: sqlite3.Connection, *, thorough: bool) -> Contents:
         )
         if application != APPLICATION:
             raise Damage(f"application id {application:#x} where {APPLICATION:#x} was expected")
-        if layout > LAYOUT:
+        if layout % FOURFOLD or not layout:
+            raise Damage(f"layout {layout:#x} where {LAYOUT * FOURFOLD:#x} was expected")
+        if layout != LAYOUT * FOURFOLD:
             raise JournalError(
-                f"the journal has layout {layout}, this agent knows {LAYOUT}: install the newer agent that wrote it"
+                f"the journal has layout {layout // FOURFOLD}, this agent knows {LAYOUT}: install the newer agent that wrote it"
             )
         if thorough and (fault := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
             raise Damage(fault)

@@ -1,0 +1,263 @@
+"""Secrets at rest: opened only with their scope's key, and never again once that is wiped."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.identity.seal import Sealer, SealError
+from agent.journal.entries import Batch, InboxEntry
+from agent.journal.store import Journal
+from tests.journal.writing import Writer, opened, write_all
+
+SECRET = "#4711-gate-code"
+
+
+def all_bytes(directory: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in sorted(directory.iterdir()) if path.name != "seal.key")
+
+
+def scope_key(sealer: Sealer, scope: str) -> bytes:
+    return sealer._key(scope, make=False)
+
+
+def test_a_sealed_secret_is_opened_again_also_after_a_restart(tmp_path: Path) -> None:
+    sealer = Sealer(tmp_path, {})
+    token = sealer.seal("B7", SECRET)
+    assert token.startswith("sealed:v1:")
+    assert SECRET not in token
+    assert sealer.open("B7", token) == SECRET
+    assert Sealer(tmp_path, sealer.new_keys()).open("B7", token) == SECRET
+
+
+@given(text=st.text(st.characters(exclude_categories=["Cs"])), scope=st.text(st.characters(exclude_categories=["Cs"])))
+def test_any_text_of_any_scope_can_be_sealed(text: str, scope: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    sealer = Sealer(tmp_path_factory.getbasetemp(), {})
+    assert sealer.open(scope, sealer.seal(scope, text)) == text
+
+
+def test_the_same_secret_never_gives_the_same_token(tmp_path: Path) -> None:
+    sealer = Sealer(tmp_path, {})
+    assert len({sealer.seal("B7", SECRET) for _ in range(50)}) == 50
+
+
+def test_each_new_key_is_handed_out_once(tmp_path: Path) -> None:
+    sealer = Sealer(tmp_path, {})
+    sealer.seal("B7", "a")
+    sealer.seal("B7", "b")
+    sealer.seal("roster", "c")
+    assert set(sealer.new_keys()) == {"B7", "roster"}
+    sealer.seal("B7", "d")
+    assert sealer.new_keys() == {}
+
+
+def test_a_secret_of_another_scope_is_not_opened(tmp_path: Path) -> None:
+    sealer = Sealer(tmp_path, {})
+    token = sealer.seal("B7", SECRET)
+    sealer.seal("B8", "other")
+    with pytest.raises(SealError, match="a secret of B8 can not be opened: the token is damaged or of another scope"):
+        sealer.open("B8", token)
+
+
+def test_a_forgotten_scope_can_not_be_opened(tmp_path: Path) -> None:
+    sealer = Sealer(tmp_path, {})
+    token = sealer.seal("B7", SECRET)
+    sealer.forget("B7")
+    with pytest.raises(SealError, match="its key was wiped or never existed"):
+        sealer.open("B7", token)
+    assert sealer.new_keys() == {}
+
+
+@pytest.mark.parametrize("token", ["", "sealed:v1:", "sealed:v1:!!!", "sealed:v1:AAAA", "plain text", "sealed:v2:AAAA"])
+def test_a_token_that_is_none_is_refused_without_being_shown(tmp_path: Path, token: str) -> None:
+    sealer = Sealer(tmp_path, {})
+    sealer.seal("B7", SECRET)
+    with pytest.raises(SealError) as refused:
+        sealer.open("B7", token)
+    assert SECRET not in str(refused.value)
+    assert "plain" not in str(refused.value)
+
+
+def test_a_changed_token_is_refused(tmp_path: Path) -> None:
+    sealer = Sealer(tmp_path, {})
+    token = sealer.seal("B7", SECRET)
+    middle = len(token) // 2
+    with pytest.raises(SealError):
+        sealer.open("B7", token[:middle] + ("A" if token[middle] != "A" else "B") + token[middle + 1 :])
+
+
+def test_a_secret_of_a_card_without_its_unit_key_can_not_be_opened(tmp_path: Path) -> None:
+    sealer = Sealer(tmp_path, {})
+    token = sealer.seal("B7", SECRET)
+    keys = sealer.new_keys()
+    (tmp_path / "seal.key").unlink()
+    other = Sealer(tmp_path, keys)
+    with pytest.raises(SealError, match=r"the key of B7 can not be unwrapped: .*seal\.key is not the one"):
+        other.open("B7", token)
+    assert other.open("B9", other.seal("B9", "new")) == "new"
+
+
+def test_the_unit_key_is_for_its_owner_only(tmp_path: Path) -> None:
+    Sealer(tmp_path, {})
+    path = tmp_path / "seal.key"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert len(path.read_bytes()) == 32
+    assert not list(tmp_path.glob("*.new"))
+
+
+def test_a_unit_key_of_the_wrong_size_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "seal.key").write_bytes(b"short")
+    with pytest.raises(SealError, match="holds 5 bytes, expected 32: restore it"):
+        Sealer(tmp_path, {})
+    assert (tmp_path / "seal.key").read_bytes() == b"short"
+
+
+def test_many_threads_share_one_key_of_a_scope(tmp_path: Path) -> None:
+    sealer = Sealer(tmp_path, {})
+    tokens: list[str] = []
+    threads = [threading.Thread(target=lambda: tokens.append(sealer.seal("B7", SECRET))) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {sealer.open("B7", token) for token in tokens} == {SECRET}
+
+
+# --- together with the journal -----------------------------------------------------------------------------------
+
+
+def assign(journal: Journal, sealer: Sealer, scope: str) -> str:
+    """A block message with a secret, as it goes into the log."""
+    token = sealer.seal(scope, SECRET)
+    entry = InboxEntry(f"m-{scope}", "block", "block.assigned", "", b'{"access_codes": ["%s"]}' % token.encode())
+    assert write_all(journal, [Batch((entry,), keys=sealer.new_keys())]) == [None]
+    return token
+
+
+def close_block(journal: Journal, sealer: Sealer, *scopes: str) -> None:
+    sealer.forget(scopes[0])
+    assert write_all(journal, [Batch(forget=scopes)]) == [None]
+    end = time.monotonic() + 20
+    while journal._wipe:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_keys_live_in_the_journal_and_are_gone_when_the_block_closes(tmp_path: Path) -> None:
+    journal = opened(tmp_path)
+    sealer = Sealer(tmp_path, journal.keys())
+    tokens = {scope: assign(journal, sealer, scope) for scope in ("B7", "B8")}
+    journal.close()
+
+    journal = opened(tmp_path)
+    sealer = Sealer(tmp_path, journal.keys())
+    assert sealer.open("B7", tokens["B7"]) == SECRET
+    close_block(journal, sealer, "B7")
+    journal.close()
+
+    journal = opened(tmp_path)
+    sealer = Sealer(tmp_path, journal.keys())
+    with pytest.raises(SealError, match="wiped"):
+        sealer.open("B7", tokens["B7"])
+    assert sealer.open("B8", tokens["B8"]) == SECRET
+    journal.close()
+
+
+def test_no_secret_is_ever_on_the_disk_and_a_wiped_key_is_in_no_byte_of_it(tmp_path: Path) -> None:
+    random = Random(5)
+    journal = opened(tmp_path)
+    sealer = Sealer(tmp_path, {})
+    writer = Writer(journal)
+    wrapped: dict[str, bytes] = {}
+    raw: dict[str, bytes] = {}
+    # Enough keys for several pages, so that rows move between them, and wiped in no order.
+    for number in range(150):
+        scope = f"block-{number}"
+        assign(journal, sealer, scope)
+        wrapped[scope], raw[scope] = journal.keys()[scope], scope_key(sealer, scope)
+        writer.write(writer.event(), snapshot=random.randbytes(random.randint(10, 9000)))
+    content = all_bytes(tmp_path)
+    assert all(key in content for key in wrapped.values()), "the test would notice a key"
+
+    scopes = list(wrapped)
+    random.shuffle(scopes)
+    while scopes:
+        wiped, scopes = scopes[:10], scopes[10:]
+        for scope in wiped:
+            sealer.forget(scope)
+        close_block(journal, sealer, *wiped)
+        content = all_bytes(tmp_path)
+        assert not [scope for scope in wiped if wrapped[scope] in content]
+        assert all(wrapped[scope] in content for scope in scopes)
+        assert not [scope for scope, key in raw.items() if key in content]
+        assert SECRET.encode() not in content
+        writer.write(writer.event(), snapshot=random.randbytes(random.randint(10, 9000)))
+    journal.close()
+    content = all_bytes(tmp_path)
+    assert not [scope for scope, key in wrapped.items() if key in content]
+
+
+def test_a_reader_only_delays_the_wiping(tmp_path: Path) -> None:
+    journal = opened(tmp_path)
+    sealer = Sealer(tmp_path, {})
+    writer = Writer(journal)
+    assign(journal, sealer, "B7")
+    key = journal.keys()["B7"]
+    outside = sqlite3.connect(tmp_path / "journal.db", isolation_level=None)
+    outside.execute("BEGIN")
+    outside.execute("SELECT count(*) FROM entries").fetchone()
+
+    sealer.forget("B7")
+    assert write_all(journal, [Batch(forget=("B7",))]) == [None]
+    assert writer.write(writer.event()) is None
+    assert key in all_bytes(tmp_path), "the reader still holds the old pages"
+    outside.execute("COMMIT")
+    close_block(journal, sealer, "B7")
+    assert key not in all_bytes(tmp_path)
+    outside.close()
+    journal.close()
+
+
+def test_a_wipe_that_a_crash_interrupted_is_finished_by_the_next_start(tmp_path: Path) -> None:
+    live, copy = tmp_path / "live", tmp_path / "copy"
+    journal = opened(live)
+    sealer = Sealer(live, {})
+    assign(journal, sealer, "B7")
+    key = journal.keys()["B7"]
+    outside = sqlite3.connect(live / "journal.db", isolation_level=None)
+    outside.execute("BEGIN")
+    outside.execute("SELECT count(*) FROM entries").fetchone()
+    assert write_all(journal, [Batch(forget=("B7",))]) == [None]
+    copy.mkdir()
+    for name in ("journal.db", "journal.db-wal", "journal.reserve"):
+        (copy / name).write_bytes((live / name).read_bytes())
+    outside.close()
+    journal.close()
+
+    assert key in all_bytes(copy)
+    journal = opened(copy)
+    assert journal.keys() == {}
+    assert key not in all_bytes(copy)
+    journal.close()
+
+
+def test_wiping_reaches_the_copy_of_a_damaged_database(tmp_path: Path) -> None:
+    journal = opened(tmp_path)
+    sealer = Sealer(tmp_path, {})
+    assign(journal, sealer, "B7")
+    key = journal.keys()["B7"]
+    journal.close()
+    path = tmp_path / "journal.db"
+    path.write_bytes(b"x" * 100 + path.read_bytes()[100:])
+    journal = opened(tmp_path)
+    assert journal.keys() == {"B7": key}
+    close_block(journal, sealer, "B7")
+    journal.close()
+    assert key not in all_bytes(tmp_path)
