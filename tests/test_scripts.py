@@ -91,7 +91,7 @@ def test_a_script_can_be_run_and_ends_at_its_first_fault(script: Path) -> None:
 
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
 def test_shellcheck_finds_nothing() -> None:
-    subprocess.run(["shellcheck", "--external-sources", *SCRIPTS], cwd=ROOT, check=True)
+    subprocess.run(["shellcheck", "--external-sources", "--source-path=SCRIPTDIR", *SCRIPTS], cwd=ROOT, check=True)
 
 
 def packed(folder: Path, name: str, tag: str) -> str:
