@@ -13,8 +13,8 @@ from typing import Any
 from agent.delivery import geofence
 from agent.delivery.decision import Decision, Effect, Event, Feedback, Forget, Refusal, Tone
 from agent.delivery.evolve import evolve_all
-from agent.delivery.inputs import Input, Moment, Received
-from agent.delivery.state import BLOCK_ENDED, Block, DeliveryError, Here, Parcel, State, Stop
+from agent.delivery.inputs import Acted, Input, Moment, Received
+from agent.delivery.state import BLOCK_ACTIVE, BLOCK_ENDED, Block, DeliveryError, Here, Parcel, State, Stop
 
 
 class Draft:
@@ -53,8 +53,11 @@ class Draft:
         """Whether the next stop is to be started: a stop has ended, or the vehicle has departed."""
         self._time = moment.time
         self._where: dict[str, Any] | None = None
-        # What the cloud sends did not happen where the vehicle is.
-        self._looked = isinstance(given, Received)
+        # The position is nobody's business before the check-in, and what the cloud sends did not happen here.
+        checks_in = isinstance(given, Acted) and given.action == "check_in"
+        block = state.block
+        at_work = checks_in or (block is not None and block.state in BLOCK_ACTIVE)
+        self._looked = isinstance(given, Received) or not at_work
 
     @property
     def state(self) -> State:

@@ -17,7 +17,6 @@ from agent.delivery.manifest import merge, normal, read_block, read_place
 from agent.delivery.state import (
     BLOCK_ACTIVE,
     BLOCK_ENDED,
-    STOP_ENDED,
     Attempt,
     Block,
     Contact,
@@ -94,7 +93,7 @@ def _parcel(state: State, event: Event) -> State:
         members["loads"] = changed.load_number
     stop_id = event.data.get("stop_id")
     if event.type in _MOVING and stop_id is not None and stop_id != parcel.stop_id:
-        members["stops"] = _moved(block, parcel, stop_id, leave=event.type == "parcel.delivered")
+        members["stops"] = _with_parcel_at(block, parcel.parcel_id, stop_id)
     return _with_block(state, replace(block, **members))
 
 
@@ -129,19 +128,14 @@ def evolve_all(state: State, entries: Iterable[Event | Received]) -> State:
     return state if block is None else _with_block(state, replace(block, parcels=parcels, loads=loads))
 
 
-def _moved(block: Block, parcel: Parcel, stop_id: str, *, leave: bool) -> dict[str, Stop]:
-    """The stops after a parcel was handled at another one than its own."""
-    stops = dict(block.stops)
-    here = stops.get(stop_id)
+def _with_parcel_at(block: Block, parcel_id: str, stop_id: str) -> dict[str, Stop]:
+    """The stops after a parcel was handled at another one than its own; that one still names it."""
+    here = block.stops.get(stop_id)
     if here is None:
-        raise DeliveryError(f"parcel/{parcel.parcel_id}: stop {stop_id!r} is not in block {block.block_id}")
-    if parcel.parcel_id not in here.parcel_ids:
-        stops[stop_id] = replace(here, parcel_ids=(*here.parcel_ids, parcel.parcel_id))
-    planned = stops.get(parcel.stop_id) if parcel.stop_id is not None else None
-    if leave and planned is not None and planned.state not in STOP_ENDED:
-        left = tuple(parcel_id for parcel_id in planned.parcel_ids if parcel_id != parcel.parcel_id)
-        stops[planned.stop_id] = replace(planned, parcel_ids=left)
-    return stops
+        raise DeliveryError(f"parcel/{parcel_id}: stop {stop_id!r} is not in block {block.block_id}")
+    if parcel_id in here.parcel_ids:
+        return block.stops
+    return {**block.stops, stop_id: replace(here, parcel_ids=(*here.parcel_ids, parcel_id))}
 
 
 def _reason(loads: int, parcel: Parcel, event: Event) -> dict[str, Any]:
@@ -465,6 +459,15 @@ def _manifest(state: State, received: Received) -> State:
     return _with_block(state, new if known is None else merge(known, new))
 
 
+def _recalled(state: State, received: Received) -> State:
+    named = dict.fromkeys(received.data["parcel_ids"], received.message_id)
+    blocks = {
+        block_id: block if block.ended else replace(block, recalls=named | block.recalls)
+        for block_id, block in state.blocks.items()
+    }
+    return replace(state, blocks=blocks)
+
+
 def _offer_made(state: State, received: Received) -> State:
     data = received.data
     offer = Offer(
@@ -523,6 +526,7 @@ def _roster_replaced(state: State, received: Received) -> State:
 _RECEIVED: dict[str, Callable[[State, Received], State]] = {
     "block.assigned": _manifest,
     "block.revised": _manifest,
+    "parcel.recalled": _recalled,
     "offer.made": _offer_made,
     "message.sent": _message_sent,
     "feedback.given": _feedback_given,

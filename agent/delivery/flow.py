@@ -13,10 +13,32 @@ from agent.delivery.work import delivery_stop_of, has_future, home, next_stop, o
 END_EVENTS = {"COMPLETED": "stop.completed", "PARTIAL": "stop.partially_completed", "FAILED": "stop.failed"}
 
 
+RECALLABLE = frozenset({"MANIFESTED", "LOADED", "OUT_FOR_DELIVERY", "ATTEMPTED"})
+
+
 def settle(d: Draft) -> None:
-    """Add the events that follow from the state while the block is on the road."""
-    if not d.changed or d.state.block is None or d.block.state not in {"ON_ROUTE", "RETURNING"}:
+    """Add the events that follow from the state."""
+    block = d.state.block
+    if not d.changed or block is None:
         return
+    if block.recalls and not block.ended:
+        recall(d, block)
+    if block.state in {"ON_ROUTE", "RETURNING"}:
+        _settle_route(d)
+
+
+def recall(d: Draft, block: Block) -> list[Parcel]:
+    """Take out what the cloud has recalled, now or before it turned up."""
+    recalled = []
+    for parcel_id, message_id in block.recalls.items():
+        parcel = block.parcels.get(parcel_id)
+        if parcel is not None and parcel.state in RECALLABLE:
+            d.of_parcel(block.block_id, "parcel.recalled", parcel, reason="RECALLED", message_id=message_id)
+            recalled.append(parcel)
+    return recalled
+
+
+def _settle_route(d: Draft) -> None:
     _give_stops(d)
     _end_current(d)
     _cancel_idle(d)
@@ -83,7 +105,7 @@ def _add_stop(d: Draft, stop_id: str, kind: str, parcels: list[Parcel], **data: 
     ids = [parcel.parcel_id for parcel in parcels]
     members = {"block_id": block.block_id, "stop_id": stop_id, "kind": kind, "parcel_ids": ids, **data}
     d.add("stop.added", f"stop/{stop_id}", members)
-    d.start_next = True
+    d.changed = d.start_next = True
 
 
 def _give_stops(d: Draft) -> None:

@@ -65,7 +65,16 @@ def override(d: Draft, stop: Stop, sight: geofence.Sight, reason: str) -> None:
 def start_loading(d: Draft, a: dict[str, Any]) -> Refusal | None:
     """Scanning parcels in begins; the manifest's version is written down."""
     d.on_block("block.load_started", d.block, manifest_version=d.block.manifest_version)
+    stand_at_pickup(d)
     return None
+
+
+def stand_at_pickup(d: Draft) -> None:
+    """The manifest of a block may come after the check-in: then the vehicle stands at its first pickup already."""
+    block = d.block
+    pickup = next(block.open_stops("pickup"), None)
+    if block.state in {"CHECKED_IN", "LOADING"} and pickup is not None and block.current_stop_id is None:
+        d.on_stop("stop.arrived", pickup, method="manifest")
 
 
 def mark_missing(d: Draft, a: dict[str, Any]) -> Refusal | None:

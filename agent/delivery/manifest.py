@@ -249,6 +249,7 @@ def merge(known: Block, new: Block) -> Block:
         unexpected=known.unexpected,
         rejected_scans=known.rejected_scans,
         overrides=known.overrides,
+        recalls=known.recalls,
         obligation=known.obligation,
     )
 

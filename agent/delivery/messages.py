@@ -12,10 +12,11 @@ from typing import Any
 from agent.delivery.decision import Command, Decision, Refusal
 from agent.delivery.draft import Draft, refuse
 from agent.delivery.evolve import evolve
-from agent.delivery.flow import cancel_stop, end_stop, settle
+from agent.delivery.flow import cancel_stop, end_stop, recall, settle
 from agent.delivery.inputs import Moment, NotUnderstood, Received
+from agent.delivery.loading import stand_at_pickup
 from agent.delivery.manifest import normal
-from agent.delivery.state import CUSTODY, Block, DeliveryError, Parcel, State
+from agent.delivery.state import CUSTODY, Block, DeliveryError, State
 
 REJECTIONS_AT_ONCE = 10.0
 REJECTION_EVERY_MS = 10_000
@@ -100,6 +101,8 @@ def _manifest(d: Draft, message: Received, before: State) -> None:
         data = {name: value for name, value in members.items() if value is not None}
         d.of_parcel(block.block_id, "parcel.manifested", parcel, **data)
     cancelled = 0 if known is None else _left_out(d, known, message)
+    if fresh and d.state.block is d.state.blocks[block_id]:
+        stand_at_pickup(d)
     if known is not None and not fresh:
         counts = {"manifest_version": block.manifest_version, "added": len(added), "cancelled": cancelled}
         d.add("route.revised", f"block/{block_id}", {"block_id": block_id, **counts})
@@ -166,28 +169,16 @@ def _cancelled(d: Draft, message: Received, before: State) -> None:
     d.tell("BLOCK_CANCELLED", "attention", block_id=block.block_id, reason=reason)
 
 
-def _known_parcels(state: State, message: Received) -> list[tuple[Block, Parcel]]:
-    ids = set(message.data["parcel_ids"])
-    open_blocks = [block for block in state.blocks.values() if not block.ended]
-    return [(block, parcel) for block in open_blocks for parcel in block.parcels.values() if parcel.parcel_id in ids]
-
-
 def _check_recalled(state: State, message: Received) -> Refusal | None:
-    return None if _known_parcels(state, message) else refuse("UNKNOWN_PARCEL", path="parcel_ids")
-
-
-RECALLABLE = frozenset({"MANIFESTED", "LOADED", "OUT_FOR_DELIVERY", "ATTEMPTED"})
+    ids = set(message.data["parcel_ids"])
+    known = any(ids & block.parcels.keys() for block in state.blocks.values() if not block.ended)
+    return None if known else refuse("UNKNOWN_PARCEL", path="parcel_ids")
 
 
 def _recalled(d: Draft, message: Received, before: State) -> None:
-    found = [(block, parcel) for block, parcel in _known_parcels(d.state, message) if parcel.state in RECALLABLE]
-    data: dict[str, Any] = {"reason": "RECALLED", "message_id": message.message_id}
-    if message.data.get("reason"):
-        data["note"] = message.data["reason"]
-    for block, parcel in found:
-        d.of_parcel(block.block_id, "parcel.recalled", parcel, **data)
-    if found:
-        ids = [parcel.parcel_id for _, parcel in found]
+    blocks = [block for block in d.state.blocks.values() if not block.ended]
+    ids = [parcel.parcel_id for block in blocks for parcel in recall(d, block)]
+    if ids:
         d.tell("PARCELS_RECALLED", "attention", parcel_ids=ids, reason=message.data.get("reason"))
 
 

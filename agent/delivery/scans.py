@@ -195,7 +195,8 @@ def find(d: Draft, parcel: Parcel, **how: Any) -> Parcel:
         d.on_parcel("parcel.out_for_delivery", parcel)
     if d.block.state == "RETURNING":
         # The route is over: what turns up now goes back with the rest.
-        d.on_parcel("parcel.return_pending", parcel, reason="FOUND_LATE", action="return")
+        reason = "RECALLED" if parcel.parcel_id in d.block.recalls else "FOUND_LATE"
+        d.on_parcel("parcel.return_pending", parcel, reason=reason, action="return")
     return d.block.parcels[parcel.parcel_id]
 
 

@@ -254,6 +254,8 @@ class Block:
     """How many parcels were scanned that the manifest does not know."""
     rejected_scans: int = 0
     overrides: int = 0
+    recalls: dict[str, str] = field(default_factory=dict)
+    """Parcel that the cloud has recalled → the message that did. It holds for one that turns up later, too."""
     obligation: tuple[str, ...] = ()
     """Parcels that are owed to a site after the block was closed."""
 

@@ -42,7 +42,7 @@ def returns_at(block: Block, parcel: Parcel, stop: Stop) -> bool:
         return True
     other = block.stops.get(parcel.stop_id) if parcel.stop_id is not None else None
     if other is not None and other.kind == "return" and other.state not in STOP_ENDED:
-        return False
+        return other.site_id == stop.site_id
     return home(block, parcel) == stop.site_id
 
 

@@ -74,8 +74,8 @@ def block_data(
         "otp_key": "sealed:v1:key",
         "elsewhere": [{"tracking_number": "TBA300000000099", "unit": "u2"}],
         "sites": [
-            {"site_id": "S1", "name": "Station DUT2", "kind": "station", "location": STATION, "radius_m": 150},
-            {"site_id": "S2", "name": "Corner shop", "kind": "partner", "location": SHOP, "radius_m": 100},
+            {"site_id": "S1", "name": "Station DUT2", "kind": "station", "location": dict(STATION), "radius_m": 150},
+            {"site_id": "S2", "name": "Corner shop", "kind": "partner", "location": dict(SHOP), "radius_m": 100},
         ],
         "stops": stops,
         "parcels": listed,
