@@ -12,10 +12,10 @@ import json
 import logging
 import signal
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent import __version__
 from agent.clock import Clock, Synchronized
@@ -28,7 +28,7 @@ from agent.identity.seal import Sealer
 from agent.journal.store import Journal
 from agent.labels.identity import to_input
 from agent.notify import notify
-from agent.settings import Settings, SettingsError, change
+from agent.settings import Scanner, Settings, SettingsError, change
 from agent.unit import Answer, Letter, Unit
 from agent.uplink.inbox import Unreadable, parse, seal_secrets
 from agent.uplink.link import Message, Uplink
@@ -36,6 +36,9 @@ from drivers.gps import Gps
 from drivers.readings import Condition, DriverError, Fix, Panel, PartState, Scan
 from drivers.scanner.line import LineScanner
 from drivers.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from drivers.simulated.mount import SimulatedMount
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +48,10 @@ MOVING_MPS = 1.0
 HEALTH_EVERY_S = 60.0
 VIEW_EVERY_S = 0.1
 """The screen is redrawn at most this often."""
+MAX_MESSAGE_BYTES = 512 * 1024
+"""Of the inbox: a block of several hundred parcels takes 160 KB."""
+SIMULATED = "simulated"
+"""The mount's port in settings for a vehicle without one: the demo's."""
 ON_BOARD = frozenset({"CHECKED_IN", "LOADING", "LOADED", "ON_ROUTE", "PAUSED", "RETURNING"})
 """The block is between check-in and its close: only then is the vehicle's position anybody's business."""
 
@@ -57,6 +64,7 @@ class App:
         self._stop = asyncio.Event()
         self._fix: Fix | None = None
         self._panel: Panel | None = None
+        self._mount: SimulatedMount | None = None
         self._sampled_ns = 0
         self._asked: dict[str, Message] = {}
 
@@ -104,9 +112,11 @@ class App:
             confirm=settings.journal.confirm,
         )
         self.supervisor = Supervisor(self._part_changed)
-        self.scanners = {scanner.name: scanner for scanner in map(_scanner, settings.scanner)}
-        for scanner in self.scanners.values():
-            self.supervisor.add(scanner, self.reading)
+        self.scanners: dict[str, LineScanner] = {}
+        for scanner in settings.scanner:
+            self._add_scanner(scanner)
+        if settings.mount.port:
+            self._add_mount(settings.mount.port)
         if settings.gps.gpsd:
             self.supervisor.add(Gps(settings.gps.gpsd, settings.gps.stale_after_s, settings.gps.device), self.reading)
         if settings.camera.source:
@@ -204,6 +214,27 @@ class App:
                 {"uptimems": str(moment.uptime_ms), "time": moment.time, "previous_trust": told.previous_trust},
             )
 
+    def _add_scanner(self, scanner: Scanner) -> None:
+        if scanner.kind not in ("line", "honeywell"):
+            why = f'scanners of kind "{scanner.kind}" can not be driven by this version; set one of "line", "honeywell"'
+            self.supervisor.add(_Unsupported(scanner.name, why), self.reading)
+            return
+        driver = LineScanner(
+            scanner.name, scanner.port, scanner.baud, scanner.terminator, scanner.idle_flush_ms, scanner.kind
+        )
+        self.scanners[scanner.name] = driver
+        self.supervisor.add(driver, self.reading)
+
+    def _add_mount(self, port: str) -> None:
+        if port != SIMULATED:
+            why = f'a mount at {port} can not be driven by this version; unset mount.port, or set "{SIMULATED}"'
+            self.supervisor.add(_Unsupported("mount", why), self.reading)
+            return
+        from drivers.simulated.mount import SimulatedMount
+
+        self._mount = SimulatedMount()
+        self.supervisor.add(self._mount, self.reading)
+
     def _add_camera(self, source: str) -> None:
         from agent.labels.watch import LabelCamera
         from drivers.camera import Camera
@@ -254,6 +285,7 @@ class App:
                 "sequence": status["sequence"],
                 "backlog": status["backlog"],
                 "clock": {"time": moment.time, "trust": moment.trust},
+                "mount": self._panel and {"ignition": self._panel.ignition, "supply_mv": self._panel.supply_mv},
                 "parts": self._parts(),
             },
             **self.unit.view(),
@@ -310,6 +342,8 @@ class App:
         """Let the scanner that asked answer."""
         if device and (scanner := self.scanners.get(device)):
             scanner.signal(feedback.tone)
+        if self._mount:
+            self._mount.signal(feedback.tone)
 
     def command(self, command: Command) -> None:
         """Carry out what the cloud asks of the unit itself, and answer."""
@@ -346,7 +380,7 @@ class App:
     def on_message(self, message: Message) -> None:
         """A message of the inbox: parse, seal, and hand to the unit; acknowledged once it is durable."""
         acknowledge = partial(self.uplink.acknowledge, message.token)
-        inbound = parse(message.kind, message.payload, max_bytes=self.settings.broker.max_packet_bytes)
+        inbound = parse(message.kind, message.payload, max_bytes=MAX_MESSAGE_BYTES)
         if isinstance(inbound, Unreadable):
             log.warning("a message of the inbox is %s at %s: %s", inbound.reason, inbound.path, inbound.expected)
             self.unit.reject(inbound.not_understood(), acknowledge)
@@ -387,14 +421,15 @@ class _Bounce:
         self._call(self._app.on_session_lost)
 
 
-def _scanner(settings: Any) -> LineScanner:
-    if settings.kind not in ("line", "honeywell"):
-        raise DriverError(
-            f"scanner[{settings.name}].kind: {settings.kind!r} is not built in yet; expected 'line' or 'honeywell'"
-        )
-    return LineScanner(
-        settings.name, settings.port, settings.baud, settings.terminator, settings.idle_flush_ms, settings.kind
-    )
+class _Unsupported:
+    """A part that the settings name and this version can not drive: a state to be seen, not the end of the agent."""
+
+    def __init__(self, name: str, why: str) -> None:
+        self.name = name
+        self._why = why
+
+    async def run(self, _out: Callable[[Panel], None], _report: Callable[[PartState], None]) -> None:
+        raise DriverError(f"{self.name}: {self._why}")
 
 
 def _time_of(monotonic_ns: int, offset_ms: int) -> str:

@@ -296,8 +296,9 @@ class GpsLook:
     longitude: float | None = None
     accuracy_m: float | None = None
     time: str | None = None
-    satellites_seen: int = 0
-    satellites_used: int = 0
+    satellites_seen: int | None = None
+    """``None`` also where gpsd (3.24 and newer) counts them in a member that gpsd-py3 does not know."""
+    satellites_used: int | None = None
     moving: bool = False
     """The receiver's time went on while we looked; a silent receiver is still reported with its last fix."""
     fault: str = ""
@@ -392,6 +393,6 @@ def _looked(answer: Any, devices: tuple[str, ...]) -> GpsLook:
         answer.lon if placed else None,
         math.hypot(east_m, north_m) if placed and east_m and north_m else None,
         answer.time or None,
-        answer.sats,
-        answer.sats_valid,
+        answer.sats or None,
+        answer.sats_valid if answer.sats else None,
     )

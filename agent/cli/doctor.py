@@ -141,10 +141,10 @@ def _certificates(settings: Settings) -> Iterator[Finding]:
     if not broker.tls:
         yield Finding("certificates", "ok", "none needed: the broker is on this unit")
         return
-    from agent.uplink.connection import UplinkError, _tls_context
+    from agent.uplink.connection import UplinkError, tls_context
 
     try:
-        _tls_context(broker)
+        tls_context(broker)
     except UplinkError as error:
         yield Finding("certificates", "fault", str(error), "correct the setting, or the rights of the file")
         return
@@ -236,7 +236,7 @@ def _connack(broker: Broker, protocol: str) -> tuple[int, str] | None:
     from paho.mqtt.client import Client
     from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-    from agent.uplink.connection import _password, _tls_context
+    from agent.uplink.connection import password_of, tls_context
 
     five = protocol == "5"
     client = Client(
@@ -248,9 +248,9 @@ def _connack(broker: Broker, protocol: str) -> tuple[int, str] | None:
     )
     client.connect_timeout = _TIMEOUT_S
     if broker.username is not None:
-        client.username_pw_set(broker.username, _password(broker))
+        client.username_pw_set(broker.username, password_of(broker))
     if broker.tls:
-        client.tls_set_context(_tls_context(broker))
+        client.tls_set_context(tls_context(broker))
     answers: list[tuple[int, str]] = []
     ended: list[bool] = []
 

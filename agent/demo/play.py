@@ -126,6 +126,7 @@ class Player:
                 "gps": {"gpsd": gpsd.address},
                 "scanner": [{"name": "handheld", "kind": "honeywell", "port": self._scanner.port}],
                 "camera": {"source": str(self._pictures)},
+                "mount": {"port": "simulated"},
             },
         )
         stack.callback(self._agent.stop)
@@ -170,6 +171,7 @@ class Player:
 
     async def _drained(self) -> int:
         """Wait until the consumer has the journal's last event; how many the journal holds."""
+
         def events() -> int:
             with Reading(self._agent.state_dir) as journal:
                 return journal.verify().events

@@ -211,7 +211,8 @@ def send(broker: Broker, kind: str, message: Mapping[str, Any] | bytes, unit: st
 
     :raises StageError: the broker does not take it
     """
-    from paho.mqtt.client import CallbackAPIVersion, Client, MQTTv5
+    from paho.mqtt.client import Client, MQTTv5
+    from paho.mqtt.enums import CallbackAPIVersion
 
     client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTv5)
     client.connect("127.0.0.1", broker.port)

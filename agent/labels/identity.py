@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from drivers.readings import Scan
 
-MIN_CHARACTERS = 6
+MIN_CHARACTERS: Final = 6
 """What a number of an unknown form has at least."""
 MAX_CHARACTERS: Final = 512
 """More than any parcel's label holds; a longer text is cut, and said to be."""
@@ -145,9 +145,9 @@ def identify(text: str, identifier: str | None = None, symbology: str | None = N
     if plain and code.isdigit() and len(code) == 13 and carriers.gs1_digit(code[:-1]) == code[-1]:
         return _gtin(text, code, identifier, symbology)
     # Noise on a line looks like this; a manifest that knows so short a number still finds it.
-    short = f"{len(code)} characters are too short for a parcel's label, expected at least {MIN_CHARACTERS}"
-    fault = short if len(code) < MIN_CHARACTERS else None
-    return Identity(text, _codes(code, text=text), identifier, symbology, fault=fault)
+    short = len(code) < MIN_CHARACTERS
+    too_short = f"{len(code)} characters are too short for a parcel's label, expected at least {MIN_CHARACTERS}"
+    return Identity(text, _codes(code, text=text), identifier, symbology, fault=too_short if short else None)
 
 
 def to_input(scan: Scan, entry: Literal["scan", "camera", "manual"] = "scan") -> Scanned:

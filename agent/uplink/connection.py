@@ -132,9 +132,9 @@ class Connection:
         of_will = properties(PacketTypes.WILLMESSAGE, ContentType="application/json") if five else None
         client.will_set(will.topic, will.payload, qos=1, retain=True, properties=of_will)
         if broker.username is not None:
-            client.username_pw_set(broker.username, _password(broker))
+            client.username_pw_set(broker.username, password_of(broker))
         if broker.tls:
-            client.tls_set_context(_tls_context(broker))
+            client.tls_set_context(tls_context(broker))
         client.on_socket_open = self._on_socket_open
         client.on_socket_register_write = _nothing  # paho then queues, and `step` writes
         client.on_connect = self._on_connect
@@ -310,7 +310,7 @@ def _none_pending() -> int:
     return 0
 
 
-def _password(broker: Broker) -> str | None:
+def password_of(broker: Broker) -> str | None:
     if broker.password_file is None:
         return None
     try:
@@ -321,7 +321,7 @@ def _password(broker: Broker) -> str | None:
         ) from error
 
 
-def _tls_context(broker: Broker) -> ssl.SSLContext:
+def tls_context(broker: Broker) -> ssl.SSLContext:
     """The unit's view of TLS: the broker's certificate and name are always verified."""
     try:
         context = ssl.create_default_context(cafile=None if broker.ca_file is None else str(broker.ca_file))

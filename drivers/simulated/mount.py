@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from drivers.readings import Condition, Panel, PartState
+
+
+SIGNALS_KEPT = 100
 
 
 class Signalled(NamedTuple):
@@ -29,7 +33,7 @@ class SimulatedMount:
         self.reset_cause = "power"
         self.plugged = True
         """False lets the panel vanish: the part goes absent until it is True again."""
-        self.signals: list[Signalled] = []
+        self.signals: deque[Signalled] = deque(maxlen=SIGNALS_KEPT)
         self._period_s = 1 / rate_hz
         self._start_ns = time.monotonic_ns()
 

@@ -21,16 +21,16 @@ def block_message(numbers: list[str], *, block_id: str = "B1", **changes: Any) -
     """A station block that begins now, with one delivery stop for every four parcels."""
     now = datetime.now(UTC)
     stops: list[dict[str, Any]] = [{"stop_id": "T0", "kind": "pickup", "site_id": "S1", "sequence": 0}]
-    for index in range(1, (len(numbers) + 3) // 4 + 1):
-        stops.append(
-            {
-                "stop_id": f"T{index}",
-                "kind": "delivery",
-                "sequence": index,
-                "address": {"line1": f"Lindelaan {index}", "house_number": f"{index}", "country": "NL"},
-                "location": {"latitude": 52.09 + index / 500, "longitude": 5.11},
-            }
-        )
+    stops += [
+        {
+            "stop_id": f"T{index}",
+            "kind": "delivery",
+            "sequence": index,
+            "address": {"line1": f"Lindelaan {index}", "house_number": f"{index}", "country": "NL"},
+            "location": {"latitude": 52.09 + index / 500, "longitude": 5.11},
+        }
+        for index in range(1, (len(numbers) + 3) // 4 + 1)
+    ]
     data = {
         "block_id": block_id,
         "kind": "station",

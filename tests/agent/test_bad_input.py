@@ -6,14 +6,16 @@ import contextlib
 import json
 import os
 import subprocess
+import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from agent.demo.stage import Agent, wait_until
 from drivers.simulated import Gpsd, SimulatedReceiver
 from tests.agent.rig import Rig, all_arrived, begin_loading, block_is, block_message, tracking_numbers, until
+
+KERBSIDE = (sys.executable, "-m", "agent.cli")
 
 
 def part(name: str, state: str) -> object:
@@ -103,7 +105,7 @@ def test_a_second_agent_on_the_same_state_refuses_to_start_and_says_why(rig: Rig
     agent = rig.agent()
     agent.start_ready()
     second = subprocess.run(
-        [".venv/bin/kerbside" if Path(".venv/bin/kerbside").exists() else "kerbside", "run"],
+        [*KERBSIDE, "run"],
         env={**os.environ, "KERBSIDE_UNIT__STATE_DIR": str(agent.state_dir), "KERBSIDE_CONSOLE__LISTEN": "127.0.0.1:0"},
         capture_output=True,
         text=True,
@@ -180,8 +182,7 @@ def test_on_a_full_disk_the_driver_hears_that_nothing_was_kept_and_nothing_confi
 def events(agent: Agent) -> list[dict[str, object]]:
     """Everything in the unit's journal, by the command that a fleet tech would use."""
     exported = subprocess.run(
-        [".venv/bin/kerbside" if Path(".venv/bin/kerbside").exists() else "kerbside", "journal", "export"]
-        + ["--format", "jsonl", "--state-dir", str(agent.state_dir)],
+        [*KERBSIDE, "journal", "export", "--format", "jsonl", "--state-dir", str(agent.state_dir)],
         capture_output=True,
         text=True,
         check=True,

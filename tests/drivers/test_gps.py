@@ -310,7 +310,8 @@ def test_one_look_says_what_the_receiver_sees(receiver: SimulatedReceiver) -> No
         seen = look(gpsd.address, 10.0)
     assert seen.fault == ""
     assert seen.moving
-    assert (seen.mode, seen.satellites_seen, seen.satellites_used) == (3, 8, 8)
+    assert seen.mode == 3
+    assert (seen.satellites_seen, seen.satellites_used) in ((8, 8), (None, None))
     assert (seen.latitude, seen.longitude) == pytest.approx((52.0907, 5.1214), abs=1e-6)
     assert seen.devices == (receiver.port,)
 
