@@ -61,6 +61,9 @@ class Camera:
         self.period_s = 1 / fps
         self.label = _without_password(source)
         """The source as it may be shown."""
+        self.wanted = asyncio.Event()
+        """Clear it while no frame is wanted: a live source goes on and its newest frame waits, files wait."""
+        self.wanted.set()
         self.read: set[str] = set()
         """Files of the source that were read; what has left the folder is forgotten."""
         self._hang_after_s = hang_after_s
@@ -82,6 +85,7 @@ class Camera:
                     async with asyncio.timeout(self._hang_after_s / 4):
                         await reader.news.wait()
                 reader.news.clear()
+                await self.wanted.wait()
                 if frame := reader.take():
                     self.counters.frames += 1
                     out(frame)

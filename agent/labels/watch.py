@@ -1,7 +1,7 @@
 """A camera whose labels count as scans: frames in, `Scan`s out.
 
 A label that stays in view is one scan, not one a frame: a code is handed on when it comes into view, and again only
-after it was out of view. Reading happens in a thread, a frame at a time; of a live camera only the newest frame waits.
+after it was out of view. Frames are read in a thread, one at a time; the camera waits with the next.
 """
 
 from __future__ import annotations
@@ -29,27 +29,25 @@ class LabelCamera:
         self._seen: dict[str, int] = {}
 
     async def run(self, out: Callable[[Scan], None], report: Callable[[PartState], None]) -> None:
-        """Until cancelled; a fault of the camera is raised as it is."""
-        frames: asyncio.Queue[Frame] = asyncio.Queue()
-
-        def take(frame: Frame) -> None:
-            if frame.origin is None and not frames.empty():
-                frames.get_nowait()
-            frames.put_nowait(frame)
-
-        reading = asyncio.create_task(self._read(frames, out))
+        """Until cancelled; a fault of the camera, or of reading its frames, is raised as it is."""
         try:
-            await self._camera.run(take, report)
-        finally:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
+            async with asyncio.TaskGroup() as group:
 
-    async def _read(self, frames: asyncio.Queue[Frame], out: Callable[[Scan], None]) -> None:
-        while True:
-            frame = await frames.get()
+                def take(frame: Frame) -> None:
+                    self._camera.wanted.clear()
+                    group.create_task(self._read(frame, out))
+
+                await self._camera.run(take, report)
+        except ExceptionGroup as faults:
+            raise faults.exceptions[0] from faults
+
+    async def _read(self, frame: Frame, out: Callable[[Scan], None]) -> None:
+        try:
             for symbol in await asyncio.to_thread(_parcel_symbols, frame):
                 if self._came_into_view(symbol, frame):
                     out(Scan(self.name, symbol.text, frame.monotonic_ns, symbol.identifier, symbol.symbology))
+        finally:
+            self._camera.wanted.set()
 
     def _came_into_view(self, symbol: Symbol, frame: Frame) -> bool:
         last_ns = self._seen.pop(symbol.text, None)

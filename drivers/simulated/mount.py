@@ -10,7 +10,6 @@ from typing import Literal, NamedTuple
 
 from drivers.readings import Condition, Panel, PartState
 
-
 SIGNALS_KEPT = 100
 
 
