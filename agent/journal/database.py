@@ -245,7 +245,8 @@ def examine(connection: sqlite3.Connection, *, thorough: bool) -> Contents:
             raise Damage(f"layout {layout:#x} where {LAYOUT * FOURFOLD:#x} was expected")
         if layout != LAYOUT * FOURFOLD:
             raise JournalError(
-                f"the journal has layout {layout // FOURFOLD}, this agent knows {LAYOUT}: install the newer agent that wrote it"
+                f"the journal has layout {layout // FOURFOLD}, this agent knows {LAYOUT}: "
+                "install the newer agent that wrote it"
             )
         if thorough and (fault := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
             raise Damage(fault)
