@@ -257,6 +257,8 @@ REASONS: dict[str, Reason] = {
 """Why something did not go as planned."""
 
 FAIL_REASONS = tuple(code for code, reason in REASONS.items() if reason.action == "fail")
+INSTEAD_REASONS = ("REFUSED", "DAMAGED", "NOT_IN_VEHICLE")
+"""Reasons with an action of their own; given to `fail` they lead to the event of that action."""
 NOT_READY_REASONS = tuple(code for code, reason in REASONS.items() if reason.action == "not_ready")
 REJECT_REASONS = ("DAMAGED", "MIS_SORT")
 UNREACHABLE_REASONS = ("ROAD_CLOSED", "WEATHER", "VEHICLE_BREAKDOWN", "ACCIDENT", "UNSAFE_PLACE", "OUT_OF_TIME")

@@ -13,10 +13,11 @@ from agent.delivery import closing, door, driving, loading, messages, office, sc
 from agent.delivery.arguments import Arguments, Field, check, ids, maybe, one_of, text, word
 from agent.delivery.codes import (
     ABORT_REASONS,
+    FAIL_REASONS,
     HANDOVERS,
+    INSTEAD_REASONS,
     LATER_ACTIONS,
     NOT_READY_REASONS,
-    REASONS,
     REJECT_REASONS,
     TAGS,
 )
@@ -48,7 +49,7 @@ def decide(state: State, given: Input, moment: Moment) -> Decision:
 
 
 def _follow(d: Draft) -> None:
-    """What follows by itself; a stop that ended is told after an answer that says nothing more of it."""
+    """What follows by itself."""
     if d.changed:
         settle(d)
 
@@ -60,6 +61,8 @@ def _act(state: State, given: Acted, moment: Moment) -> Decision:
         if given.action not in SCANS:
             d.events.clear()
         return d.decision(refusal)
+    if given.action not in SCANS and d.here.question is not None and d.here.question.kind == "parcel":
+        d.momentary(question=None)  # the driver has gone on without choosing
     before = state.block
     _follow(d)
     if d.feedback is None:
@@ -110,7 +113,7 @@ def _scan(d: Draft, a: dict[str, Any]) -> Refusal | None:
         and len(question.parcel_ids) == 1
     ):
         return _choose(d, {"code": question.parcel_ids[0]})
-    typed: Scanned | None = a.get("scanned")
+    typed = d.given.scanned if isinstance(d.given, Acted) else None
     return scans.scan(d, typed or Scanned(a["code"], (a["code"],), device="console", entry="manual"))
 
 
@@ -187,7 +190,7 @@ ACTIONS: dict[str, Action] = {
         door.fail,
         ROAD,
         {
-            "reason": one_of([code for code, r in REASONS.items() if r.action not in {"not_ready", "recall"}]),
+            "reason": one_of((*FAIL_REASONS, *INSTEAD_REASONS)),
             "note": maybe(text(500)),
             "parcel_ids": maybe(ids()),
         },

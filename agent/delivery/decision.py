@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from agent.delivery.state import Here
+    from agent.delivery.state import Here, State
 
 Tone = Literal["good", "repeat", "bad", "attention"]
 
@@ -72,6 +72,9 @@ class Decision:
     feedback: Feedback | None = None
     effects: tuple[Effect, ...] = ()
     refusal: Refusal | None = None
-    """Only for an action: it was not accepted, and `events` holds at most the refused scan."""
+    """An action was not accepted (`events` holds at most the refused scan), or a message was not: then it is no entry
+    of the log, and `events` at most answer it."""
     here: Here | None = None
     """The momentary part of the state as it is now, where it changed."""
+    after: State | None = field(default=None, compare=False, repr=False)
+    """The state behind the events, where there are any: what `evolve` makes of them, so that nobody does it twice."""

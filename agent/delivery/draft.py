@@ -32,6 +32,7 @@ class Draft:
         "effects",
         "events",
         "feedback",
+        "given",
         "here",
         "moment",
         "start_next",
@@ -42,6 +43,7 @@ class Draft:
         self._pending: list[Event] = []
         self._block_id: str | None = None
         self._driver_id = state.driver_id
+        self.given = given
         self.moment = moment
         self.here: Here = state.here
         self.events: list[Event] = []
@@ -144,8 +146,10 @@ class Draft:
 
     def decision(self, refusal: Refusal | None = None) -> Decision:
         """The finished decision."""
-        here = self.here if self.here is not self.state.here else None  # `state` applies what is left to apply
-        return Decision(tuple(self.events), self.feedback, tuple(self.effects), refusal, here)
+        after = self.state  # applies what is left to apply
+        here = self.here if self.here is not after.here else None
+        events = tuple(self.events)
+        return Decision(events, self.feedback, tuple(self.effects), refusal, here, after if events else None)
 
 
 def refuse(code: str, /, **params: Any) -> Refusal:

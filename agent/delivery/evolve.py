@@ -523,6 +523,10 @@ def _roster_replaced(state: State, received: Received) -> State:
     return replace(state, roster=dict(received.data))
 
 
+def _settings_changed(state: State, message: Received) -> State:
+    return replace(state, settings={**state.settings, **message.data})
+
+
 _RECEIVED: dict[str, Callable[[State, Received], State]] = {
     "block.assigned": _manifest,
     "block.revised": _manifest,
@@ -533,4 +537,5 @@ _RECEIVED: dict[str, Callable[[State, Received], State]] = {
     "earnings.stated": _earnings_stated,
     "advisory.issued": _advisory_issued,
     "roster.replaced": _roster_replaced,
+    "settings.changed": _settings_changed,
 }

@@ -77,6 +77,8 @@ class Acted:
 
     action: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    scanned: Scanned | None = None
+    """What a typed code is, for the action `scan`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,9 +31,12 @@ PARCEL_STATES = frozenset(get_args(ParcelState))
 STOP_KINDS = frozenset(get_args(StopKind))
 
 
+_NOT_COUNTED = str.maketrans("", "", " -\t\r\n\x00\x1d")
+
+
 def normal(code: str) -> str:
-    """The form under which a code is looked up: spaces and case do not count."""
-    return code.replace(" ", "").upper()
+    """The form under which a code is looked up: case, spaces, hyphens and control characters do not count."""
+    return code.translate(_NOT_COUNTED).upper()
 
 
 def read_place(data: Any) -> Place | None:

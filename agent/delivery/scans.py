@@ -154,7 +154,7 @@ def scan_parcel(d: Draft, scanned: Scanned, parcel: Parcel) -> Refusal | None:
         parcel = find(d, parcel, entry=scanned.entry, device=scanned.device)
         settle(d)
         parcel = d.block.parcels[parcel.parcel_id]
-        if state in {"LOADING", "LOADED"}:
+        if parcel.state == "LOADED":
             _good(d, parcel, "found")
             return None
     if state in {"LOADING", "LOADED"}:

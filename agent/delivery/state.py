@@ -381,6 +381,8 @@ class State:
     """What recipients said, the latest last."""
     earnings: dict[str, Any] = field(default_factory=dict)
     """Statements of the cloud, by block."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """What the cloud has set since the unit was installed, by the path of the key."""
     here: Here = field(default=Here(), compare=False)
     policy: Policy = field(default=Policy(), compare=False)
 

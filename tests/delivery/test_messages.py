@@ -146,6 +146,15 @@ def test_a_recalled_parcel_that_was_marked_missing_is_not_delivered_when_it_is_f
     assert unit.must("found", parcel_id="P2")[:3] == ["parcel.found", "parcel.out_for_delivery", "parcel.recalled"]
 
 
+def test_a_recalled_parcel_that_is_found_while_loading_goes_to_the_return_area() -> None:
+    unit = loading(2)
+    unit.must("mark_missing", parcel_id="P2", reason="NOT_FOUND")
+    unit.receive("parcel.recalled", {"parcel_ids": ["P2"]})
+    unit.scan_parcel(2)
+    assert unit.code() == "RECALLED"
+    assert unit.parcel(2).state == "RETURN_PENDING"
+
+
 def test_an_unexpected_parcel_that_the_cloud_adds_is_scanned_under_the_clouds_id() -> None:
     unit = loading(1)
     unit.scan("TBA000000000002")

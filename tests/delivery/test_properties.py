@@ -196,6 +196,9 @@ def check_step(before: State, step: Step, decision: Decision, after: State) -> N
         assert set(decision.refusal.params) <= set(refused.params), decision.refusal
         # Only a scan leaves something behind when it is refused: that it was made, and that a parcel turned up.
         assert not decision.events or decision.feedback is not None
+    if decision.refusal is not None and step[0] == "message":
+        assert decision.refusal.reason in codes.MESSAGE_REJECTIONS
+        assert after == before
     shown = view(after, Unit().moment)
     json.dumps(shown, allow_nan=False)
     prompt = codes.PROMPTS[shown["prompt"]["code"]]

@@ -9,6 +9,8 @@ import pytest
 
 from agent.delivery import codes, snapshot
 from agent.delivery.decide import ACTIONS
+from agent.delivery.decision import Event
+from agent.delivery.evolve import evolve
 from agent.delivery.state import DeliveryError, Policy
 from agent.delivery.view import view
 from tests.delivery.support import STATION, Unit, assigned, at_door, block_data, door, loaded, loading, on_route
@@ -125,6 +127,8 @@ def test_special_situations_have_their_prompts() -> None:
     unit = loading(2)
     unit.refused("scan", code="000001")
     assert prompt(unit) == "CHOOSE_PARCEL"
+    unit.must("mark_missing", parcel_id="P2", reason="NOT_FOUND")
+    assert prompt(unit) == "SCAN_LOAD", "a question that the driver passes over is gone"
     unit = loaded(1)
     unit.receive("block.revised", block_data(2, version=2))
     assert prompt(unit) == "REOPEN_LOADING"
@@ -153,6 +157,16 @@ def test_the_driver_is_named_and_asked_to_sign_in_only_once_a_roster_has_come() 
     assert shown(unit)["driver"] == {"driver_id": "D1", "name": None, "signed_in": False, "sign_in_asked": False}
     unit.receive("roster.replaced", {"key": "k", "drivers": [{"driver_id": "D1", "name": "Jo"}]})
     assert shown(unit)["driver"] == {"driver_id": "D1", "name": "Jo", "signed_in": False, "sign_in_asked": True}
+
+
+def test_a_driver_who_has_signed_in_is_named_in_what_happens() -> None:
+    unit = loading(1)
+    unit.state = evolve(unit.state, Event("driver.signed_in", "driver/D7", {}, unit.moment.time))
+    unit.scan_parcel(1)
+    assert unit.last.events[0].data["driver_id"] == "D7"
+    assert shown(unit)["driver"]["signed_in"] is True
+    unit.state = evolve(unit.state, Event("driver.signed_out", "driver/D7", {}, unit.moment.time))
+    assert shown(unit)["driver"]["driver_id"] == "D1"
 
 
 def test_the_scorecard_shows_what_each_figure_is_a_share_of() -> None:
