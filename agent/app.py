@@ -21,7 +21,7 @@ from agent import __version__
 from agent.clock import Clock, Synchronized
 from agent.console.server import Console
 from agent.delivery.decision import Command, Feedback
-from agent.delivery.inputs import Located, Tick
+from agent.delivery.inputs import Located, NotUnderstood, Tick
 from agent.delivery.state import Policy
 from agent.health import Health
 from agent.identity.seal import Sealer
@@ -101,6 +101,8 @@ class App:
         self._sealer = Sealer(state_dir, self.journal.keys())
         source = f"/{settings.unit.fleet}/{settings.unit.id}"
         self.unit = Unit(self.journal, source, Policy(**settings.delivery.model_dump()), self.clock.now, self)
+        settings = self._change_settings(self.unit.state.settings)
+        self.unit.adopt(Policy(**settings.delivery.model_dump()))
         self.uplink = Uplink(
             settings.broker,
             settings.unit.fleet,
@@ -214,6 +216,18 @@ class App:
                 {"uptimems": str(moment.uptime_ms), "time": moment.time, "previous_trust": told.previous_trust},
             )
 
+    def _change_settings(self, changes: Mapping[str, Any]) -> Settings:
+        """What the cloud has set goes above the settings file. A key that is wrong by now is left out."""
+        try:
+            self.settings = change(self.settings, changes)
+        except SettingsError:
+            for key, value in changes.items():
+                try:
+                    self.settings = change(self.settings, {key: value})
+                except SettingsError as error:
+                    log.warning("a setting of the cloud is not used: %s", error)
+        return self.settings
+
     def _add_scanner(self, scanner: Scanner) -> None:
         if scanner.kind not in ("line", "honeywell"):
             why = f'scanners of kind "{scanner.kind}" can not be driven by this version; set one of "line", "honeywell"'
@@ -293,7 +307,9 @@ class App:
 
     async def act(self, action: str, arguments: Mapping[str, Any]) -> Answer:
         """Carry out a driver's action."""
-        return await self.unit.act(action, arguments)
+        typed = arguments.get("code") if action == "scan" else None
+        scanned = to_input(Scan("console", typed, time.monotonic_ns()), "manual") if isinstance(typed, str) else None
+        return await self.unit.act(action, arguments, scanned)
 
     @contextlib.asynccontextmanager
     async def watch(self) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
@@ -354,12 +370,12 @@ class App:
     def _obey(self, command: Command) -> tuple[bool, dict[str, Any]]:
         data = command.data
         if command.kind == "settings":
-            try:
-                self.settings = change(self.settings, data)
-            except SettingsError as error:
-                return False, {"code": "INVALID", "message": str(error)}
+            self._change_settings(data)
             self.unit.adopt(Policy(**self.settings.delivery.model_dump()))
-            return True, {"changed": sorted(data)}
+            return True, {
+                "changed": sorted(data),
+                "restart_needed": any(not key.startswith("delivery.") for key in data),
+            }
         match data["command"]:
             case "high_water":
                 self.uplink.high_water(data["sequence"])
@@ -385,6 +401,14 @@ class App:
             log.warning("a message of the inbox is %s at %s: %s", inbound.reason, inbound.path, inbound.expected)
             self.unit.reject(inbound.not_understood(), acknowledge)
             return
+        if inbound.kind == "settings":
+            try:
+                change(self.settings, inbound.data)
+            except SettingsError as error:
+                self.unit.reject(NotUnderstood(inbound.message_id, "INVALID", error.faults[0].path), acknowledge)
+                wrong = {"code": "INVALID", "message": str(error)}
+                self.uplink.reply({"command_id": inbound.message_id, "ok": False, "error": wrong}, message)
+                return
         data = seal_secrets(inbound, self._sealer.seal)
         if inbound.kind in ("command", "settings"):
             self._asked[inbound.message_id] = message

@@ -18,10 +18,10 @@ from typing import Any, Protocol
 from agent import phrases
 from agent.delivery.decide import decide
 from agent.delivery.decision import Command, Decision, Event, Feedback, Forget, Refusal
-from agent.delivery.evolve import evolve
+from agent.delivery.evolve import evolve, evolve_all
 from agent.delivery.inputs import Acted, Input, Located, Moment, NotUnderstood, Received, Scanned, Tick
 from agent.delivery.snapshot import dump, load
-from agent.delivery.state import Policy, State
+from agent.delivery.state import DeliveryError, Policy, State
 from agent.delivery.view import view
 from agent.journal.entries import Batch, EventEntry, InboxEntry, JournalError, JournalFull
 from agent.journal.envelope import Chain, parse
@@ -137,12 +137,12 @@ class Unit:
         elif decision.feedback:  # in order: behind what is still being written
             self._submit(decision, moment, device=device)
 
-    async def act(self, action: str, arguments: Mapping[str, Any]) -> Answer:
+    async def act(self, action: str, arguments: Mapping[str, Any], scanned: Scanned | None = None) -> Answer:
         """Carry out a driver's action; the answer comes when its events are durable."""
         if refusal := self._refusal():
             return _refused(refusal)
         moment = self._now()
-        decision = decide(self._state, Acted(action, arguments), moment)
+        decision = decide(self._state, Acted(action, arguments, scanned), moment)
         if decision.here is not None:
             self._state = self._state.with_here(decision.here)
         if not decision.events and not decision.effects and not self._pending:
@@ -245,13 +245,12 @@ class Unit:
         written: Callable[[], None] | None = None,
     ) -> None:
         entries: list[EventEntry | InboxEntry] = []
-        state = self._state
+        state = self._state if decision.after is None else decision.after.with_here(self._state.here)
         if letter and decision.refusal is None:
             received = letter.received
             entries.append(InboxEntry(received.message_id, received.kind, received.type, moment.time, letter.body))
-            state = evolve(state, received)
-        for event in decision.events:
-            state = evolve(state, event)
+            if decision.after is None:
+                state = evolve(state, received)
         # Only now may the chain move on: a sequence number that was given is written, or there is a gap.
         link = self._chain.sequence, self._chain.last_hash
         try:
@@ -330,9 +329,14 @@ class Unit:
 
     def _from_disk(self) -> tuple[State, Chain]:
         replay = self._journal.replay()
-        state = load(replay.snapshot, self._policy) if replay.snapshot else State(policy=self._policy)
-        for entry in replay.entries:
-            state = evolve(state, parse(entry))
+        state = State(policy=self._policy)
+        if replay.snapshot:
+            try:
+                state = load(replay.snapshot, self._policy)
+            except DeliveryError as error:
+                log.warning("%s: replaying every entry that is kept", error)
+                replay = self._journal.replay(from_start=True)
+        state = evolve_all(state, map(parse, replay.entries))
         head = self._journal.head
         return state, Chain(self._source, head.sequence, head.hash)
 

@@ -146,8 +146,6 @@ def _in(*states: str) -> frozenset[str]:
     return frozenset(states)
 
 
-SCANNED = Field("what a label's text means", lambda value: isinstance(value, Scanned))
-"""The typed code as the edge has understood it; never part of a request."""
 PARCEL: dict[str, Field] = {"parcel_id": text()}
 ROAD = _in("ON_ROUTE", "RETURNING")
 
@@ -157,7 +155,7 @@ ACTIONS: dict[str, Action] = {
     "give_back": Action(office.give_back, None, {"block_id": text()}),
     "check_in": Action(loading.check_in, BLOCK_ACTIVE | {"ACCEPTED"}, {"reason": maybe(text())}),
     "start_loading": Action(loading.start_loading, _in("CHECKED_IN")),
-    "scan": Action(_scan, None, {"code": text(), "scanned": maybe(SCANNED)}),
+    "scan": Action(_scan, None, {"code": text()}),
     "choose": Action(_choose, None, {"code": text()}),
     "not_ready": Action(loading.not_ready, _in("LOADING"), {"parcel_ids": ids(), "reason": one_of(NOT_READY_REASONS)}),
     "mark_missing": Action(loading.mark_missing, _in("LOADING"), PARCEL | {"reason": text()}),

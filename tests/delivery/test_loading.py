@@ -234,7 +234,7 @@ def test_five_characters_are_too_few_to_guess_from() -> None:
 def test_what_the_edge_has_read_out_of_a_typed_text_is_used() -> None:
     unit = loading()
     typed = Scanned("(00)00340434160000000001", ("00340434160000000001",), "console", entry="manual")
-    unit.must("scan", code=typed.text, scanned=typed)
+    unit.give(Acted("scan", {"code": typed.text}, typed))
     assert unit.parcel(1).state == "LOADED"
 
 
