@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -97,7 +98,8 @@ def _wal_kept(path: Path) -> Iterator[None]:
         second.replace(wal)
     second.unlink(missing_ok=True)
     if wal.exists():
-        second.hardlink_to(wal)
+        with contextlib.suppress(OSError):  # a file system without links: then only what SQLite understood is left
+            second.hardlink_to(wal)
     try:
         yield
     except BaseException:
@@ -136,13 +138,28 @@ def _check_wal(path: Path, connection: sqlite3.Connection) -> None:
 
 def _create(path: Path) -> None:
     """An empty database, complete before it has its name."""
+    with _draft(path) as connection:
+        connection.execute("COMMIT")
+    path.with_suffix(".draft").replace(path)
+    sync_directory(path.parent)
+
+
+@contextlib.contextmanager
+def _draft(path: Path) -> Iterator[sqlite3.Connection]:
+    """A new database under another name, inside a transaction; durable when it is left."""
     draft = path.with_suffix(".draft")
     _remove(draft)
     connection = connect(draft, writable=True)
-    connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT; PRAGMA wal_checkpoint(TRUNCATE);")
-    connection.close()
-    draft.replace(path)
-    sync_directory(path.parent)
+    try:
+        # Nobody needs it before it is complete: no log ahead, which would want as much space again.
+        connection.execute("PRAGMA journal_mode = OFF")
+        connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA}")
+        yield connection
+        connection.execute("PRAGMA journal_mode = WAL")
+    finally:
+        connection.close()
+    with draft.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _remove(path: Path) -> None:
@@ -171,20 +188,13 @@ def _put_in_place(rebuilt: Path, path: Path) -> None:
 
 def _rebuild(path: Path, rebuilt: Path, reserve: Reserve | None, reason: str) -> None:
     """Carry every row that proves itself into a new database, and note in it what has to be declared."""
-    draft = path.with_suffix(".draft")
-    _remove(draft)
-    connection = connect(draft, writable=True)
-    try:
-        connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA}")
+    with _draft(path) as connection:
         items, damaged = _carry_over(path, connection)
         _note_gap(connection, items, damaged, reserve or Reserve(0, 0), reason)
         for id_, (name, content) in enumerate(items.items(), start=1):
             connection.execute("INSERT INTO items VALUES (?, ?, ?)", (id_, name, sealed(name, content)))
         connection.execute("COMMIT")
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    finally:
-        connection.close()
-    draft.replace(rebuilt)
+    path.with_suffix(".draft").replace(rebuilt)
     sync_directory(path.parent)
     _put_in_place(rebuilt, path)
 

@@ -24,6 +24,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from agent.journal import recovery, retention
 from agent.journal.database import (
     BETWEEN,
+    BUSY_MS,
     INSERT,
     PAGE_BYTES,
     SHIFT,
@@ -293,6 +294,7 @@ class Journal:
 
     def write(self, batch: Batch, done: Done) -> None:
         """Queue a batch. `done(None)` is called in the writer thread after the commit, `done(fault)` if it failed."""
+        # The last member of either kind of entry is its bytes.
         size = sum(len(entry[-1]) for entry in batch.entries) + len(batch.snapshot or b"")
         with self._submit:
             if self._closed:
@@ -685,7 +687,7 @@ class Journal:
         try:
             return self._checkpoint("TRUNCATE")
         finally:
-            self._database.execute("PRAGMA busy_timeout = 2000")
+            self._database.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
 
     def _prune(self) -> None:
         """Drop what may be dropped, a few thousand events a commit, as long as nobody waits."""
