@@ -84,5 +84,5 @@ class Recovery(NamedTuple):
     next_sequence: int
     """The chain goes on here: above every number that may ever have been used."""
     lost: Mapping[str, object]
-    """What could not be read: ``reason``, ``events`` as ``[first, last]`` pairs of missing numbers up to the last event,
+    """What could not be read: ``reason``, ``events`` as ``[first, last]`` pairs of numbers missing before the last,
     ``messages`` (at least so many), ``snapshot`` (whether none is left)."""
