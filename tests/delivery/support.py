@@ -113,6 +113,8 @@ class Unit:
                 json.dumps(entry.data, allow_nan=False)
             self.state = evolve(self.state, entry)
             self.log.append(entry)
+        assert (decision.after is None) == (not decision.events)
+        assert decision.after in (None, self.state)
         if decision.here is not None:
             self.state = self.state.with_here(decision.here)
         self.last = decision
