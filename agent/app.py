@@ -25,6 +25,7 @@ from agent.delivery.inputs import Located, NotUnderstood, Tick
 from agent.delivery.state import Policy
 from agent.health import Health
 from agent.identity.seal import Sealer
+from agent.journal.entries import JournalError
 from agent.journal.store import Journal
 from agent.labels.identity import to_input
 from agent.notify import notify
@@ -126,8 +127,6 @@ class App:
         self.console = Console(self, settings.console.listen)
         self.supervisor.add(self.console, lambda _reading: None)
 
-        if recovered := self.journal.recovered:
-            self.unit.record("unit.journal_recovered", recovered._asdict())
         self.unit.record("unit.started", {"version": __version__, "boot_id": self.clock.now().boot_id})
         await self.unit.settle()
 
@@ -361,6 +360,10 @@ class App:
         if self._mount:
             self._mount.signal(feedback.tone)
 
+    def reloaded(self) -> None:
+        """Keys that were not written are gone."""
+        self._sealer = Sealer(self.settings.unit.state_dir, self.journal.keys())
+
     def command(self, command: Command) -> None:
         """Carry out what the cloud asks of the unit itself, and answer."""
         ok, result = self._obey(command)
@@ -409,15 +412,25 @@ class App:
                 wrong = {"code": "INVALID", "message": str(error)}
                 self.uplink.reply({"command_id": inbound.message_id, "ok": False, "error": wrong}, message)
                 return
+        if self.journal.full and inbound.data.get("command") == "high_water":
+            # The cloud's word is what makes room: it must count although it can not be written down.
+            self.uplink.high_water(inbound.data["sequence"])
+            acknowledge()
+            return
         data = seal_secrets(inbound, self._sealer.seal)
         if inbound.kind in ("command", "settings"):
             self._asked[inbound.message_id] = message
         body = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
-        self.unit.receive(Letter(inbound.received(data), body, self._sealer.new_keys(), acknowledge))
+        again = partial(self.on_message, message)
+        self.unit.receive(Letter(inbound.received(data), body, self._sealer.new_keys(), acknowledge, again))
 
     def on_link(self) -> None:
         """The link came up or went down."""
         self.unit.changed()
+
+    def on_damage(self, fault: JournalError) -> None:
+        """The uplink could not read what it has to send."""
+        self.unit.distrust(fault)
 
     def on_session_lost(self) -> None:
         """The broker forgot us: what it held for us is gone, and the cloud must send it again."""
@@ -440,6 +453,9 @@ class _Bounce:
 
     def on_link(self) -> None:
         self._call(self._app.on_link)
+
+    def on_damage(self, fault: JournalError) -> None:
+        self._call(self._app.on_damage, fault)
 
     def on_session_lost(self) -> None:
         self._call(self._app.on_session_lost)

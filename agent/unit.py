@@ -56,6 +56,8 @@ class Letter:
     """New scope keys, wrapped, to be stored in the same transaction."""
     acknowledge: Callable[[], None]
     """Called once the message is durable."""
+    again: Callable[[], None]
+    """Called later when it could not be written: take the message anew, from its bytes."""
 
 
 class Listener(Protocol):
@@ -70,6 +72,9 @@ class Listener(Protocol):
     def command(self, command: Command) -> None:
         """The cloud asks for something that is not a matter of deliveries."""
 
+    def reloaded(self) -> None:
+        """What was not written is forgotten: the state and the keys are again those of the disk."""
+
 
 @dataclass(slots=True)
 class _Ticket:
@@ -81,9 +86,9 @@ class _Ticket:
     device: str | None = None
     answer: asyncio.Future[Answer] | None = None
     letter: Letter | None = None
-    written: Callable[[], None] | None = None
 
 
+RECOVERED = "unit.journal_recovered"
 NOT_STORED = "NOT_STORED"
 STORE_FULL = "STORE_FULL"
 BUSY = "BUSY"
@@ -103,10 +108,9 @@ class Unit:
         self._loop = asyncio.get_running_loop()
         self._pending: deque[_Ticket] = deque()
         self._failure: JournalError | None = None
-        self._owed: deque[tuple[Event, Callable[[], None] | None]] = deque()
+        self._owed: deque[Event] = deque()
         self._watchers: set[asyncio.Event] = set()
         self._in_flight: dict[str, list[Callable[[], None]]] = {}
-        self._retries: set[asyncio.TimerHandle] = set()
         self.last_feedback: dict[str, Any] | None = None
         self._state, self._chain = self._from_disk()
         self._shown = self._state
@@ -179,10 +183,17 @@ class Unit:
         self.take(message)
         acknowledge()
 
-    def record(self, event_type: str, data: Mapping[str, Any], written: Callable[[], None] | None = None) -> None:
-        """Write a fact about the unit itself, then call `written`. What can not be written now is written later."""
-        self._owed.append((Event(event_type, "unit", dict(data)), written))
+    def record(self, event_type: str, data: Mapping[str, Any]) -> None:
+        """Write a fact about the unit itself; what can not be written now is written later."""
+        self._owed.append(Event(event_type, "unit", dict(data)))
         self._pay()
+
+    def distrust(self, fault: JournalError) -> None:
+        """Somebody found the store damaged while reading it: recover it, and go on with what it still holds."""
+        if self._failure is None:
+            self._failure = fault
+            if not self._pending:
+                self._recover()
 
     async def settle(self) -> None:
         """Wait until everything that was handed to the writer is on disk or has failed."""
@@ -228,9 +239,8 @@ class Unit:
     def _pay(self) -> None:
         """Hand the facts about the unit that are owed to the writer, one batch each."""
         while self._owed and not self._refusal():
-            event, written = self._owed.popleft()
             moment = self._now()
-            self._submit(Decision(events=(replace(event, time=moment.time),)), moment, written=written)
+            self._submit(Decision(events=(replace(self._owed.popleft(), time=moment.time),)), moment)
 
     # --- the way to disk ----------------------------------------------------------------------------------------
 
@@ -242,7 +252,6 @@ class Unit:
         device: str | None = None,
         answer: asyncio.Future[Answer] | None = None,
         letter: Letter | None = None,
-        written: Callable[[], None] | None = None,
     ) -> None:
         entries: list[EventEntry | InboxEntry] = []
         state = self._state if decision.after is None else decision.after.with_here(self._state.here)
@@ -259,7 +268,7 @@ class Unit:
             self._chain.sequence, self._chain.last_hash = link
             raise
         self._state = state
-        ticket = _Ticket(tuple(entries), state, decision, device, answer, letter, written)
+        ticket = _Ticket(tuple(entries), state, decision, device, answer, letter)
         self._pending.append(ticket)
         batch = Batch(
             ticket.entries,
@@ -290,8 +299,6 @@ class Unit:
         if ticket.letter:
             for acknowledge in (ticket.letter.acknowledge, *self._in_flight.pop(ticket.letter.received.message_id, ())):
                 acknowledge()
-        if ticket.written:
-            ticket.written()
         self._listener.committed()
         for effect in decision.effects:
             if isinstance(effect, Command):
@@ -310,7 +317,9 @@ class Unit:
         if ticket.letter:
             self._in_flight.pop(ticket.letter.received.message_id, None)
             self._retry(ticket.letter)
-        self._owed.extend((event, ticket.written) for event in ticket.decision.events if event.subject == "unit")
+        self._owed.extend(
+            event for event in ticket.decision.events if event.subject == "unit" and event.type != RECOVERED
+        )
         if not self._pending:
             self._recover()
 
@@ -322,6 +331,8 @@ class Unit:
             state, self._chain = self._from_disk()
             self._state = self._shown = state.with_here(here)
             self._failure = None
+            self._listener.reloaded()
+            self._pay()
         except JournalError as error:
             log.warning("the journal can not be read again yet: %s", error)
             self._loop.call_later(1.0, self._recover)
@@ -336,7 +347,14 @@ class Unit:
             except DeliveryError as error:
                 log.warning("%s: replaying every entry that is kept", error)
                 replay = self._journal.replay(from_start=True)
-        state = evolve_all(state, map(parse, replay.entries))
+        entries = [parse(entry) for entry in replay.entries]
+        try:
+            state = evolve_all(state, entries)
+        except DeliveryError:
+            state = _what_follows(state, entries)
+        if recovered := self._journal.recovered:
+            # Nothing else may come before it: it declares the gap that the next event leaves.
+            self._owed.appendleft(Event(RECOVERED, "unit", recovered._asdict()))
         head = self._journal.head
         return state, Chain(self._source, head.sequence, head.hash)
 
@@ -346,12 +364,7 @@ class Unit:
         return Refusal(BUSY) if len(self._pending) >= MAX_UNWRITTEN else None
 
     def _retry(self, letter: Letter) -> None:
-        def again() -> None:
-            self._retries.discard(handle)
-            self.receive(letter)
-
-        handle = self._loop.call_later(RETRY_MESSAGE_S, again)
-        self._retries.add(handle)
+        self._loop.call_later(RETRY_MESSAGE_S, letter.again)
 
     # --- telling ------------------------------------------------------------------------------------------------
 
@@ -363,6 +376,16 @@ class Unit:
     def _changed(self) -> None:
         for watcher in self._watchers:
             watcher.set()
+
+
+def _what_follows(state: State, entries: list[Event | Received]) -> State:
+    """The state after a log with holes: a recovered store may lack the message that an event follows from."""
+    for entry in entries:
+        try:
+            state = evolve(state, entry)
+        except DeliveryError as error:
+            log.warning("an entry of the log is passed over: %s", error)
+    return state
 
 
 def _refused(refusal: Refusal) -> Answer:

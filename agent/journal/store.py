@@ -157,7 +157,12 @@ class Journal:
                 self._database.close()
                 raise
         except sqlite3.Error as fault:
-            raise self._fault("can not be opened", fault) from fault
+            suspected = self._suspect_path.exists()
+            error = self._fault("can not be opened", fault)
+            if is_damage(fault) and not suspected:
+                self._load()  # what a quick look has missed is looked at thoroughly, and recovered
+            else:
+                raise error from fault
         except OSError as fault:
             raise JournalError(f"{self._path} can not be opened ({fault}): check the disk") from fault
 

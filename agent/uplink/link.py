@@ -29,7 +29,7 @@ from paho.mqtt.properties import Properties
 
 from agent import __version__
 from agent.delivery.inputs import Moment
-from agent.journal.entries import EventEntry, TelemetryEntry
+from agent.journal.entries import EventEntry, JournalError, TelemetryEntry
 from agent.journal.envelope import telemetry
 from agent.journal.store import Journal
 from agent.settings import Broker, is_loopback
@@ -114,6 +114,9 @@ class Listener(Protocol):
 
     def on_link(self) -> None:
         """The connection came, went, or has another reason: see `Uplink.link`."""
+
+    def on_damage(self, fault: JournalError) -> None:
+        """The journal can not be read: somebody has to repair it."""
 
     def on_session_lost(self) -> None:
         """The broker has forgotten our session: write `unit.session_reset`.
@@ -345,6 +348,9 @@ class Uplink:
                 least_s = self._one_connection()
             except UplinkError as error:
                 self._tell(online=False, reason=str(error))
+            except JournalError as error:
+                self._tell(online=False, reason=str(error))
+                self._listener.on_damage(error)
             except Exception as error:
                 log.exception("uplink: unforeseen fault, the connection starts anew")
                 self._tell(online=False, reason=f"unforeseen fault: {type(error).__name__}")

@@ -220,6 +220,9 @@ class Ear:
         if self.uplink is not None:
             self.links.append((self.uplink.link.online, self.uplink.link.reason))
 
+    def on_damage(self, fault: Exception) -> None:
+        self.damage = fault
+
     def on_session_lost(self) -> None:
         self.lost += 1
 
