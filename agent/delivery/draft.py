@@ -7,14 +7,13 @@ transition.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 from agent.delivery import geofence
 from agent.delivery.decision import Decision, Effect, Event, Feedback, Forget, Refusal, Tone
 from agent.delivery.evolve import evolve_all
 from agent.delivery.inputs import Acted, Input, Moment, Received
-from agent.delivery.state import BLOCK_ACTIVE, BLOCK_ENDED, Block, DeliveryError, Here, Parcel, State, Stop
+from agent.delivery.state import BLOCK_ACTIVE, BLOCK_ENDED, Block, DeliveryError, Here, Parcel, State, Stop, replace
 
 
 class Draft:

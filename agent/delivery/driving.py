@@ -5,7 +5,6 @@ The fence never blocks: near enough is taken silently, farther away is asked onc
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from agent.delivery import geofence
@@ -14,7 +13,7 @@ from agent.delivery.draft import Draft, refuse
 from agent.delivery.flow import end_stop
 from agent.delivery.inputs import Located
 from agent.delivery.loading import last_pickup, leave_site, override
-from agent.delivery.state import STOP_ENDED, Block, Place, Question, Stop
+from agent.delivery.state import STOP_ENDED, Block, Place, Question, Stop, replace
 from agent.delivery.times import unix_ms
 from agent.delivery.work import can_start, next_stop, waiting
 

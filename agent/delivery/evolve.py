@@ -7,7 +7,6 @@ event that can not have happened is a DeliveryError; types that are no matter of
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from agent.delivery import machine
@@ -26,6 +25,7 @@ from agent.delivery.state import (
     Parcel,
     State,
     Stop,
+    replace,
 )
 
 KEPT_MESSAGES = 50

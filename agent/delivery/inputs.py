@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
+
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC, written as "Z"
 
 ClockTrust = Literal["gps", "ntp", "rtc", "unsynced"]
 
@@ -28,8 +30,7 @@ class Moment:
     @property
     def time(self) -> str:
         """RFC 3339 UTC with milliseconds."""
-        seconds, milliseconds = divmod(self.wall_ms, 1000)
-        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{milliseconds:03d}Z"
+        return (_EPOCH + timedelta(milliseconds=self.wall_ms)).isoformat(timespec="milliseconds") + "Z"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ whose `path` says where in the message's data it is.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, cast, get_args
 
 from agent.delivery.state import (
@@ -24,6 +23,7 @@ from agent.delivery.state import (
     Stop,
     StopKind,
     StopState,
+    replace,
 )
 from agent.delivery.work import outcome
 

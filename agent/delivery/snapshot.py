@@ -6,12 +6,11 @@ The momentary part and the settings are not in it. Sealed tokens stay tokens.
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
 from agent.delivery.manifest import index_codes
-from agent.delivery.state import DeliveryError, Policy, State
+from agent.delivery.state import DeliveryError, Policy, State, replace
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
