@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import signal
@@ -139,6 +140,9 @@ class App:
         self.uplink.start()
         self._report_status()
         await self._listening()
+        # What was loaded to start stays for good: the collector need not walk through it while a driver waits.
+        gc.collect()
+        gc.freeze()
         notify("READY=1")
         log.info("ready: unit %s, screen at http://%s/", source, self.console.address)
         stopping = asyncio.create_task(self._stop.wait())

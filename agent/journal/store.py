@@ -526,8 +526,9 @@ class Journal:
             self._make_room(written, with_snapshot=any(batch.snapshot is not None for _, batch in rest))
         if sequence > self._reserve.events:
             self._extend_reserve(sequence, self._telemetry.sequence)
-        if len(rows) == 1 and not seen and not rest and self._cursor_due is None and not self._telemetry.in_memory:
-            # What a scan waits for: one row, one statement, one fsync.
+        if len(rows) == 1 and not seen and not rest and not self._cursor_overdue() and not self._telemetry.in_memory:
+            # What a scan waits for: one row, one statement, one fsync. The cursor has its own time: with every event it
+            # would be one more page each.
             self._database.execute(INSERT, rows[0])
         else:
             with self._transaction():
@@ -546,6 +547,9 @@ class Journal:
             self._full = self._room() < MARGIN_BYTES
         if seen:
             self._pending_ids.difference_update(message_id for message_id, _ in seen)
+
+    def _cursor_overdue(self) -> bool:
+        return self._cursor_due is not None and time.monotonic() >= self._cursor_due
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
