@@ -24,9 +24,9 @@ import tty
 from contextlib import ExitStack
 from pathlib import Path
 
-from _block import block_message
 from _process import written_bytes
 
+from agent.demo.messages import block_of
 from agent.demo.stage import Agent, send, wait_until
 from agent.journal.store import Journal
 from drivers.simulated import Broker
@@ -94,7 +94,7 @@ def main() -> None:
         )
         screen = agent.screen
         wait_until(lambda: (screen.look() or {}).get("unit", {}).get("online"), "the link")
-        send(broker, "block", block_message(numbers))
+        send(broker, "block", block_of(numbers, per_stop=10))
         wait_until(lambda: (screen.look() or {}).get("block"), "the block")
         for action, arguments in (("check_in", {"reason": "no receiver here"}), ("start_loading", {})):
             answer = screen.press(action, **arguments)

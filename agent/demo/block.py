@@ -7,15 +7,14 @@ scanner and some held in front of the camera.
 from __future__ import annotations
 
 import random
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
+
+from agent.demo.messages import STATION, assignment, delivery_stop, parcel
 
 Fate = Literal["deliver", "absent", "refuse", "missing", "damaged"]
 
-STATION = (52.0860, 5.1000)
 METRES_PER_DEGREE = 111_320.0
 
 
@@ -105,90 +104,32 @@ def _offset(metres_north: float, metres_east: float) -> tuple[float, float]:
     )
 
 
-def _location(place: tuple[float, float]) -> dict[str, float]:
-    return {"latitude": place[0], "longitude": place[1]}
-
-
-def make_plan(seed: int, now: datetime | None = None) -> Plan:
+def make_plan(seed: int) -> Plan:
     """A block that starts now; the same seed gives the same parcels."""
     rng = random.Random(seed)
-    now = now or datetime.now(UTC)
     block_id = f"B{seed:04d}"
     places = {"T0": STATION}
-    stops: list[dict[str, Any]] = [{"stop_id": "T0", "kind": "pickup", "site_id": "S1", "sequence": 0}]
     labels: list[Label] = []
+    stops: list[dict[str, Any]] = []
     parcels: list[dict[str, Any]] = []
     for index, fates in enumerate(FATES, start=1):
         stop_id = f"T{index}"
         places[stop_id] = _offset(450.0 * ((index + 1) // 2), 420.0 * (index % 4 - 1.5))
-        stops.append(
-            {
-                "stop_id": stop_id,
-                "kind": "delivery",
-                "sequence": index,
-                "service_s": 60,
-                "address": {
-                    "line1": f"Lindelaan {2 * index}",
-                    "house_number": str(2 * index),
-                    "city": "Utrecht",
-                    "postal_code": "3500 AA",
-                    "country": "NL",
-                },
-                "location": _location(places[stop_id]),
-            }
-        )
+        stops.append(delivery_stop(index, places[stop_id]))
         for fate in fates:
             number, printed = KINDS[len(labels) % len(KINDS)](rng)
-            plain = "]C1" not in printed
-            label = Label(
-                f"P{len(labels) + 1}", stop_id, number, printed, fate, by_camera=plain and len(labels) % 3 == 0
-            )
+            by_camera = "]C1" not in printed and len(labels) % 3 == 0
+            label = Label(f"P{len(labels) + 1}", stop_id, number, printed, fate, by_camera)
             labels.append(label)
             parcels.append(
-                {
-                    "parcel_id": label.parcel_id,
-                    "tracking_number": number,
-                    "pickup_stop_id": "T0",
-                    "point_id": "G4",
-                    "stop_id": stop_id,
-                    "return_to": "S1",
-                    "section": str(1 + index % 3),
-                    "weight_g": rng.randrange(200, 6000),
-                    "requirements": {"photo": index == 2, "signature": False, "otp_hmac": None, "minimum_age": None},
-                    "instruction": {"kind": "front_door", "text": "", "access_codes": ["#2580"] if index == 4 else []},
-                }
+                parcel(
+                    label.parcel_id,
+                    number,
+                    stop_id,
+                    section=str(1 + index % 3),
+                    weight_g=rng.randrange(200, 6000),
+                    requirements={"photo": index == 2, "signature": False, "otp_hmac": None, "minimum_age": None},
+                    instruction={"kind": "front_door", "access_codes": ["#2580"] if index == 4 else []},
+                )
             )
-    data = {
-        "block_id": block_id,
-        "kind": "station",
-        "starts_at": _rfc3339(now),
-        "ends_at": _rfc3339(now + timedelta(hours=4)),
-        "timezone": "Europe/Amsterdam",
-        "driver_id": "D1",
-        "manifest_version": 1,
-        "pay": {"amount": "84.00", "currency": "EUR"},
-        "sites": [
-            {
-                "site_id": "S1",
-                "name": "Station DUT2",
-                "kind": "station",
-                "location": _location(STATION),
-                "radius_m": 150,
-                "pickup_points": [{"point_id": "G4", "name": "Lane 4", "floor": None, "code": None, "ready": True}],
-            }
-        ],
-        "stops": stops,
-        "parcels": parcels,
-    }
-    message = {
-        "specversion": "1.0",
-        "id": str(uuid.UUID(int=rng.getrandbits(128), version=4)),
-        "source": "/dispatch",
-        "type": "org.kerbside.block.assigned.v1",
-        "data": data,
-    }
-    return Plan(block_id, message, tuple(labels), _amazon(rng)[0], places)
-
-
-def _rfc3339(instant: datetime) -> str:
-    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return Plan(block_id, assignment(block_id, stops, parcels), tuple(labels), _amazon(rng)[0], places)

@@ -3,81 +3,15 @@
 from __future__ import annotations
 
 import random
-import uuid
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from agent.demo.messages import block_of
 from agent.demo.stage import Agent, Cloud, Screen, send, wait_until
 from drivers.simulated import Broker, SimulatedScanner
-
-STATION = {"latitude": 52.086, "longitude": 5.1}
-
-
-def block_message(numbers: list[str], *, block_id: str = "B1", **changes: Any) -> dict[str, Any]:
-    """A station block that begins now, with one delivery stop for every four parcels."""
-    now = datetime.now(UTC)
-    stops: list[dict[str, Any]] = [{"stop_id": "T0", "kind": "pickup", "site_id": "S1", "sequence": 0}]
-    stops += [
-        {
-            "stop_id": f"T{index}",
-            "kind": "delivery",
-            "sequence": index,
-            "address": {"line1": f"Lindelaan {index}", "house_number": f"{index}", "country": "NL"},
-            "location": {"latitude": 52.09 + index / 500, "longitude": 5.11},
-        }
-        for index in range(1, (len(numbers) + 3) // 4 + 1)
-    ]
-    data = {
-        "block_id": block_id,
-        "kind": "station",
-        "starts_at": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "ends_at": (now + timedelta(hours=4)).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "timezone": "Europe/Amsterdam",
-        "driver_id": "D1",
-        "manifest_version": 1,
-        "sites": [
-            {
-                "site_id": "S1",
-                "name": "Station DUT2",
-                "kind": "station",
-                "location": STATION,
-                "radius_m": 150,
-                "pickup_points": [{"point_id": "G4", "name": "Lane 4"}],
-            }
-        ],
-        "stops": stops,
-        "parcels": [
-            {
-                "parcel_id": f"P{index}",
-                "tracking_number": number,
-                "pickup_stop_id": "T0",
-                "point_id": "G4",
-                "stop_id": f"T{index // 4 + 1}",
-                "return_to": "S1",
-                "section": "2",
-                "requirements": {"photo": False, "signature": False, "otp_hmac": None, "minimum_age": None},
-                "instruction": {"kind": "front_door"},
-            }
-            for index, number in enumerate(numbers)
-        ],
-        **changes,
-    }
-    return envelope("block.assigned", data)
-
-
-def envelope(type_: str, data: Mapping[str, Any]) -> dict[str, Any]:
-    """A message as the cloud sends it."""
-    return {
-        "specversion": "1.0",
-        "id": str(uuid.uuid4()),
-        "source": "/dispatch",
-        "type": f"org.kerbside.{type_}.v1",
-        "data": data,
-    }
 
 
 def tracking_numbers(count: int) -> list[str]:
@@ -144,7 +78,7 @@ def block_is(state: str) -> Any:
 def begin_loading(rig: Rig, agent: Agent, numbers: list[str]) -> None:
     """Assign a block and get as far as the first scan."""
     until(agent.screen, lambda seen: seen["unit"]["online"], "the link")
-    rig.send("block", block_message(numbers))
+    rig.send("block", block_of(numbers))
     until(agent.screen, block_is("ACCEPTED"), "the block")
     for action, arguments in (("check_in", {"reason": "no receiver in this vehicle"}), ("start_loading", {})):
         answer = agent.screen.press(action, **arguments)

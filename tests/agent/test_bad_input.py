@@ -11,9 +11,10 @@ import time
 
 import pytest
 
+from agent.demo.messages import block_of
 from agent.demo.stage import Agent, wait_until
 from drivers.simulated import Gpsd, SimulatedReceiver
-from tests.agent.rig import Rig, all_arrived, begin_loading, block_is, block_message, tracking_numbers, until
+from tests.agent.rig import Rig, all_arrived, begin_loading, block_is, tracking_numbers, until
 
 KERBSIDE = (sys.executable, "-m", "agent.cli")
 
@@ -27,7 +28,7 @@ def test_an_invalid_block_is_answered_with_the_path_of_its_fault_and_changes_not
     agent, cloud = rig.agent(), rig.cloud()
     agent.start_ready()
     until(agent.screen, lambda seen: seen["unit"]["online"], "the link")
-    message = block_message(tracking_numbers(3))
+    message = block_of(tracking_numbers(3))
     message["data"]["parcels"][1]["stop_id"] = "T99"
     rig.send("block", message)
     wait_until(lambda: cloud.report().get("by_type", {}).get("message.rejected"), "the answer")
@@ -53,7 +54,7 @@ def test_a_flood_of_broken_messages_is_answered_sparingly_and_the_next_good_one_
     )
     rig.send("block", b"[" * 100_000)
     rig.send("block", b"\xff\xfe\x00")
-    rig.send("block", block_message(tracking_numbers(2)))
+    rig.send("block", block_of(tracking_numbers(2)))
     until(agent.screen, block_is("ACCEPTED"), "the good block behind the flood", timeout_s=60)
 
     report = all_arrived(agent, cloud)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 import time
 
-from tests.agent.rig import Rig, all_arrived, begin_loading, block_is, block_message, envelope, tracking_numbers, until
+from agent.demo.messages import block_of, envelope
+from tests.agent.rig import Rig, all_arrived, begin_loading, block_is, tracking_numbers, until
 
 
 def test_a_block_that_is_driven_without_any_signal_arrives_in_full_afterwards(rig: Rig) -> None:
@@ -63,7 +64,7 @@ def test_a_broker_that_has_lost_its_sessions_is_noticed_and_the_cloud_may_send_e
     agent = rig.agent()
     agent.start_ready()
     until(agent.screen, lambda seen: seen["unit"]["online"], "the link")
-    message = block_message(tracking_numbers(3))
+    message = block_of(tracking_numbers(3))
     rig.send("block", message)
     until(agent.screen, block_is("ACCEPTED"), "the block")
     rig.broker.stop()
@@ -89,7 +90,7 @@ def test_a_message_that_comes_while_the_agent_is_away_waits_for_it(rig: Rig) -> 
     until(agent.screen, lambda seen: seen["unit"]["online"], "the link")
     time.sleep(0.5)
     agent.kill()
-    rig.send("block", block_message(tracking_numbers(2)))
+    rig.send("block", block_of(tracking_numbers(2)))
     agent.start_ready()
 
     assert until(agent.screen, block_is("ACCEPTED"), "the block")["block"]["block_id"] == "B1"
