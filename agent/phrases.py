@@ -158,7 +158,7 @@ ENGLISH: Final = Language(
         "WAIT_FOR_BLOCK": "No block yet",
         "ANSWER_OFFER": "A block is offered[: {place}][, {starts_at}][, {pay}]",
         "WAIT_FOR_START": "Your block begins[ at {starts_at}][. Check-in from {check_in_from}]",
-        "CHECK_IN": "Drive to {site} and check in[. The block begins at {starts_at}]",
+        "CHECK_IN": "Check in[ at {site}][. The block begins at {starts_at}]",
         "START_LOADING": "Load {parcels:parcel|parcels}",
         "SCAN_LOAD": "Scan parcels into the vehicle: {loaded} of {expected}",
         "LOOK_AGAIN": "Look again for {count:parcel|parcels}[: {missing}]",

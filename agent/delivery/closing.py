@@ -97,14 +97,16 @@ def abort(d: Draft, a: dict[str, Any]) -> Refusal | None:
 def close_block(d: Draft, a: dict[str, Any]) -> Refusal | None:
     """The end: nothing is left in custody, or the driver says why what is left goes back later."""
     block = d.block
+    custody = block.custody
+    owed = [parcel.parcel_id for parcel in custody]
     if block.state == "CHECKED_IN":
         expected = [parcel for parcel in block.parcels.values() if parcel.state == "MANIFESTED"]
         if expected:
             return refuse("PARCELS_EXPECTED", count=len(expected))
+        if custody:
+            return refuse("CUSTODY_LEFT", count=len(custody), parcel_ids=owed)
         d.on_block("block.released_unused", block)
         return None
-    custody = block.custody
-    owed = [parcel.parcel_id for parcel in custody]
     later = a.get("reason") if block.state == "RETURNING" else None
     if custody and (later is None or any(parcel.state != "RETURN_PENDING" for parcel in custody)):
         return refuse("CUSTODY_LEFT", count=len(custody), parcel_ids=owed)

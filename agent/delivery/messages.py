@@ -148,7 +148,7 @@ def _check_cancelled(state: State, message: Received) -> Refusal | None:
         return refuse("UNKNOWN_BLOCK", path="block_id")
     if known.ended:
         return refuse("BLOCK_ENDED", path="block_id")
-    if known.state not in {"OFFERED", "ACCEPTED", "CHECKED_IN"}:
+    if known.state not in {"OFFERED", "ACCEPTED", "CHECKED_IN"} or known.custody:
         return refuse("TOO_LATE", path="block_id")
     return None
 

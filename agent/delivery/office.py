@@ -64,6 +64,8 @@ def give_back(d: Draft, a: dict[str, Any]) -> Refusal | None:
         return refuse("UNKNOWN_BLOCK", block_id=a["block_id"])
     if block.state != "ACCEPTED":
         return refuse("WRONG_TIME", action="give_back", block_state=block.state, expected=["ACCEPTED"])
+    if block.custody:
+        return refuse("CUSTODY_LEFT", count=len(block.custody), parcel_ids=[p.parcel_id for p in block.custody])
     starts_ms = unix_ms(block.starts_at)
     data = {} if starts_ms is None else {"notice_minutes": (starts_ms - d.moment.wall_ms) // 60_000}
     d.on_block("block.forfeited", block, **data)
@@ -121,7 +123,12 @@ def _watch_no_show(d: Draft) -> None:
         return
     for block in list(d.state.blocks.values()):
         starts_ms = unix_ms(block.starts_at) if block.state == "ACCEPTED" else None
-        if starts_ms is not None and d.moment.wall_ms > starts_ms + d.state.policy.no_show_after_s * 1000:
+        # A unit that replaces another in the middle of a block has its parcels on board: somebody did show.
+        if starts_ms is None or block.custody:
+            continue
+        # A block may come after it has begun: its driver gets as long as any other.
+        since_ms = max(starts_ms, unix_ms(block.since) or 0)
+        if d.moment.wall_ms > since_ms + d.state.policy.no_show_after_s * 1000:
             d.on_block("block.no_show", block)
             d.tell("NO_SHOW", "attention", block_id=block.block_id)
 

@@ -47,7 +47,7 @@ def _prompt(state: State, moment: Moment) -> Prompt:
     pickup = next(block.open_stops("pickup"), None)
     site = site_name(block, pickup) if pickup is not None else None
     params = {"block_id": block.block_id, "site": site, "starts_at": block.starts_at}
-    return "CHECK_IN", params, ["check_in", "give_back"]
+    return "CHECK_IN", params, ["check_in"] if block.custody else ["check_in", "give_back"]
 
 
 def _offer(offer: Offer) -> Prompt:
@@ -71,7 +71,7 @@ def _at_the_site(state: State, block: Block) -> Prompt:
     parcels = block.parcels.values()
     if block.state == "CHECKED_IN":
         expected = sum(parcel.state == "MANIFESTED" for parcel in parcels)
-        actions = ["start_loading"] if expected else ["start_loading", "close_block"]
+        actions = ["start_loading"] if expected or block.custody else ["start_loading", "close_block"]
         return "START_LOADING", {"block_id": block.block_id, "parcels": expected}, actions
     if block.state == "PAUSED":
         return "RESUME", {"block_id": block.block_id}, ["resume", "abort"]

@@ -8,6 +8,7 @@ import pytest
 
 from agent.delivery.decision import Forget
 from agent.delivery.inputs import Acted, Scanned
+from agent.delivery.prompt import prompt
 from agent.delivery.state import Policy
 from tests.delivery.support import STATION, Unit, assigned, block_data, door, loaded, loading, on_route, tick
 
@@ -416,6 +417,43 @@ def test_a_unit_that_replaces_another_in_the_middle_of_a_block_goes_on_from_the_
     for action in ("check_in", "start_loading", "close_loading", "depart"):
         unit.must(action)
     assert unit.block.current_stop_id == "T2"
+
+
+def test_a_unit_that_takes_over_hours_after_the_start_is_not_too_late() -> None:
+    data = block_data(1)
+    data["parcels"][0]["state"] = "OUT_FOR_DELIVERY"
+    unit = Unit()
+    unit.wait(3 * 3600)
+    unit.receive("block.assigned", data)
+    unit.wait(2 * 3600)
+    assert tick(unit).events == ()
+    assert prompt(unit.state, unit.moment)["actions"] == ["check_in"]
+    assert unit.must("check_in") == ["block.checked_in"]
+
+
+def test_a_block_that_comes_after_its_start_can_be_checked_in_to_as_long_as_any_other() -> None:
+    unit = Unit()
+    unit.wait(3 * 3600)
+    unit.receive("block.assigned", block_data(1))
+    unit.wait(3599)
+    assert tick(unit).events == ()
+    unit.wait(2)
+    assert [event.type for event in tick(unit).events] == ["block.no_show"]
+
+
+def test_a_block_with_parcels_on_board_neither_ends_unused_nor_is_given_back_nor_cancelled() -> None:
+    data = block_data(2)
+    for parcel in data["parcels"]:
+        parcel["state"] = "OUT_FOR_DELIVERY"
+    unit = Unit()
+    unit.receive("block.assigned", data)
+    assert unit.refused("give_back", block_id="B1") == "CUSTODY_LEFT"
+    unit.must("check_in")
+    assert unit.refused("close_block") == "CUSTODY_LEFT"
+    assert "close_block" not in prompt(unit.state, unit.moment)["actions"]
+    refusal = unit.receive("block.cancelled", {"block_id": "B1", "reason": "WEATHER"}).refusal
+    assert refusal is not None
+    assert refusal.reason == "TOO_LATE"
 
 
 def test_a_second_block_waits_until_the_first_is_done() -> None:
