@@ -7,6 +7,7 @@ a label that can not be right; and only then a parcel nobody told us about.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -22,7 +23,10 @@ from agent.delivery.work import home, returns_at
 SHORT_ENTRY = 6
 """How many of a number's last characters are enough to type."""
 LONGEST_TEXT = 80
-"""How much of a text that no manifest knows goes into an event."""
+"""How much of a text that no manifest knows is shown."""
+_LIKE_A_NUMBER = re.compile(r"(?=.*[0-9])[A-Z0-9$%*./#_]{1,48}")
+"""A parcel's number as it may be printed. Anything else that a label holds may be somebody's name, address or telephone
+number: the driver sees it, and no event keeps it."""
 
 
 def scan(d: Draft, scanned: Scanned) -> Refusal | None:
@@ -104,6 +108,13 @@ def _shown(scanned: Scanned) -> str:
     return (scanned.codes[0] if scanned.codes else scanned.text)[:LONGEST_TEXT]
 
 
+def _is_number(scanned: Scanned) -> bool:
+    """Whether what was scanned can be a parcel's number, so that an event may hold it."""
+    if scanned.kind is not None:
+        return scanned.kind != "gs1"  # elements that name no parcel, but perhaps the person it is for (AI 4301, 4308)
+    return _LIKE_A_NUMBER.fullmatch(normal(_shown(scanned))) is not None
+
+
 def _say(d: Draft, code: str, tone: Tone, parcel: Parcel | None, /, **params: Any) -> None:
     if parcel is None:
         d.feedback = Feedback(code, tone, params)
@@ -125,13 +136,14 @@ def _reject(d: Draft, scanned: Scanned, code: str, parcel: Parcel | None, /, **p
     """Every rejected scan is an event; the same label read again at once is the same scan."""
     _say(d, code, "attention" if code in {"PAUSED", "NOT_ARRIVED"} else "bad", parcel, **params)
     if not scanned.repeat:
-        data = {"code": code, "entry": scanned.entry, "device": scanned.device}
+        data: dict[str, Any] = {"code": code, "entry": scanned.entry, "device": scanned.device}
         block = d.state.block
         if parcel is not None:
             members = {"parcel_id": parcel.parcel_id, "tracking_number": parcel.tracking_number}
             d.add("scan.rejected", f"parcel/{parcel.parcel_id}", {"block_id": d.block.block_id, **members, **data})
         elif block is not None and not block.ended:
-            data |= {"block_id": block.block_id, "scanned": _shown(scanned)}
+            data |= {"block_id": block.block_id}
+            data |= {"scanned": _shown(scanned)} if _is_number(scanned) else {"characters": len(scanned.text)}
             d.add("scan.rejected", f"block/{block.block_id}", data)
         else:
             d.add("scan.rejected", "unit", data)
@@ -171,7 +183,7 @@ def _unknown(d: Draft, scanned: Scanned, block: Block) -> Refusal:
         unit = block.elsewhere.get(normal(code))
         if unit is not None:
             return _reject(d, scanned, "OTHER_DRIVER", None, code=shown, unit=unit)
-    if scanned.fault is not None:
+    if scanned.fault is not None or not _is_number(scanned):
         return _reject(d, scanned, "BAD_LABEL", None, code=shown, fault=scanned.fault)
     if block.state == "LOADING":
         parcel_id = f"{block.block_id}-x{block.unexpected + 1}"

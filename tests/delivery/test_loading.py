@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 
-from agent.delivery.decision import Forget
+from agent.delivery.decision import Event, Forget
 from agent.delivery.inputs import Acted, Scanned
 from agent.delivery.prompt import prompt
 from agent.delivery.state import Policy
@@ -472,6 +473,19 @@ def test_an_empty_block_is_released() -> None:
     unit.at(STATION)
     unit.must("check_in")
     assert unit.refused("close_block") == "PARCELS_EXPECTED"
+
+
+@pytest.mark.parametrize(
+    "text", ["BEGIN:VCARD\nN:Jansen;Piet\nTEL:+31612345678", "Piet Jansen", "tel:+31612345678", "https://example.org/1"]
+)
+def test_a_code_that_is_no_parcels_number_is_a_bad_label_and_its_text_is_in_no_event(text: str) -> None:
+    for unit in (loading(1), on_route(1)):
+        unit.scan(text)
+        assert unit.code() == "BAD_LABEL"
+        assert [event.type for event in unit.last.events] == ["scan.rejected"]
+        assert unit.last.events[0].data["characters"] == len(text)
+        told = json.dumps([entry.data for entry in unit.log if isinstance(entry, Event)])
+        assert not any(part in told for part in ("Jansen", "JANSEN", "612345678", "example"))
 
 
 def test_events_before_the_check_in_do_not_say_where_the_vehicle_is() -> None:
