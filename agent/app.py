@@ -25,7 +25,8 @@ from agent.delivery.decision import Command, Feedback
 from agent.delivery.inputs import Located, NotUnderstood, Tick
 from agent.delivery.state import Policy
 from agent.health import Health
-from agent.identity.seal import Sealer
+from agent.identity.seal import PREFIX as SEALED
+from agent.identity.seal import Sealer, SealError
 from agent.journal.entries import JournalError
 from agent.journal.store import Journal
 from agent.labels.identity import to_input
@@ -54,6 +55,8 @@ MAX_MESSAGE_BYTES = 512 * 1024
 """Of the inbox: a block of several hundred parcels takes 160 KB."""
 SIMULATED = "simulated"
 """The mount's port in settings for a vehicle without one: the demo's."""
+ASKING = frozenset({"command", "settings"})
+"""Kinds of messages that are answered on `replies`."""
 ON_BOARD = frozenset({"CHECKED_IN", "LOADING", "LOADED", "ON_ROUTE", "PAUSED", "RETURNING"})
 """The block is between check-in and its close: only then is the vehicle's position anybody's business."""
 
@@ -293,6 +296,8 @@ class App:
         link = self.uplink.link
         moment = self.clock.now()
         status = self.journal.status()
+        deliveries = self.unit.view()
+        self._open_secrets(deliveries)
         return {
             "unit": {
                 "id": self.settings.unit.id,
@@ -305,8 +310,29 @@ class App:
                 "mount": self._panel and {"ignition": self._panel.ignition, "supply_mv": self._panel.supply_mv},
                 "parts": self._parts(),
             },
-            **self.unit.view(),
+            **deliveries,
         }
+
+    def _open_secrets(self, seen: dict[str, Any]) -> None:
+        """Put names and codes of the stop under way, which the core knows only sealed, on the driver's own screen."""
+        if (stop := seen["current_stop"]) is None:
+            return
+
+        def opened(sealed: Any) -> Any:
+            if isinstance(sealed, dict):
+                return {name: opened(each) for name, each in sealed.items()}
+            if not isinstance(sealed, str) or not sealed.startswith(SEALED):
+                return sealed
+            try:
+                return self._sealer.open(seen["block"]["block_id"], sealed)
+            except SealError as error:
+                log.warning("%s", error)
+                return None
+
+        stop["recipient"] = opened(stop["recipient"])
+        stop["neighbour"] = opened(stop["neighbour"])
+        codes = dict.fromkeys(map(opened, stop["access_codes"]))  # each once: parcels of one door share theirs
+        stop["access_codes"] = [code for code in codes if code is not None]
 
     async def act(self, action: str, arguments: Mapping[str, Any]) -> Answer:
         """Carry out a driver's action."""
@@ -407,14 +433,15 @@ class App:
         if isinstance(inbound, Unreadable):
             log.warning("a message of the inbox is %s at %s: %s", inbound.reason, inbound.path, inbound.expected)
             self.unit.reject(inbound.not_understood(), acknowledge)
+            if message.kind in ASKING and inbound.message_id is not None:
+                self._refuse(inbound.message_id, ": ".join(filter(None, (inbound.path, inbound.expected))), message)
             return
         if inbound.kind == "settings":
             try:
                 change(self.settings, inbound.data)
             except SettingsError as error:
                 self.unit.reject(NotUnderstood(inbound.message_id, "INVALID", error.faults[0].path), acknowledge)
-                wrong = {"code": "INVALID", "message": str(error)}
-                self.uplink.reply({"command_id": inbound.message_id, "ok": False, "error": wrong}, message)
+                self._refuse(inbound.message_id, str(error), message)
                 return
         if self.journal.full and inbound.data.get("command") == "high_water":
             # The cloud's word is what makes room: it must count although it can not be written down.
@@ -422,11 +449,15 @@ class App:
             acknowledge()
             return
         data = seal_secrets(inbound, self._sealer.seal)
-        if inbound.kind in ("command", "settings"):
+        if inbound.kind in ASKING and not self.journal.seen(inbound.message_id):
             self._asked[inbound.message_id] = message
         body = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
         again = partial(self.on_message, message)
-        self.unit.receive(Letter(inbound.received(data), body, self._sealer.new_keys(), acknowledge, again))
+        self.unit.receive(Letter(inbound.received(data), body, self._sealer.keys(inbound.scope), acknowledge, again))
+
+    def _refuse(self, message_id: str, why: str, asked: Message) -> None:
+        wrong = {"code": "INVALID", "message": why}
+        self.uplink.reply({"command_id": message_id, "ok": False, "error": wrong}, asked)
 
     def on_link(self) -> None:
         """The link came up or went down."""

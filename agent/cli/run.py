@@ -26,6 +26,7 @@ def run(
 
     # Only now: what the agent needs takes a moment to load, and wrong settings should be told at once.
     from agent.app import App
+    from agent.identity.seal import SealError
     from agent.journal.entries import JournalError
     from drivers.readings import DriverError
 
@@ -34,6 +35,6 @@ def run(
 
     try:
         asyncio.run(main())
-    except (JournalError, DriverError) as error:
+    except (JournalError, SealError, DriverError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from error

@@ -261,6 +261,8 @@ function instructions() {
   return [...new Set(here.map((parcel) => parcel.instruction.text))];
 }
 
+const said = (who) => (typeof who === "string" ? who : Object.values(who).filter(Boolean).join(", "));
+
 const stopId = () => state.current_stop?.stop_id ?? null;
 
 function drawUnit(unit) {
@@ -292,7 +294,8 @@ function drawFeedback(feedback) {
 
 function drawTask([prompt, stop, instructions]) {
   const details = prompt?.params?.stop_id && stop?.stop_id === prompt.params.stop_id
-    ? [stopText(stop), stop.recipient?.name, ...instructions, stop.neighbour && `Neighbour: ${stop.neighbour}`] : [];
+    ? [stopText(stop), stop.recipient?.name, ...instructions, stop.neighbour && `Neighbour: ${said(stop.neighbour)}`,
+      stop.access_codes?.length && `Code: ${stop.access_codes.join(", ")}`] : [];
   const text = prompt ? prompt.text ?? words(prompt.code) : "";
   const more = details.filter((detail) => detail && !text.includes(detail));
   $("task").replaceChildren(text, ...more.map((detail) => el("small", {}, detail)));

@@ -1,7 +1,7 @@
 """What the driver's screen shows of the deliveries: the core's part of ``GET /api/state``.
 
-Names of people appear only for the stop under way, telephone numbers and material of one-time codes never; an access
-code is only said to be there.
+Names of people appear only for the stop under way and access codes only near it, both as the sealed tokens that they
+came as; telephone numbers and material of one-time codes never appear.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from agent.delivery.state import BLOCK_ACTIVE, STOP_ENDED, Block, Parcel, Place,
 from agent.delivery.times import unix_ms
 
 AT_STOP = "AT_STOP"
-"""Stands for access codes: they can be opened at their stop."""
+"""Stands for a parcel's access codes: `current_stop` has them once the vehicle is there."""
 
 
 def view(state: State, moment: Moment) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def view(state: State, moment: Moment) -> dict[str, Any]:
         "block": None if block is None else _block(block),
         "stops": [] if block is None else [_stop(block, block.stops[stop_id]) for stop_id in block.route],
         "parcels": [] if block is None else [_parcel(block, parcel) for parcel in block.parcels.values()],
-        "current_stop": None if block is None or stop is None else _current_stop(block, stop),
+        "current_stop": None if block is None or stop is None else _current_stop(state, block, stop, moment),
         "prompt": prompt(state, moment),
         "position": _position(state, moment),
         "route": [] if block is None else [stop.stop_id for stop in block.open_stops()],
@@ -121,10 +121,13 @@ def _stop(block: Block, stop: Stop) -> dict[str, Any]:
     }
 
 
-def _current_stop(block: Block, stop: Stop) -> dict[str, Any]:
+def _current_stop(state: State, block: Block, stop: Stop, moment: Moment) -> dict[str, Any]:
     contacts = [{"method": c.method, "outcome": c.outcome, "time": c.time} for c in stop.contacts]
     neighbours = [p.instruction.neighbour for p in block.parcels_of(stop) if p.instruction.neighbour is not None]
+    near = stop.state == "ARRIVED" or geofence.sight(block, stop, state.here, state.policy, moment).tier in {1, 2}
+    codes = [code for p in block.parcels_of(stop) for code in p.instruction.access_codes] if near else []
     return _stop(block, stop) | {
+        "access_codes": codes,
         "recipient": None if stop.recipient_name is None else {"name": stop.recipient_name},
         "neighbour": neighbours[0] if neighbours else None,
         "contacts": contacts,

@@ -51,7 +51,6 @@ class Sealer:
         self._unit_key = self._read_or_create()
         self._wrapped = dict(keys)
         self._keys: dict[str, bytes] = {}
-        self._new: dict[str, bytes] = {}
         self._changing = threading.Lock()
 
     def _read_or_create(self) -> bytes:
@@ -90,18 +89,19 @@ class Sealer:
                 f"a secret of {scope} can not be opened: the token is damaged or of another scope"
             ) from None
 
-    def new_keys(self) -> dict[str, bytes]:
-        """Wrapped keys made since the last call: they belong into the batch that brings the first token."""
+    def keys(self, scope: str) -> dict[str, bytes]:
+        """The wrapped key of a scope, if it has one: it belongs into each batch that brings tokens of it.
+
+        A batch may fail or be refused, so that nobody can say which one is the first to be written.
+        """
         with self._changing:
-            new, self._new = self._new, {}
-        return new
+            return {scope: self._wrapped[scope]} if scope in self._wrapped else {}
 
     def forget(self, scope: str) -> None:
         """Drop the key of a scope from memory; `Batch.forget` wipes it from the disk."""
         with self._changing:
             self._keys.pop(scope, None)
             self._wrapped.pop(scope, None)
-            self._new.pop(scope, None)
 
     def _key(self, scope: str, *, make: bool) -> bytes:
         with self._changing:
@@ -116,7 +116,7 @@ class Sealer:
                 elif make:
                     key = os.urandom(KEY_BYTES)
                     wrapped = _encrypt(self._unit_key, key, b"key/" + scope.encode())
-                    self._keys[scope], self._wrapped[scope], self._new[scope] = key, wrapped, wrapped
+                    self._keys[scope], self._wrapped[scope] = key, wrapped
                 else:
                     raise SealError(f"the secrets of {scope} can not be opened: its key was wiped or never existed")
             return self._keys[scope]

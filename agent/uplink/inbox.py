@@ -32,6 +32,11 @@ class Inbound:
     data: dict[str, Any] = field(repr=False)
 
     @property
+    def scope(self) -> str:
+        """Whose key seals its secrets: the block's, or the ``roster``'s; empty where there can be none."""
+        return "roster" if self.type == "roster.replaced" else str(self.data.get("block_id", ""))
+
+    @property
     def has_secrets(self) -> bool:
         """Whether `seal_secrets` would seal anything."""
         return next(_secrets(self.type, self.data), None) is not None
@@ -129,13 +134,13 @@ def _fill_in(type_: str, data: dict[str, Any]) -> None:
 def seal_secrets(inbound: Inbound, seal: Callable[[str, str], str]) -> dict[str, Any]:
     """The message's data with every secret replaced by `seal(scope, text)`.
 
-    Scope is the block's id, or ``roster``. Secrets are a block's `otp_key` and access codes, and the roster's key;
-    HMACs are kept as they are, they are worth nothing without the key.
+    Secrets are a block's `otp_key`, its access codes, and the names and telephone numbers of recipients and neighbours,
+    and the roster's key; HMACs are kept as they are, they are worth nothing without the key.
     """
     if not inbound.has_secrets:
         return inbound.data
     data = deepcopy(inbound.data)
-    scope = "roster" if inbound.type == "roster.replaced" else str(data["block_id"])
+    scope = inbound.scope
     for holder, member in _secrets(inbound.type, data):
         holder[member] = seal(scope, holder[member])
     return data
@@ -147,10 +152,22 @@ def _secrets(type_: str, data: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
     if type_ in {"block.assigned", "block.revised"}:
         if data.get("otp_key") is not None:
             yield data, "otp_key"
+        for stop in data["stops"]:
+            yield from _texts(stop, "recipient")
         for parcel in data["parcels"]:
-            codes = (parcel.get("instruction") or {}).get("access_codes") or []
-            for index in range(len(codes)):
-                yield codes, index
+            if asked := parcel.get("instruction"):
+                yield from _texts(asked, "neighbour")
+                yield from _texts(asked, "access_codes")
+
+
+def _texts(holder: Any, member: Any) -> Iterator[tuple[Any, Any]]:
+    """Every text in a member, each as where it is held and under what."""
+    value = holder[member] if isinstance(holder, list) else holder.get(member)
+    if isinstance(value, str):
+        yield holder, member
+    elif isinstance(value, dict | list):
+        for inner in value if isinstance(value, dict) else range(len(value)):
+            yield from _texts(value, inner)
 
 
 def _check_depth(value: Any) -> None:

@@ -178,7 +178,7 @@ class Window(Model):
 
 
 class Recipient(Model):
-    """Personal data: it stays in the inbox entry of the log and never goes into an event."""
+    """Personal data: it is sealed on arrival under the block's key, and never goes into an event."""
 
     name: ShortText | None = None
     phone: ShortText | None = None

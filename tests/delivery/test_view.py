@@ -140,10 +140,21 @@ def test_secrets_and_telephone_numbers_are_never_shown() -> None:
         "roster.replaced", {"key": "sealed:v1:k", "drivers": [{"driver_id": "D1", "name": "Jo", "pin_hmac": "ff"}]}
     )
     text = json.dumps(shown(unit))
-    for secret in ("sealed:", "ab12cd", "+31", "pin_hmac"):
+    for secret in ("sealed:v1:key", "ab12cd", "+31", "pin_hmac"):
         assert secret not in text
     assert shown(unit)["parcels"][0]["instruction"]["access_codes"] == "AT_STOP"
     assert shown(unit)["parcels"][0]["requirements"]["otp"] is True
+
+
+def test_access_codes_are_there_only_near_their_stop_or_where_the_driver_says_to_be_there() -> None:
+    unit = on_route()
+    assert shown(unit)["current_stop"]["access_codes"] == []
+    unit.at(door(1), speed_mps=9.0)
+    assert shown(unit)["current_stop"]["access_codes"] == ["sealed:v1:code"]
+    unit.at(STATION)
+    assert shown(unit)["current_stop"]["access_codes"] == []
+    unit.must("arrive", reason="pin is wrong")
+    assert shown(unit)["current_stop"]["access_codes"] == ["sealed:v1:code"]
 
 
 def test_the_recipients_name_is_shown_only_at_their_stop() -> None:

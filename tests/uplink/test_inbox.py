@@ -409,9 +409,10 @@ def test_the_secrets_of_a_block_are_sealed_under_its_own_scope() -> None:
     data = seal_secrets(inbound, seal)
     assert data["otp_key"] == f"sealed:B7:{len(KEY)}"
     assert data["parcels"][0]["instruction"]["access_codes"] == ["sealed:B7:5", "sealed:B7:4"]
+    stop = next(stop for stop in data["stops"] if stop.get("recipient"))
+    assert stop["recipient"] == {"name": "sealed:B7:8", "phone": "sealed:B7:16"}
     kept = json.dumps(data)
-    assert KEY not in kept
-    assert "#1234" not in kept
+    assert not any(secret in kept for secret in (KEY, "#1234", "somebody", "+31 30"))
     assert data["parcels"][0]["requirements"]["otp_hmac"] == "0" * 64
     assert inbound.received(data).data == data
 
