@@ -13,6 +13,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 from agent import phrases
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 
 MAX_UNWRITTEN = 256
 """Batches that may wait for the disk. Beyond, inputs are refused aloud instead of queueing unseen."""
+MAX_OWED = 1000
+"""Facts about the unit itself that wait for a store that can be written; beyond, the oldest are given up."""
 RETRY_MESSAGE_S = 5.0
 """A message that could not be written is taken again after this; the broker keeps it until it is acknowledged."""
 
@@ -85,7 +88,10 @@ class _Ticket:
     decision: Decision
     device: str | None = None
     answer: asyncio.Future[Answer] | None = None
-    letter: Letter | None = None
+    acknowledge: Callable[[], None] | None = None
+    """Of the message that is answered, once the answer is durable."""
+    again: Callable[[], None] | None = None
+    """Takes that message once more, if it could not be written."""
 
 
 RECOVERED = "unit.journal_recovered"
@@ -108,7 +114,7 @@ class Unit:
         self._loop = asyncio.get_running_loop()
         self._pending: deque[_Ticket] = deque()
         self._failure: JournalError | None = None
-        self._owed: deque[Event] = deque()
+        self._owed: deque[Event] = deque(maxlen=MAX_OWED)
         self._watchers: set[asyncio.Event] = set()
         self._in_flight: dict[str, list[Callable[[], None]]] = {}
         self.last_feedback: dict[str, Any] | None = None
@@ -171,17 +177,32 @@ class Unit:
             letter.acknowledge()
             return
         if self._refusal():
-            self._retry(letter)
+            self._later(letter.again)
             return
         moment = self._now()
         decision = decide(self._state, letter.received, moment)
-        self._in_flight[message_id] = []
-        self._submit(decision, moment, letter=letter)
+        self._in_flight[message_id] = [letter.acknowledge]
+        self._submit(
+            decision,
+            moment,
+            letter=letter,
+            acknowledge=partial(self._acknowledge, message_id),
+            again=partial(self._take_again, letter),
+        )
 
     def reject(self, message: NotUnderstood, acknowledge: Callable[[], None]) -> None:
-        """Take an invalid message: answered by an event (rate-limited) and acknowledged, so that it does not return."""
-        self.take(message)
-        acknowledge()
+        """Take an invalid message: answered by an event (rate-limited), and then acknowledged."""
+        if self._refusal():
+            self._later(partial(self.reject, message, acknowledge))
+            return
+        moment = self._now()
+        decision = decide(self._state, message, moment)
+        if decision.here is not None:
+            self._state = self._state.with_here(decision.here)
+        if decision.events:
+            self._submit(decision, moment, acknowledge=acknowledge, again=partial(self.reject, message, acknowledge))
+        else:
+            acknowledge()
 
     def record(self, event_type: str, data: Mapping[str, Any]) -> None:
         """Write a fact about the unit itself; what can not be written now is written later."""
@@ -252,6 +273,8 @@ class Unit:
         device: str | None = None,
         answer: asyncio.Future[Answer] | None = None,
         letter: Letter | None = None,
+        acknowledge: Callable[[], None] | None = None,
+        again: Callable[[], None] | None = None,
     ) -> None:
         entries: list[EventEntry | InboxEntry] = []
         state = self._state if decision.after is None else decision.after.with_here(self._state.here)
@@ -268,7 +291,7 @@ class Unit:
             self._chain.sequence, self._chain.last_hash = link
             raise
         self._state = state
-        ticket = _Ticket(tuple(entries), state, decision, device, answer, letter)
+        ticket = _Ticket(tuple(entries), state, decision, device, answer, acknowledge, again)
         self._pending.append(ticket)
         batch = Batch(
             ticket.entries,
@@ -296,9 +319,8 @@ class Unit:
         if ticket.answer and not ticket.answer.done():
             ids = [entry.id for entry in ticket.entries if isinstance(entry, EventEntry)]
             ticket.answer.set_result(_refused(decision.refusal) if decision.refusal else Answer(True, ids))
-        if ticket.letter:
-            for acknowledge in (ticket.letter.acknowledge, *self._in_flight.pop(ticket.letter.received.message_id, ())):
-                acknowledge()
+        if ticket.acknowledge:
+            ticket.acknowledge()
         self._listener.committed()
         for effect in decision.effects:
             if isinstance(effect, Command):
@@ -314,9 +336,8 @@ class Unit:
             self._tell(Feedback(refusal.reason, "bad", refusal.params), ticket.device)
         if ticket.answer and not ticket.answer.done():
             ticket.answer.set_result(_refused(refusal))
-        if ticket.letter:
-            self._in_flight.pop(ticket.letter.received.message_id, None)
-            self._retry(ticket.letter)
+        if ticket.again:
+            self._later(ticket.again)
         self._owed.extend(
             event for event in ticket.decision.events if event.subject == "unit" and event.type != RECOVERED
         )
@@ -363,8 +384,16 @@ class Unit:
             return Refusal(STORE_FULL if isinstance(self._failure, JournalFull) else NOT_STORED)
         return Refusal(BUSY) if len(self._pending) >= MAX_UNWRITTEN else None
 
-    def _retry(self, letter: Letter) -> None:
-        self._loop.call_later(RETRY_MESSAGE_S, letter.again)
+    def _acknowledge(self, message_id: str) -> None:
+        for acknowledge in self._in_flight.pop(message_id, ()):
+            acknowledge()
+
+    def _take_again(self, letter: Letter) -> None:
+        self._in_flight.pop(letter.received.message_id, None)
+        letter.again()
+
+    def _later(self, again: Callable[[], None]) -> None:
+        self._loop.call_later(RETRY_MESSAGE_S, again)
 
     # --- telling ------------------------------------------------------------------------------------------------
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import random
 import time
+from collections.abc import Callable
 
 from agent.demo.messages import block_of, envelope
+from agent.demo.stage import Agent
 from tests.agent.rig import Rig, all_arrived, begin_loading, block_is, tracking_numbers, until
 
 
@@ -45,19 +46,35 @@ def test_a_block_that_is_driven_without_any_signal_arrives_in_full_afterwards(ri
 def test_a_broker_that_restarts_again_and_again_keeps_nothing_back(rig: Rig) -> None:
     numbers = tracking_numbers(40)
     agent, cloud = rig.agent(), rig.cloud()
-    agent.start_ready()
-    begin_loading(rig, agent, numbers)
-    for index, number in enumerate(numbers):
-        assert rig.beep(number)
-        if index % 10 == 5:
-            random.choice((rig.broker.kill, rig.broker.stop))()
-        if index % 10 == 8:
-            rig.broker.start()
+    load_while_broker_goes(rig, agent, numbers, rig.broker.stop)
 
     report = all_arrived(agent, cloud)
     assert report["chain_intact"]
     assert report["gaps"] == 0
     assert report["parcels"] == {"LOADED": 40}
+
+
+def test_what_a_killed_broker_has_acknowledged_and_lost_is_sent_again_where_the_cloud_confirms(rig: Rig) -> None:
+    numbers = tracking_numbers(40)
+    agent, cloud = rig.agent(journal={"confirm": "cloud"}), rig.cloud(high_water=True)
+    load_while_broker_goes(rig, agent, numbers, rig.broker.kill)
+
+    report = all_arrived(agent, cloud)
+    assert report["chain_intact"]
+    assert report["gaps"] == 0
+    assert report["parcels"] == {"LOADED": 40}
+
+
+def load_while_broker_goes(rig: Rig, agent: Agent, numbers: list[str], end: Callable[[], object]) -> None:
+    """Load everything; after each ten parcels the broker is away for three scans."""
+    agent.start_ready()
+    begin_loading(rig, agent, numbers)
+    for index, number in enumerate(numbers):
+        assert rig.beep(number)
+        if index % 10 == 5:
+            end()
+        if index % 10 == 8:
+            rig.broker.start()
 
 
 def test_a_broker_that_has_lost_its_sessions_is_noticed_and_the_cloud_may_send_everything_again(rig: Rig) -> None:
