@@ -26,6 +26,8 @@ from agent.settings import Broker
 
 Protocol = Literal["5", "3.1.1"]
 
+PACKET_OVERHEAD_BYTES: Final = 80
+"""What an MQTT packet needs around topic and payload, our properties included."""
 SESSION_EXPIRY_S: Final = 7 * 86_400
 RECEIVE_MAXIMUM: Final = 20
 """Inbox messages that the broker may send before the first of them is acknowledged."""
@@ -108,6 +110,8 @@ class Connection:
         self.published: deque[tuple[int, int]] = deque()
         """PUBACKs: packet identifier and reason code."""
         self.arrived: deque[MQTTMessage] = deque()
+        self.traffic_bytes = 0
+        """What the link has carried, about: what TLS and TCP add is not known here."""
         self.subscribed: deque[tuple[int, list[int]]] = deque()
         """SUBACKs: packet identifier and reason codes."""
         self._broker = broker
@@ -237,6 +241,7 @@ class Connection:
 
     def publish(self, topic: str, payload: bytes, described: Properties, *, retain: bool = False) -> int:
         """Queue one QoS 1 message; gives its packet identifier. MQTT 3.1.1 knows no properties."""
+        self.traffic_bytes += len(topic) + len(payload) + PACKET_OVERHEAD_BYTES
         return self._client.publish(topic, payload, 1, retain, described if self.protocol == "5" else None).mid
 
     def subscribe(self, inbox: str, status: str) -> int | None:
@@ -299,6 +304,7 @@ class Connection:
         self.published.append((mid, reason.value))
 
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
+        self.traffic_bytes += len(message.payload) + PACKET_OVERHEAD_BYTES
         self.arrived.append(message)
 
 

@@ -34,6 +34,7 @@ from agent.journal.envelope import telemetry
 from agent.journal.store import Journal
 from agent.settings import Broker, is_loopback
 from agent.uplink import connection
+from agent.uplink.budget import Budget
 from agent.uplink.connection import Connection, UplinkError, Will
 from agent.uplink.lanes import Stream
 
@@ -42,12 +43,11 @@ log = logging.getLogger(__name__)
 MAX_REPLIES: Final = 200
 MAX_REPLAYS: Final = 16
 SESSION_FILE: Final = "uplink.session"
+BUDGET_FILE: Final = "uplink.traffic"
 SESSION_RESET: Final = "unit.session_reset"
 _TELEMETRY_BATCH: Final = 20
 _SHORT_LIVES: Final = 3
 """So many short connections in a row that ended without a word look like another client with our id."""
-_PACKET_OVERHEAD: Final = 80
-"""What an MQTT packet needs around topic and payload, our properties included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +213,7 @@ class Uplink:
         self._source = f"/{fleet}/{unit}"
         self._boot_id = now().boot_id
         self._session_file = state_dir / SESSION_FILE
+        self._budget = Budget(state_dir / BUDGET_FILE, broker.monthly_bytes, now)
         self._now = now
         self._confirm = confirm
         self._timing = timing
@@ -359,6 +360,7 @@ class Uplink:
             self._failures += 1
             if not self._stopping.is_set():
                 self._stopping.wait(max(_jittered(self._timing, self._failures), least_s))
+        self._budget.save()
         self._tell(online=False, reason="stopped")
 
     def _one_connection(self) -> float:
@@ -495,6 +497,8 @@ class Uplink:
 
     def _turn(self, link: Connection) -> None:
         self._turn_once(link)
+        self._budget.spend(link.traffic_bytes)
+        link.traffic_bytes = 0
         if link.ended is None:
             link.step(self._patience_s(link))
         self._drain_wakes()
@@ -704,7 +708,7 @@ class Uplink:
             reply = self._replies.popleft()
             self._publish(link, _Sent("reply", reply=reply), reply.topic, reply.payload, reply.described)
         self._fill_events(link)
-        if not self._replays and self._events.idle:
+        if not self._replays and self._events.idle and not self._budget.used_up:
             self._fill_telemetry(link)
 
     def _fill_events(self, link: Connection) -> None:
@@ -728,7 +732,7 @@ class Uplink:
             sent[mid] = _Sent("reset" if reset else "event", entry.sequence, stream)
 
     def _fits(self, link: Connection, entry: EventEntry) -> bool:
-        size = len(entry.payload) + len(self.root) + len(entry.type) + _PACKET_OVERHEAD
+        size = len(entry.payload) + len(self.root) + len(entry.type) + connection.PACKET_OVERHEAD_BYTES
         if size <= link.max_packet_bytes:
             return True
         if entry.sequence not in self._oversized:
@@ -788,6 +792,10 @@ class Uplink:
     def _complaint(self) -> str:
         """What is wrong although we are online."""
         reasons = [pause.reason for pause in self._pauses.values() if pause.reason]
+        if self._budget.used_up:
+            reasons.append(
+                f"this month's {self._broker.monthly_bytes} bytes (broker.monthly_bytes) are used up: telemetry waits"
+            )
         if self._inbox_fault:
             reasons.append(self._inbox_fault)
         if self._oversized:

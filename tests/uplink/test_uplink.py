@@ -11,7 +11,9 @@ from paho.mqtt.enums import MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from agent.delivery.inputs import Moment
 from agent.settings import Broker as BrokerSettings
+from agent.uplink.budget import Budget
 from agent.uplink.connection import UplinkError
 from agent.uplink.inbox import Unreadable, parse
 from agent.uplink.link import Uplink
@@ -365,3 +367,33 @@ def test_a_password_file_that_is_missing_is_named_without_ending_the_uplink(
     until(lambda: "broker.password_file" in unit.uplink.link.reason, "the reason")
     secret.write_text("hush\n")
     unit.online()
+
+
+def test_telemetry_waits_when_the_budget_of_a_metered_link_is_used_up_and_events_do_not(
+    broker: Broker, subscriber: Subscriber, vehicle: Make
+) -> None:
+    unit = vehicle(broker.url, monthly_bytes=5_000).start()
+    unit.write(10)
+    unit.confirmed(10)
+    until(lambda: "used up" in unit.uplink.link.reason, "the budget to be used up", lambda: unit.uplink.link)
+    unit.journal.sample("position", {"latitude": 52.09})
+    unit.write(1)
+    unit.confirmed(11)
+    unit.restart()
+    unit.write(1)
+    unit.confirmed(12)
+
+    assert "5000 bytes" in unit.uplink.link.reason
+    assert not subscriber.on("/telemetry/")
+
+
+def test_a_new_month_brings_a_new_budget(tmp_path: Path) -> None:
+    moments = [Moment(1_793_491_140_000, 0, "b", "gps"), Moment(1_793_491_260_000, 0, "b", "gps")]
+    budget = Budget(tmp_path / "traffic", 100, lambda: moments[0])
+    budget.spend(100)
+    assert budget.used_up
+    moments.pop(0)
+    assert moments[0].time.startswith("2026-11-01")
+    assert not budget.used_up
+    budget.spend(99)
+    assert not budget.used_up

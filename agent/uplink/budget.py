@@ -1,0 +1,57 @@
+"""What a metered link may carry in a calendar month, and what it has carried, kept over restarts.
+
+Delivery facts are never held back; when the budget is used up, telemetry waits for the next month.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from agent.delivery.inputs import Moment
+
+SAVE_EVERY_BYTES: Final = 65_536
+"""So much may be forgotten by a power cut; a file per message would wear the card."""
+
+
+class Budget:
+    """Counts bytes against `monthly_bytes`; 0 is no budget. Used by one thread."""
+
+    def __init__(self, path: Path, monthly_bytes: int, now: Callable[[], Moment]) -> None:
+        self._path = path
+        self._monthly_bytes = monthly_bytes
+        self._now = now
+        self._month, self._spent, self._saved = "", 0, 0
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            kept = json.loads(path.read_text(encoding="ascii"))
+            self._month, self._spent = str(kept["month"]), int(kept["bytes"])
+            self._saved = self._spent
+
+    def spend(self, size: int) -> None:
+        """So many bytes have been handed to the link."""
+        if not self._monthly_bytes:
+            return
+        month = self._now().time[:7]
+        if month != self._month:
+            self._month, self._spent, self._saved = month, 0, 0
+        self._spent += size
+        if self._spent - self._saved >= SAVE_EVERY_BYTES:
+            self.save()
+
+    @property
+    def used_up(self) -> bool:
+        """Whether this month's budget is gone."""
+        return 0 < self._monthly_bytes <= self._spent and self._month == self._now().time[:7]
+
+    def save(self) -> None:
+        """Keep the count; a file that can not be written costs only the count."""
+        if self._spent == self._saved:
+            return
+        new = self._path.with_suffix(".new")
+        with contextlib.suppress(OSError):
+            new.write_text(json.dumps({"month": self._month, "bytes": self._spent}), encoding="ascii")
+            new.replace(self._path)
+            self._saved = self._spent
