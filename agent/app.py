@@ -86,7 +86,6 @@ class App:
         state_dir = settings.unit.state_dir
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._loop = asyncio.get_running_loop()
-        self._started = self._loop.time()
         self.journal = await asyncio.to_thread(
             Journal.open,
             state_dir,
