@@ -1,7 +1,7 @@
 """Symbols in pictures and camera frames: zxing-cpp first, then zbar where zxing-cpp found nothing.
 
 `load` turns a file into a picture, or says why it can not: a file is measured before it is unpacked, so that a small
-hostile file can not fill the memory. `read` never raises for a picture that `load` or a camera gave.
+hostile file fills neither the memory nor the day. `read` never raises for a picture that `load` or a camera gave.
 The libraries come in with the first picture: a unit without a camera never holds them.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import re
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from agent.labels import LabelError
+from agent.labels.headers import essence, measure
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +29,8 @@ log = logging.getLogger(__name__)
 
 MAX_FILE_BYTES: Final = 64_000_000
 MAX_PIXELS: Final = 40_000_000
-"""Unpacked and in grey this takes 160 MB: what a board of 512 MB can bear."""
+"""Unpacked this takes 240 MB at its peak: what a board of 512 MB can bear. A picture with transparency or on a canvas
+of its own may have half as many, one with transparency and 16 bits a channel a quarter."""
 
 SYMBOLOGIES: Final[dict[str, tuple[str, ...]]] = {
     "Code 128": ("Code128",),
@@ -107,20 +108,22 @@ def load(path: Path) -> Picture:
         raise LabelError(f"{path}: can not be read: {error.strerror}") from error
     except ValueError as error:
         raise LabelError(f"{path!r}: not a file name") from error
-    kind, dimensions = _measure(data)
-    if kind is None:
+    header = measure(data)
+    if header is None:
         found = "an empty file" if not data else f"a file that begins with {data[:8].hex(' ')}"
         raise LabelError(f"{path}: {found}, expected a JPEG, PNG, WebP, GIF or BMP picture")
-    if dimensions is None:
-        raise LabelError(f"{path}: a damaged {kind} picture: its header gives no size; take the picture again")
-    width, height = dimensions
+    if header.size is None:
+        raise LabelError(f"{path}: a damaged {header.kind} picture: its header gives no size; take the picture again")
+    width, height = header.size
     if width < 1 or height < 1:
-        raise LabelError(f"{path}: a {kind} picture of {width} x {height} pixels holds nothing to read")
-    if width * height > MAX_PIXELS:
-        raise LabelError(f"{path}: {width} x {height} pixels, expected at most {MAX_PIXELS}: make the picture smaller")
-    picture = _unpack(data, keep_alpha=kind == "PNG")
+        raise LabelError(f"{path}: a {header.kind} picture of {width} x {height} pixels holds nothing to read")
+    most = MAX_PIXELS // header.weight
+    if width * height > most:
+        raise LabelError(f"{path}: {width} x {height} pixels, expected at most {most}: make the picture smaller")
+    sound = essence(header, data)
+    picture = None if sound is None else _unpack(sound, keep_alpha=header.kind == "PNG" and header.alpha)
     if picture is None:
-        raise LabelError(f"{path}: a {kind} picture that is cut off or damaged; copy it or take it again")
+        raise LabelError(f"{path}: a {header.kind} picture that is cut off or damaged; copy it or take it again")
     return picture
 
 
@@ -213,63 +216,3 @@ def _unpack(data: bytes, *, keep_alpha: bool) -> Picture | None:
         picture = np.maximum(picture[:, :, :3], paper)
     unpacked: Picture = picture
     return unpacked
-
-
-def _measure(data: bytes) -> tuple[str | None, tuple[int, int] | None]:
-    """Kind of picture and (width, height) from its header alone."""
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "PNG", (_number(data[16:20]), _number(data[20:24])) if data[12:16] == b"IHDR" and len(
-            data
-        ) >= 24 else None
-    if data.startswith((b"GIF87a", b"GIF89a")):
-        return "GIF", (_little(data[6:8]), _little(data[8:10])) if len(data) >= 10 else None
-    if data.startswith(b"BM"):
-        return "BMP", (_little(data[18:22]), abs(_little(data[22:26], signed=True))) if len(data) >= 26 else None
-    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        return "WebP", _webp_dimensions(data)
-    if data.startswith(b"\xff\xd8\xff"):
-        return "JPEG", _jpeg_dimensions(data)
-    return None, None
-
-
-def _number(data: bytes) -> int:
-    return int.from_bytes(data, "big")
-
-
-def _little(data: bytes, *, signed: bool = False) -> int:
-    return int.from_bytes(data, "little", signed=signed)
-
-
-def _webp_dimensions(data: bytes) -> tuple[int, int] | None:
-    chunk = data[12:16]
-    if len(data) < 30:
-        return None
-    if chunk == b"VP8 ":
-        return _little(data[26:28]) & 0x3FFF, _little(data[28:30]) & 0x3FFF
-    if chunk == b"VP8L":
-        bits = _little(data[21:25])
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    if chunk == b"VP8X":
-        return _little(data[24:27]) + 1, _little(data[27:30]) + 1
-    return None
-
-
-_START_OF_FRAME: Final = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
-_MARKER = re.compile(rb"\xff+([^\xff\x00])", re.DOTALL)
-
-
-def _jpeg_dimensions(data: bytes) -> tuple[int, int] | None:
-    """The size in the first start-of-frame segment; the segments before it are stepped over."""
-    at = 2
-    while (marker := _MARKER.match(data, at)) is not None:
-        code, at = marker[1][0], marker.end()
-        if code in _START_OF_FRAME:
-            frame = data[at : at + 7]
-            return (_number(frame[5:7]), _number(frame[3:5])) if len(frame) == 7 else None
-        if code == 0x01 or 0xD0 <= code <= 0xD9:
-            continue
-        length = _number(data[at : at + 2])
-        if length < 2:
-            return None
-        at += length
-    return None
