@@ -166,7 +166,7 @@ def scan_parcel(d: Draft, scanned: Scanned, parcel: Parcel) -> Refusal | None:
         parcel = find(d, parcel, entry=scanned.entry, device=scanned.device)
         settle(d)
         parcel = d.block.parcels[parcel.parcel_id]
-        if parcel.state == "LOADED":
+        if parcel.state == "LOADED" or (_goes_on(parcel) and not _at_a_stop(d.block)):
             _good(d, parcel, "found")
             return None
     if state in {"LOADING", "LOADED"}:
@@ -210,6 +210,15 @@ def find(d: Draft, parcel: Parcel, **how: Any) -> Parcel:
         reason = "RECALLED" if parcel.parcel_id in d.block.recalls else "FOUND_LATE"
         d.on_parcel("parcel.return_pending", parcel, reason=reason, action="return")
     return d.block.parcels[parcel.parcel_id]
+
+
+def _goes_on(parcel: Parcel) -> bool:
+    return parcel.state == "OUT_FOR_DELIVERY" or (parcel.state == "RETURN_PENDING" and parcel.reason != "RECALLED")
+
+
+def _at_a_stop(block: Block) -> bool:
+    """At a door a scan asks whether the parcel belongs there: a good tone would hand it to the wrong recipient."""
+    return block.current_stop is not None and block.current_stop.state == "ARRIVED"
 
 
 def _finished(d: Draft, scanned: Scanned, parcel: Parcel) -> Refusal | None:

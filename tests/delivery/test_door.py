@@ -360,6 +360,16 @@ def test_a_parcel_that_can_not_be_found_at_the_stop_and_then_is() -> None:
     assert unit.must("not_in_vehicle", parcel_id="P1") == ["parcel.not_in_vehicle", "stop.failed", "stop.started"]
     assert unit.refused("lost", parcel_id="P1") == "SEARCH_FIRST"
     decision = unit.scan_parcel(1)
+    assert [event.type for event in decision.events] == ["parcel.found", "stop.added"]
+    assert decision.feedback is not None
+    assert (decision.feedback.code, decision.feedback.params["act"]) == ("OK", "found")
+
+
+def test_a_parcel_that_turns_up_at_another_door_is_found_and_yet_not_for_that_door() -> None:
+    unit = at_door(2)
+    unit.must("not_in_vehicle", parcel_id="P1")
+    unit.stand(door(2))
+    decision = unit.scan_parcel(1)
     assert [event.type for event in decision.events] == ["parcel.found", "stop.added", "scan.rejected"]
     assert decision.feedback is not None
     assert (decision.feedback.code, decision.feedback.params["stop_id"]) == ("WRONG_STOP", "T1-2")
