@@ -389,6 +389,10 @@ class App:
         if self._mount:
             self._mount.signal(feedback.tone)
 
+    def forget(self, scope: str) -> None:
+        """Nor is an ended block's key kept in memory."""
+        self._sealer.forget(scope)
+
     def reloaded(self) -> None:
         """Keys that were not written are gone."""
         self._sealer = Sealer(self.settings.unit.state_dir, self.journal.keys())

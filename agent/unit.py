@@ -75,6 +75,9 @@ class Listener(Protocol):
     def command(self, command: Command) -> None:
         """The cloud asks for something that is not a matter of deliveries."""
 
+    def forget(self, scope: str) -> None:
+        """The key of this scope is wiped from the disk."""
+
     def reloaded(self) -> None:
         """What was not written is forgotten: the state and the keys are again those of the disk."""
 
@@ -325,6 +328,8 @@ class Unit:
         for effect in decision.effects:
             if isinstance(effect, Command):
                 self._listener.command(effect)
+            else:
+                self._listener.forget(effect.scope)
         self._changed()
 
     def _fail(self, ticket: _Ticket, error: Exception) -> None:
