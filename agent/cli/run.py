@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -37,4 +38,14 @@ def run(
         asyncio.run(main())
     except (JournalError, SealError, DriverError) as error:
         typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
+    except OSError as error:
+        state_dir = chosen.unit.state_dir
+        if not (isinstance(error.filename, (str, Path)) and state_dir.is_relative_to(error.filename)):
+            raise
+        typer.echo(
+            f"{state_dir} can not be used as the state directory ({error.strerror}): run the agent as a user that may "
+            "write there, or set unit.state_dir to another folder",
+            err=True,
+        )
         raise typer.Exit(1) from error

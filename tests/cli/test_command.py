@@ -52,6 +52,17 @@ def test_wrong_settings_end_with_2_and_are_named(command: list[str], tmp_path: P
     assert 'unit.fleet: expected a name without "-"' in done.stderr
 
 
+@pytest.mark.parametrize("place", ["state", "folder/state"])
+def test_a_state_directory_that_can_not_be_had_is_named_with_what_to_do(tmp_path: Path, place: str) -> None:
+    state_dir = tmp_path / place
+    (tmp_path / place.split("/")[0]).write_text("a file that is in the way")
+    done = kerbside("run", KERBSIDE_UNIT__STATE_DIR=str(state_dir))
+    assert done.returncode == 1
+    assert f"{state_dir} can not be used as the state directory (" in done.stderr
+    assert "unit.state_dir" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_command_loads_only_itself_and_nothing_for_a_terminal() -> None:
     program = (
         "import sys; from agent.cli import main\n"
