@@ -410,6 +410,10 @@ def certificates(folder: Path) -> tuple[Path, Path, Path]:
             .not_valid_after(now + timedelta(days=1))
             .add_extension(x509.BasicConstraints(ca=key is signer, path_length=None), critical=True)
             .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+            # Python 3.13 insists on the names of both keys, and on what the authority's key is for.
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
+            .add_extension(x509.KeyUsage(*[True] + [False] * 4, *[key is signer] * 2, False, False), critical=True)
         )
         return builder.sign(signer, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
