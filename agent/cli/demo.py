@@ -44,7 +44,7 @@ def demo(
     player = Player(Options(directory.resolve(), speed, outage, kills))
     live = sys.stdout.isatty() and not headless and not as_json
     try:
-        result = asyncio.run(_play(player, live=live, quiet=as_json, serve=serve))
+        result = asyncio.run(_play(player, live=live, as_json=as_json, serve=serve))
     except (StageError, DriverError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from error
@@ -53,32 +53,43 @@ def demo(
     finally:
         if keep is None:
             shutil.rmtree(directory, ignore_errors=True)
-    if as_json:
-        typer.echo(json.dumps(dataclasses.asdict(result)))
-    else:
-        _summary(result, keep)
+    if not serve:
+        _tell(result, as_json=as_json)
+    if keep and not as_json:
+        typer.echo(f"kept in           {keep}")
     raise typer.Exit(0 if result.proven else 1)
 
 
-async def _play(player: Player, *, live: bool, quiet: bool, serve: bool) -> Result:
-    async def until_interrupted() -> None:
+async def _play(player: Player, *, live: bool, as_json: bool, serve: bool) -> Result:
+    async def until_interrupted(result: Result) -> None:
+        await hide()
+        _tell(result, as_json=as_json)
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
-        typer.echo(f"The unit stays up: screen {player.progress.console} broker {player.progress.broker}", err=quiet)
-        typer.echo(f"  mosquitto_sub -p {player.progress.broker.rpartition(':')[2]} -v -t 'kerbside/#'", err=quiet)
-        typer.echo("Ctrl-C ends it.", err=quiet)
+        port = player.progress.broker.rpartition(":")[2]
+        for line in (
+            "",
+            "Broker and unit stay up until Ctrl-C:",
+            f"  screen  {player.progress.console}",
+            f"  broker  {player.progress.broker}",
+            f"  events  mosquitto_sub -p {port} -v -t 'kerbside/#'",
+        ):
+            typer.echo(line, err=as_json)
         await stop.wait()
 
-    view = _live(player.progress) if live else _lines(player.progress, quiet=quiet)
+    async def hide() -> None:
+        showing.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await showing
+
+    view = _live(player.progress) if live else _lines(player.progress, quiet=as_json)
     showing = asyncio.create_task(view)
     try:
         return await player.play(serve=until_interrupted if serve else None)
     finally:
-        showing.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await showing
+        await hide()
 
 
 async def _lines(progress: Progress, *, quiet: bool) -> None:
@@ -110,9 +121,10 @@ def _facts(progress: Progress) -> list[str]:
     facts = [f"stage: {progress.stage}"]
     if progress.console:
         facts.append(f"screen: {progress.console}")
-    facts.append("broker: up" if progress.broker_is_up else "broker: away")
+        facts.append(f"broker: {progress.broker}")
+    facts.append("link: up" if progress.broker_is_up else "link: cut, the broker is away")
     if progress.kills:
-        facts.append(f"agent killed: {progress.kills} times")
+        facts.append(f"kills of the agent: {progress.kills}")
     if block := progress.seen.get("block"):
         counts = ", ".join(f"{count} {state.lower()}" for state, count in sorted(block["counts"].items()) if count)
         facts.append(f"block {block['block_id']} {block['state']}: {counts}")
@@ -146,7 +158,10 @@ def _panel(progress: Progress) -> RenderableType:
     return Panel(table, title="Kerbside", expand=False)
 
 
-def _summary(result: Result, keep: Path | None) -> None:
+def _tell(result: Result, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(dataclasses.asdict(result)))
+        return
     waits = result.scan_to_feedback_ms
     typer.echo("")
     typer.echo(f"events written    {result.events_written}")
@@ -156,8 +171,6 @@ def _summary(result: Result, keep: Path | None) -> None:
     typer.echo(f"gaps              {result.gaps}")
     typer.echo(f"hash chain        {'unbroken' if result.chain_intact else 'BROKEN'}")
     typer.echo(f"parcels           {', '.join(f'{n} {state}' for state, n in sorted(result.parcels.items()))}")
-    typer.echo(f"troubles          broker away for {result.outage_s:g} s, agent killed {result.kills} times")
+    typer.echo(f"troubles          broker away for {result.outage_s:g} s, kills of the agent: {result.kills}")
     typer.echo(f"scan to feedback  p50 {waits['p50']:.2f} ms, p99 {waits['p99']:.2f} ms")
-    if keep:
-        typer.echo(f"kept in           {keep}")
     typer.echo("proven: every event arrived exactly once, in order" if result.proven else "NOT proven")

@@ -82,7 +82,7 @@ class Player:
         self._stack = ExitStack()
         self._plan = make_plan(options.seed)
 
-    async def play(self, *, serve: Callable[[], Any] | None = None) -> Result:
+    async def play(self, *, serve: Callable[[Result], Any] | None = None) -> Result:
         """The whole block. With `serve`, broker and unit stay up until that coroutine function returns."""
         with self._stack:
             await asyncio.to_thread(self._set_up)
@@ -103,7 +103,7 @@ class Player:
                 result = self._result(driver, written)
                 if serve:
                     self.progress.stage = "the unit stays up"
-                    await serve()
+                    await serve(result)
             finally:
                 for task in (watcher, troubles):
                     task.cancel()
