@@ -261,9 +261,17 @@ class App:
         camera = self.settings.camera
         driver = Camera(source, camera.width, camera.height, camera.fps)
         if camera.read_labels:
-            self.supervisor.add(LabelCamera(driver), self.reading)
+            self.supervisor.add(LabelCamera(driver, self._expected_codes), self._seen)
         else:
             self.supervisor.add(driver, lambda _frame: None)
+
+    def _expected_codes(self) -> Mapping[str, tuple[str, ...]]:
+        """What the camera may take for a parcel at once: the codes of the block under way."""
+        block = self.unit.state.block
+        return {} if block is None or block.ended else block.codes
+
+    def _seen(self, scan: Scan) -> None:
+        self.unit.take(to_input(scan, "camera"), device=scan.device)
 
     async def _tick(self) -> None:
         """Each second: the core's tick, the clock, the watchdog; each minute a health sample."""

@@ -27,6 +27,8 @@ class Scan:
     """Name of the symbology, such as ``Code 128``, where it is known."""
     repeat: bool = False
     """The same code came from the same device within the last 1.5 s: marked, not swallowed."""
+    others: tuple[Scan, ...] = ()
+    """Codes that came into view at the same instant and may be meant as well as this one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,28 +20,56 @@ def decode(
 
     A picture that can not be read is told with the reason, the others are still read, and the exit status is 1.
     """
-    # Only now: reading pictures needs OpenCV, which no other command should wait for.
-    from agent.labels import LabelError
-    from agent.labels.reader import load
-
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     failed = False
-    for image in images:
-        try:
-            answer = _answer(image, load(image))
-        except LabelError as error:
-            failed = True
-            if as_json:
-                typer.echo(json.dumps({"file": str(image), "error": str(error)}, ensure_ascii=False))
-            else:
-                typer.echo(str(error), err=True)
-            continue
+    for answer in _with_progress(images):
+        failed = failed or "error" in answer
         if as_json:
             typer.echo(json.dumps(answer, ensure_ascii=False))
+        elif "error" in answer:
+            typer.echo(answer["error"], err=True)
         else:
             _print(answer)
     if failed:
         raise typer.Exit(1)
+
+
+def _with_progress(images: list[Path]) -> Iterator[dict[str, Any]]:
+    """The answer for each picture. Someone who waits at a terminal for many of them sees how far it is."""
+    if len(images) < 2 or not sys.stderr.isatty():
+        yield from map(_answer_or_error, images)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("pictures"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    progress = Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False)
+    task = progress.add_task("", total=len(images))
+    progress.start()
+    try:
+        for image in images:
+            answer = _answer_or_error(image)
+            progress.advance(task)
+            # The results scroll past on the same terminal, or a reason does: the bar steps aside for them.
+            in_the_way = sys.stdout.isatty() or "error" in answer
+            if in_the_way:
+                progress.stop()
+            yield answer
+            if in_the_way:
+                progress.start()
+    finally:
+        progress.stop()
+
+
+def _answer_or_error(image: Path) -> dict[str, Any]:
+    # Only now: reading pictures needs OpenCV, which no other command should wait for.
+    from agent.labels import LabelError
+    from agent.labels.reader import load
+
+    try:
+        return _answer(image, load(image))
+    except LabelError as error:
+        return {"file": str(image), "error": str(error)}
 
 
 def _answer(image: Path, picture: Any) -> dict[str, Any]:

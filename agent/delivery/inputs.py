@@ -56,6 +56,8 @@ class Scanned:
     identifier: str | None = None
     symbology: str | None = None
     repeat: bool = False
+    others: tuple[Scanned, ...] = ()
+    """Other codes of the same view that may be meant as well: when the block knows several, the driver is asked."""
 
 
 @dataclass(frozen=True, slots=True)

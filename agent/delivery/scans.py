@@ -53,12 +53,15 @@ def scan(d: Draft, scanned: Scanned) -> Refusal | None:
 
 
 def _known(block: Block, scanned: Scanned) -> list[Parcel]:
-    """The parcels that carry the code, by the best of its forms that the block knows."""
-    for code in (*scanned.codes, scanned.text):
-        found = block.codes.get(normal(code))
-        if found:
-            return [block.parcels[parcel_id] for parcel_id in found]
-    return []
+    """The parcels that carry the code, by the best of its forms that the block knows; and those of the other codes."""
+    known: dict[str, Parcel] = {}
+    for one in (scanned, *scanned.others):
+        for code in (*one.codes, one.text):
+            found = block.codes.get(normal(code))
+            if found:
+                known |= {parcel_id: block.parcels[parcel_id] for parcel_id in found}
+                break
+    return list(known.values())
 
 
 def _ends_with(block: Block, end: str) -> list[Parcel]:

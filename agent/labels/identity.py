@@ -164,6 +164,7 @@ def to_input(scan: Scan, entry: Literal["scan", "camera", "manual"] = "scan") ->
         found.identifier,
         found.symbology,
         scan.repeat,
+        tuple(to_input(other, entry) for other in scan.others),
     )
 
 

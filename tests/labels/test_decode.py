@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 from label_pictures import page, save, symbol
@@ -77,3 +81,45 @@ def test_control_characters_in_a_code_do_not_reach_the_terminal(tmp_path: Path) 
 
 def test_without_a_picture_it_is_wrong_use() -> None:
     assert decode().returncode == 2
+
+
+def test_someone_at_a_terminal_sees_how_many_of_the_pictures_are_read_and_the_lines_stay_as_they_are(
+    tmp_path: Path,
+) -> None:
+    pictures = [label(tmp_path), tmp_path / "absent.png", label(tmp_path)]
+    terminal, theirs = pty.openpty()
+    shown = bytearray()
+
+    def watch() -> None:
+        # Reading fails once the other end is closed.
+        with contextlib.suppress(OSError):
+            while part := os.read(terminal, 4096):
+                shown.extend(part)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    command = [sys.executable, "-c", "from agent.cli import main; main()", "decode", "--json", *map(str, pictures)]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=theirs, env=environment, text=True, timeout=60, check=False
+    )
+    os.close(theirs)
+    watcher.join(10.0)
+    os.close(terminal)
+    assert done.returncode == 1
+    assert [sorted(json.loads(line)) for line in done.stdout.splitlines()] == [
+        ["file", "parcels", "symbols"],
+        ["error", "file"],
+        ["file", "parcels", "symbols"],
+    ]
+    assert "3/3" in shown.decode()
+
+
+def test_the_postcode_and_the_product_on_a_label_are_no_parcels(tmp_path: Path) -> None:
+    path = save(
+        tmp_path / "label.png",
+        page(symbol("420981091234", gs1=False), symbol("5901234123457", "EAN13"), symbol("1Z5R89390357567127")),
+    )
+    (answer,) = map(json.loads, decode("--json", path).stdout.splitlines())
+    assert len(answer["symbols"]) == 3
+    assert [parcel["tracking_number"] for parcel in answer["parcels"]] == ["1Z5R89390357567127"]

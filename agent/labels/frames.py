@@ -1,0 +1,272 @@
+"""The codes that a live camera has in view, frame by frame, for at most half of a core.
+
+A frame in which nothing has changed costs a glance at a small grey copy. While things move, the sharpest of a few
+frames is read, first where the codes were last, the whole frame now and then; what is still moving when the time runs
+out is read later rather than all the time. A reading that proves itself counts at once, any other when a second frame
+says the same. Frames come in the order of their stamps; pictures that have nothing to do with each other are for
+`agent.labels.reader` alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from agent.labels.identity import identify, normal
+from agent.labels.reader import Symbol, read
+
+if TYPE_CHECKING:
+    from agent.labels.reader import Picture
+    from drivers.readings import Frame
+
+SHARE: Final = 0.5
+"""Of one core's time, on average, that frames may take."""
+MAX_BUDGET_MS: Final = 150.0
+"""Time that one frame may take after a rest."""
+MIN_BUDGET_MS: Final = 25.0
+"""Less is not worth beginning."""
+BURST_NS: Final = 90_000_000
+"""While things move, the sharpest of the frames within this time is read: two of 15 a second, three of 30."""
+FULL_EVERY_NS: Final = 500_000_000
+"""How often the whole frame is read while a code is followed."""
+AGREE_WITHIN_NS: Final = 1_000_000_000
+"""Two frames this far apart at most can say the same of a code."""
+STILL_NS: Final = (250_000_000, 8_000_000_000)
+"""Lenses find their focus late: a picture that stands still is read again after the first, then ever more rarely."""
+
+PARCEL_SYMBOLOGIES: Final = frozenset(
+    {"Code 128", "Code 39", "Code 93", "Codabar", "ITF", "QR Code", "Data Matrix", "PDF417", "Aztec", "MaxiCode"}
+)
+"""What parcels' numbers are printed in."""
+RETAIL_SYMBOLOGIES: Final = frozenset({"EAN-13", "EAN-8", "UPC-A", "UPC-E", "DataBar"})
+"""Products' symbologies. They are easily misread: worth their time only where the manifest knows such numbers."""
+PROVEN_SYMBOLOGIES: Final = frozenset(
+    {"Code 128", "Code 93", "DataBar", "QR Code", "Data Matrix", "PDF417", "Aztec", "MaxiCode"}
+)
+"""Their check characters are compulsory and strong. Those of EAN and UPC are compulsory and weak."""
+
+_GLANCE_WIDTH: Final = 160
+_GLANCE_LEVELS: Final = 12
+"""A cell of the small copy has changed by at least this much of 255; noise of the darkest usable frames stays below."""
+_GLANCE_CELLS: Final = 6
+"""Fewer cells are a blinking light. The smallest readable code covers more."""
+
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom in pixels; right and bottom are outside."""
+
+
+@dataclass(slots=True)
+class Counters:
+    """What became of the frames."""
+
+    frames: int = 0
+    still: int = 0
+    """Nothing had changed."""
+    held: int = 0
+    """Things moved: kept until the sharpest of a burst was known, or until there was time."""
+    regions: int = 0
+    """Read where the codes were last."""
+    full: int = 0
+    """Read in full; one may be read in both ways."""
+
+
+@dataclass(slots=True)
+class _Burst:
+    """Frames of something that moves, of which only the sharpest is kept."""
+
+    where: Box
+    began_ns: int
+    sharpness: float = -1.0
+    image: Any = None
+    glance: Any = None
+
+
+def symbologies_for(expected: Mapping[str, tuple[str, ...]]) -> Collection[str]:
+    """What is worth looking for when the manifest knows these codes."""
+    retail = any(len(code) in {8, 12, 13, 14} and code.isdigit() for code in expected)
+    return PARCEL_SYMBOLOGIES | RETAIL_SYMBOLOGIES if retail else PARCEL_SYMBOLOGIES
+
+
+class FrameReader:
+    """Follows the codes of one live camera. Not for several threads at once."""
+
+    def __init__(self) -> None:
+        # Late: a unit without a camera never holds OpenCV.
+        import cv2
+
+        cv2.setNumThreads(1)
+        self._cv2: Any = cv2
+        self.counters = Counters()
+        self._symbols: list[Symbol] = []
+        self._once: dict[tuple[str, str], int] = {}
+        """Readings that do not prove themselves → when they were last made."""
+        self._pending = False
+        self._region: Box | None = None
+        self._full_ns = 0
+        self._last: Any = None
+        self._read: Any = None
+        """Small copies of the last frame and of the last one that was read."""
+        self._burst: _Burst | None = None
+        self._rest_ns = STILL_NS[0]
+        self._again_ns = 0
+        self._allowance_ms = MAX_BUDGET_MS
+        self._stamp_ns: int | None = None
+
+    def look(self, frame: Frame, expected: Mapping[str, tuple[str, ...]] | None = None) -> list[Symbol]:
+        """The codes in view as far as is known after this frame; corners are those of the last reading.
+
+        `expected`: normal form of each code that the manifest knows; such a code counts at once.
+        """
+        began = time.thread_time()
+        image, now_ns = frame.image, frame.monotonic_ns
+        self.counters.frames += 1
+        since_ns = 0 if self._stamp_ns is None else max(0, now_ns - self._stamp_ns)
+        self._stamp_ns = now_ns
+        self._allowance_ms = min(self._allowance_ms + SHARE * since_ns / 1e6, MAX_BUDGET_MS)
+        due = self._due(image, now_ns, since_ns)
+        if due is not None:
+            picture, glance = due
+            self._read, self._burst = glance, None
+            spent_ms = (time.thread_time() - began) * 1000
+            budget_ms = max(MIN_BUDGET_MS, self._allowance_ms - spent_ms)
+            self._take(self._find(picture, now_ns, expected or {}, budget_ms), now_ns, expected or {})
+        self._allowance_ms -= (time.thread_time() - began) * 1000
+        return self._symbols
+
+    def _due(self, image: Picture, now_ns: int, since_ns: int) -> tuple[Picture, Picture] | None:
+        """The picture to be read now with its small copy, if one is."""
+        glance = self._glance(image)
+        if self._last is not None and self._last.shape != glance.shape:
+            self._last = self._read = self._burst = None
+        changed = self._change(glance, self._read)
+        moving = self._last is not None and self._change(glance, self._last) is not None
+        self._last = glance
+        if changed is None:
+            self._burst = None
+            if not self._pending and now_ns < self._again_ns:
+                self.counters.still += 1
+                return None
+            if self._allowance_ms <= 0:
+                self.counters.held += 1
+                return None
+            if not self._pending:
+                self._rest_ns = min(2 * self._rest_ns, STILL_NS[1])
+                self._again_ns = now_ns + self._rest_ns
+            return image, glance
+        self._rest_ns = STILL_NS[0]
+        self._again_ns = now_ns + self._rest_ns
+        if not moving:
+            if self._allowance_ms > 0:
+                return image, glance
+            self.counters.held += 1
+            return None
+        burst = self._burst
+        if burst is None or now_ns - burst.began_ns > BURST_NS:
+            scale = image.shape[1] / glance.shape[1]
+            around = self._region or _grown(_scaled(changed, scale), image.shape)
+            self._burst = burst = _Burst(around, now_ns)
+        sharpness = self._sharpness(image, burst.where)
+        if sharpness > burst.sharpness:
+            burst.sharpness, burst.image, burst.glance = sharpness, image, glance
+        # Whether the next frame would come too late for this burst.
+        if now_ns - burst.began_ns + since_ns > BURST_NS and self._allowance_ms > 0:
+            return burst.image, burst.glance
+        self.counters.held += 1
+        return None
+
+    def _find(
+        self, picture: Picture, now_ns: int, expected: Mapping[str, tuple[str, ...]], budget_ms: float
+    ) -> list[Symbol]:
+        """The symbols of a picture: those where codes were last, else those of the whole picture."""
+        began = time.thread_time()
+        symbologies = symbologies_for(expected)
+        found: list[Symbol] = []
+        if self._region is not None and now_ns - self._full_ns < FULL_EVERY_NS:
+            left, top, right, bottom = self._region
+            self.counters.regions += 1
+            found = [
+                replace(symbol, corners=tuple((x + left, y + top) for x, y in symbol.corners))
+                for symbol in read(picture[top:bottom, left:right], symbologies=symbologies, budget_ms=budget_ms)
+            ]
+            budget_ms -= (time.thread_time() - began) * 1000
+        if not found:
+            self._full_ns = now_ns
+            self.counters.full += 1
+            found = read(picture, symbologies=symbologies, budget_ms=max(budget_ms, MIN_BUDGET_MS))
+        self._region = _around(found, picture.shape)
+        return found
+
+    def _take(self, found: list[Symbol], now_ns: int, expected: Mapping[str, tuple[str, ...]]) -> None:
+        """Keep what proves itself, what the manifest knows and what an earlier frame has said as well."""
+        self._once = {name: at for name, at in self._once.items() if now_ns - at <= AGREE_WITHIN_NS}
+        self._symbols, self._pending = [], False
+        for symbol in found:
+            if symbol.symbology not in PROVEN_SYMBOLOGIES and not _is_expected(symbol, expected):
+                name = (symbol.symbology, symbol.text)
+                said_before = name in self._once
+                self._once[name] = now_ns
+                if not said_before:
+                    self._pending = True
+                    continue
+            self._symbols.append(symbol)
+
+    def _glance(self, image: Picture) -> Picture:
+        """A small grey copy; averaging takes the sensor's noise away."""
+        cv2 = self._cv2
+        grey = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+        height, width = grey.shape
+        size = (min(_GLANCE_WIDTH, width), max(1, round(height * min(1.0, _GLANCE_WIDTH / width))))
+        small: Picture = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+        return small
+
+    def _change(self, glance: Picture, before: Picture | None) -> Box | None:
+        """Where two small copies differ, in their cells; all of it when there is nothing to compare with."""
+        cv2 = self._cv2
+        if before is None:
+            return 0, 0, glance.shape[1], glance.shape[0]
+        difference = cv2.subtract(glance, before, dtype=cv2.CV_16S)
+        # The exposure follows the light: what changes everywhere by as much is no motion.
+        shift = round(cv2.mean(difference)[0])
+        moved = cv2.bitwise_not(cv2.inRange(difference, shift - _GLANCE_LEVELS, shift + _GLANCE_LEVELS))
+        if cv2.countNonZero(moved) < _GLANCE_CELLS:
+            return None
+        left, top, width, height = cv2.boundingRect(moved)
+        return left, top, left + width, top + height
+
+    def _sharpness(self, image: Picture, where: Box) -> float:
+        """The mean energy of the gradients across bars and along them (Tenengrad)."""
+        cv2 = self._cv2
+        left, top, right, bottom = where
+        part = image[top:bottom, left:right]
+        grey = part if part.ndim == 2 else cv2.cvtColor(part, cv2.COLOR_BGR2GRAY)
+        energy = sum(cv2.norm(cv2.Sobel(grey, cv2.CV_16S, *order), cv2.NORM_L2SQR) for order in ((1, 0), (0, 1)))
+        return float(energy) / grey.size
+
+
+def _is_expected(symbol: Symbol, expected: Mapping[str, tuple[str, ...]]) -> bool:
+    found = identify(symbol.text, symbol.identifier, symbol.symbology)
+    return any(normal(code) in expected for code in (*found.codes, found.text))
+
+
+def _around(symbols: list[Symbol], shape: tuple[int, ...]) -> Box | None:
+    """Where to look for the same symbols next; ``None`` without any."""
+    points = [corner for symbol in symbols for corner in symbol.corners]
+    if not points:
+        return None
+    horizontal, vertical = [x for x, _ in points], [y for _, y in points]
+    return _grown((min(horizontal), min(vertical), max(horizontal), max(vertical)), shape)
+
+
+def _scaled(box: Box, scale: float) -> Box:
+    left, top, right, bottom = (round(side * scale) for side in box)
+    return left, top, right, bottom
+
+
+def _grown(box: Box, shape: tuple[int, ...]) -> Box:
+    """The box with room for motion and quiet zones, within the picture."""
+    left, top, right, bottom = box
+    # A line of bars is often reported without its height, which is less than its length.
+    room = 32 + max(right - left, bottom - top) // 3
+    return max(0, left - room), max(0, top - room), min(shape[1], right + room), min(shape[0], bottom + room)
