@@ -105,6 +105,7 @@ class FrameReader:
         self._pending = False
         self._region: Box | None = None
         self._full_ns = 0
+        self._shape: tuple[int, ...] = ()
         self._last: Any = None
         self._read: Any = None
         """Small copies of the last frame and of the last one that was read."""
@@ -122,6 +123,8 @@ class FrameReader:
         began = time.thread_time()
         image, now_ns = frame.image, frame.monotonic_ns
         self.counters.frames += 1
+        if 0 in image.shape:
+            return self._symbols
         since_ns = 0 if self._stamp_ns is None else max(0, now_ns - self._stamp_ns)
         self._stamp_ns = now_ns
         self._allowance_ms = min(self._allowance_ms + SHARE * since_ns / 1e6, MAX_BUDGET_MS)
@@ -137,9 +140,11 @@ class FrameReader:
 
     def _due(self, image: Picture, now_ns: int, since_ns: int) -> tuple[Picture, Picture] | None:
         """The picture to be read now with its small copy, if one is."""
+        if image.shape != self._shape:
+            # The camera was set anew: nothing can be compared with what was before.
+            self._shape = image.shape
+            self._last = self._read = self._burst = self._region = None
         glance = self._glance(image)
-        if self._last is not None and self._last.shape != glance.shape:
-            self._last = self._read = self._burst = None
         changed = self._change(glance, self._read)
         moving = self._last is not None and self._change(glance, self._last) is not None
         self._last = glance

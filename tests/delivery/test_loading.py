@@ -206,6 +206,22 @@ def test_two_parcels_with_one_number_are_asked_about_and_chosen() -> None:
     assert unit.parcel(1).state == "LOADED"
 
 
+def test_two_parcels_in_one_view_of_the_camera_are_asked_about_and_chosen() -> None:
+    unit = loading(3)
+    other = Scanned("TBA000000000002", ("TBA000000000002",), "camera", "camera")
+    foreign = Scanned("TBA999999999999", ("TBA999999999999",), "camera", "camera")
+    decision = unit.scan_parcel(1, entry="camera", others=(other, foreign))
+    assert unit.code() == "SEVERAL_CODES"
+    assert decision.events == ()
+    assert unit.last.feedback is not None
+    assert [choice["parcel_id"] for choice in unit.last.feedback.params["choices"]] == ["P1", "P2"]
+    assert unit.must("choose", code="P2") == ["parcel.loaded"]
+    assert (unit.parcel(2).state, unit.parcel(2).entry) == ("LOADED", "camera")
+    # With that one loaded, there is no doubt any more.
+    unit.scan_parcel(1, entry="camera", others=(other, foreign))
+    assert unit.parcel(1).state == "LOADED"
+
+
 def test_the_last_six_characters_may_be_typed_and_are_confirmed() -> None:
     unit = loading(12)
     assert unit.refused("scan", code="000007") == "CONFIRM_PARCEL"

@@ -252,3 +252,11 @@ def test_a_scan_becomes_an_input_of_the_core_with_its_identity() -> None:
     assert (found.device, found.entry, found.repeat) == ("dock", "manual", True)
     assert (found.carrier, found.kind, found.fault) == ("amazon", "amazon_tba", None)
     assert (found.identifier, found.symbology) == ("]C0", "Code 128")
+
+
+def test_codes_that_may_be_meant_as_well_go_with_the_scan_in_all_their_forms() -> None:
+    other = Scan("camera", "00340434161094042557", 1, "]C1")
+    found = to_input(Scan("camera", "TBA123456789012", 1, others=(other,)), "camera")
+    assert found.others == (to_input(other, "camera"),)
+    assert found.others[0].codes == ("00340434161094042557", "340434161094042557")
+    assert found.others[0].entry == "camera"
