@@ -36,6 +36,9 @@ AGREE_WITHIN_NS: Final = 1_000_000_000
 STILL_NS: Final = (250_000_000, 8_000_000_000)
 """Lenses find their focus late: a picture that stands still is read again after the first, then ever more rarely."""
 
+TRIES: Final = 3
+"""Frames of a picture that stands still in which a reading that does not prove itself is looked for again."""
+
 PARCEL_SYMBOLOGIES: Final = frozenset(
     {"Code 128", "Code 39", "Code 93", "Codabar", "ITF", "QR Code", "Data Matrix", "PDF417", "Aztec", "MaxiCode"}
 )
@@ -103,6 +106,7 @@ class FrameReader:
         self._once: dict[tuple[str, str], int] = {}
         """Readings that do not prove themselves → when they were last made."""
         self._pending = False
+        self._tries = TRIES
         self._region: Box | None = None
         self._full_ns = 0
         self._shape: tuple[int, ...] = ()
@@ -150,17 +154,21 @@ class FrameReader:
         self._last = glance
         if changed is None:
             self._burst = None
-            if not self._pending and now_ns < self._again_ns:
+            agreeing = self._pending and self._tries > 0
+            if not agreeing and now_ns < self._again_ns:
                 self.counters.still += 1
                 return None
             if self._allowance_ms <= 0:
                 self.counters.held += 1
                 return None
-            if not self._pending:
+            if agreeing:
+                self._tries -= 1
+            else:
+                self._tries = TRIES
                 self._rest_ns = min(2 * self._rest_ns, STILL_NS[1])
                 self._again_ns = now_ns + self._rest_ns
             return image, glance
-        self._rest_ns = STILL_NS[0]
+        self._rest_ns, self._tries = STILL_NS[0], TRIES
         self._again_ns = now_ns + self._rest_ns
         if not moving:
             if self._allowance_ms > 0:

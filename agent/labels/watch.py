@@ -41,8 +41,8 @@ class LabelCamera:
         self._reader: FrameReader | None = None
         self._seen: dict[str, int] = {}
         """Every code of the parcels in view that were handed on, and when it was last in view."""
-        self._best: tuple[str, int, int] | None = None
-        """What is best in view though the manifest does not know it: its number, since when, until when."""
+        self._best: tuple[frozenset[str], int, int] = frozenset(), 0, 0
+        """What is best in view though the manifest does not know it: the numbers, since when, until when."""
 
     async def run(self, out: Callable[[Scan], None], report: Callable[[PartState], None]) -> None:
         """Until cancelled; a fault of the camera, or of reading its frames, is raised as it is."""
@@ -89,7 +89,7 @@ class LabelCamera:
         now_ns, live = frame.monotonic_ns, not _is_picture(frame)
         self._seen = {code: at for code, at in self._seen.items() if now_ns - at < OUT_OF_VIEW_NS}
         new = [one for one in choice.parcels if self._seen.keys().isdisjoint(one.codes)]
-        if not choice.parcels or (new and live and choice.by != "manifest" and not self._is_sure(new[0], now_ns)):
+        if not choice.parcels or (new and live and choice.by != "manifest" and not self._are_sure(new, now_ns)):
             new = []
         known = [one for one in choice.parcels if not self._seen.keys().isdisjoint(one.codes)]
         if new or known:
@@ -98,13 +98,13 @@ class LabelCamera:
             self._seen |= {code: now_ns for one in in_view for code in one.codes}
         return new
 
-    def _is_sure(self, identity: Identity, now_ns: int) -> bool:
-        """Whether a number that the manifest does not know was the best in view for long enough."""
-        number = identity.tracking_number
-        since_ns = now_ns
-        if self._best is not None and self._best[0] == number and now_ns < self._best[2]:
-            since_ns = self._best[1]
-        self._best = (number, since_ns, now_ns + OUT_OF_VIEW_NS)
+    def _are_sure(self, new: list[Identity], now_ns: int) -> bool:
+        """Whether numbers that the manifest does not know were the best in view for long enough."""
+        numbers = frozenset(one.tracking_number for one in new)
+        before, since_ns, until_ns = self._best
+        if before.isdisjoint(numbers) or now_ns >= until_ns:
+            since_ns = now_ns
+        self._best = numbers, since_ns, now_ns + OUT_OF_VIEW_NS
         return now_ns - since_ns >= MADE_SURE_NS
 
 

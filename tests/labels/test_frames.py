@@ -198,6 +198,23 @@ def test_two_frames_that_say_different_things_do_not_agree() -> None:
         assert eye.see(label) == []
 
 
+def test_a_still_picture_in_which_something_else_is_read_each_time_is_soon_left_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reads: list[str] = []
+
+    def read(_picture: Any, **_options: Any) -> list[Symbol]:
+        reads.append(f"STRIPES{len(reads)}")
+        return [Symbol(reads[-1], "Code 39", "]A0", ((0, 0), (90, 0), (90, 30), (0, 30)), "zxing")]
+
+    monkeypatch.setattr(frames, "read", read)
+    eye = Eye()
+    eye.see(EMPTY, 4 * FPS)
+    before = len(reads)
+    assert eye.see(EMPTY, 4 * FPS) == []
+    assert len(reads) - before <= 5
+
+
 def test_products_are_looked_for_only_when_the_manifest_knows_such_numbers() -> None:
     product = scene((symbol("5901234123457", "EAN13"), 300, 200))
     assert Eye({"TBA123456789012": ("P1",)}).see(product, 3) == []
