@@ -25,12 +25,16 @@ SHARE: Final = 0.5
 """Of one core's time, on average, that frames may take."""
 MAX_BUDGET_MS: Final = 150.0
 """Time that one frame may take after a rest."""
-MIN_BUDGET_MS: Final = 25.0
-"""Less is not worth beginning."""
+THOROUGH_MS: Final = 90.0
+"""A crooked label takes this long: what is saved up is spent on one frame rather than on many in vain."""
+QUICK_MS: Final = 25.0
+"""What a frame gets until that is saved up; a label that is easy to read takes less."""
+PART: Final = 0.6
+"""Of the frame; a larger part is not worth reading by itself."""
 BURST_NS: Final = 90_000_000
 """While things move, the sharpest of the frames within this time is read: two of 15 a second, three of 30."""
 FULL_EVERY_NS: Final = 500_000_000
-"""How often the whole frame is read while a code is followed."""
+"""How often the whole frame is read while parts of it are."""
 AGREE_WITHIN_NS: Final = 1_000_000_000
 """Two frames this far apart at most can say the same of a code."""
 STILL_NS: Final = (250_000_000, 8_000_000_000)
@@ -70,9 +74,19 @@ class Counters:
     held: int = 0
     """Things moved: kept until the sharpest of a burst was known, or until there was time."""
     regions: int = 0
-    """Read where the codes were last."""
+    """Parts that were read: where the codes were last, or where something has changed."""
     full: int = 0
     """Read in full; one may be read in both ways."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A frame that may be read."""
+
+    image: Any
+    glance: Any
+    changed: Box | None = None
+    """Where it differs from the last frame that was read, when that is only a part of it."""
 
 
 @dataclass(slots=True)
@@ -82,8 +96,7 @@ class _Burst:
     where: Box
     began_ns: int
     sharpness: float = -1.0
-    image: Any = None
-    glance: Any = None
+    best: _Candidate | None = None
 
 
 def symbologies_for(expected: Mapping[str, tuple[str, ...]]) -> Collection[str]:
@@ -108,7 +121,7 @@ class FrameReader:
         self._pending = False
         self._tries = TRIES
         self._region: Box | None = None
-        self._full_ns = 0
+        self._full_ns: int | None = None
         self._shape: tuple[int, ...] = ()
         self._last: Any = None
         self._read: Any = None
@@ -134,16 +147,13 @@ class FrameReader:
         self._allowance_ms = min(self._allowance_ms + SHARE * since_ns / 1e6, MAX_BUDGET_MS)
         due = self._due(image, now_ns, since_ns)
         if due is not None:
-            picture, glance = due
-            self._read, self._burst = glance, None
-            spent_ms = (time.thread_time() - began) * 1000
-            budget_ms = max(MIN_BUDGET_MS, self._allowance_ms - spent_ms)
-            self._take(self._find(picture, now_ns, expected or {}, budget_ms), now_ns, expected or {})
+            self._read, self._burst = due.glance, None
+            self._take(self._find(due, now_ns, expected or {}), now_ns, expected or {})
         self._allowance_ms -= (time.thread_time() - began) * 1000
         return self._symbols
 
-    def _due(self, image: Picture, now_ns: int, since_ns: int) -> tuple[Picture, Picture] | None:
-        """The picture to be read now with its small copy, if one is."""
+    def _due(self, image: Picture, now_ns: int, since_ns: int) -> _Candidate | None:
+        """What is to be read now, if anything is."""
         if image.shape != self._shape:
             # The camera was set anew: nothing can be compared with what was before.
             self._shape = image.shape
@@ -167,48 +177,62 @@ class FrameReader:
                 self._tries = TRIES
                 self._rest_ns = min(2 * self._rest_ns, STILL_NS[1])
                 self._again_ns = now_ns + self._rest_ns
-            return image, glance
+                self._full_ns = None
+            return _Candidate(image, glance)
         self._rest_ns, self._tries = STILL_NS[0], TRIES
         self._again_ns = now_ns + self._rest_ns
+        where = self._part(changed, glance, image)
         if not moving:
             if self._allowance_ms > 0:
-                return image, glance
+                return _Candidate(image, glance, where)
             self.counters.held += 1
             return None
         burst = self._burst
         if burst is None or now_ns - burst.began_ns > BURST_NS:
-            scale = image.shape[1] / glance.shape[1]
-            around = self._region or _grown(_scaled(changed, scale), image.shape)
-            self._burst = burst = _Burst(around, now_ns)
+            everything = (0, 0, image.shape[1], image.shape[0])
+            self._burst = burst = _Burst(self._region or where or everything, now_ns)
         sharpness = self._sharpness(image, burst.where)
-        if sharpness > burst.sharpness:
-            burst.sharpness, burst.image, burst.glance = sharpness, image, glance
+        if burst.best is None or sharpness > burst.sharpness:
+            burst.sharpness, burst.best = sharpness, _Candidate(image, glance, where)
         # Whether the next frame would come too late for this burst.
         if now_ns - burst.began_ns + since_ns > BURST_NS and self._allowance_ms > 0:
-            return burst.image, burst.glance
+            return burst.best
         self.counters.held += 1
         return None
 
-    def _find(
-        self, picture: Picture, now_ns: int, expected: Mapping[str, tuple[str, ...]], budget_ms: float
-    ) -> list[Symbol]:
-        """The symbols of a picture: those where codes were last, else those of the whole picture."""
-        began = time.thread_time()
+    def _part(self, changed: Box, glance: Picture, image: Picture) -> Box | None:
+        """Where the image has changed; ``None`` when that is most of it."""
+        scale = image.shape[1] / glance.shape[1]
+        left, top, right, bottom = (round(side * scale) for side in changed)
+        part = _grown((left, top, right, bottom), image.shape)
+        return part if _area(part) <= PART * image.shape[0] * image.shape[1] else None
+
+    def _find(self, due: _Candidate, now_ns: int, expected: Mapping[str, tuple[str, ...]]) -> list[Symbol]:
+        """The symbols of a frame: those where codes were last, else those where it has changed, else those of all."""
+        image, began = due.image, time.thread_time()
         symbologies = symbologies_for(expected)
+        budget_ms = self._allowance_ms if self._allowance_ms >= THOROUGH_MS else QUICK_MS
+
+        def left_ms() -> float:
+            return max(QUICK_MS, budget_ms - (time.thread_time() - began) * 1000)
+
         found: list[Symbol] = []
-        if self._region is not None and now_ns - self._full_ns < FULL_EVERY_NS:
-            left, top, right, bottom = self._region
+        parts = [part for part in (self._region, due.changed) if part is not None]
+        full = not parts or self._full_ns is None or now_ns - self._full_ns >= FULL_EVERY_NS
+        for left, top, right, bottom in () if full else parts:
             self.counters.regions += 1
+            part = image[top:bottom, left:right]
             found = [
                 replace(symbol, corners=tuple((x + left, y + top) for x, y in symbol.corners))
-                for symbol in read(picture[top:bottom, left:right], symbologies=symbologies, budget_ms=budget_ms)
+                for symbol in read(part, symbologies=symbologies, budget_ms=left_ms())
             ]
-            budget_ms -= (time.thread_time() - began) * 1000
-        if not found:
-            self._full_ns = now_ns
+            if found:
+                break
+        if full:
             self.counters.full += 1
-            found = read(picture, symbologies=symbologies, budget_ms=max(budget_ms, MIN_BUDGET_MS))
-        self._region = _around(found, picture.shape)
+            self._full_ns = now_ns
+            found = read(image, symbologies=symbologies, budget_ms=left_ms())
+        self._region = _around(found, image.shape)
         return found
 
     def _take(self, found: list[Symbol], now_ns: int, expected: Mapping[str, tuple[str, ...]]) -> None:
@@ -272,9 +296,9 @@ def _around(symbols: list[Symbol], shape: tuple[int, ...]) -> Box | None:
     return _grown((min(horizontal), min(vertical), max(horizontal), max(vertical)), shape)
 
 
-def _scaled(box: Box, scale: float) -> Box:
-    left, top, right, bottom = (round(side * scale) for side in box)
-    return left, top, right, bottom
+def _area(box: Box) -> int:
+    left, top, right, bottom = box
+    return max(0, right - left) * max(0, bottom - top)
 
 
 def _grown(box: Box, shape: tuple[int, ...]) -> Box:
