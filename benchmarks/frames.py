@@ -5,7 +5,7 @@ and is taken away; the same label lying still; an empty street that moves; an em
 given the same frames in turn in one run, and their processor time is counted; making the frames is not. The share of
 one core that is idle follows from it, and the delay from a label's first whole frame to its text.
 
-    python benchmarks/frames.py [--seconds 12] [--passes 6]
+    python benchmarks/frames.py [--seconds 20] [--passes 10]
 """
 
 from __future__ import annotations
@@ -160,8 +160,8 @@ class Watched:
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=int, default=12, help="of each scene")
-    parser.add_argument("--passes", type=int, default=6, help="labels that are held up one after the other")
+    parser.add_argument("--seconds", type=int, default=20, help="of each scene")
+    parser.add_argument("--passes", type=int, default=10, help="labels that are held up one after the other")
     options = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})

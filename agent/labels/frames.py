@@ -10,7 +10,7 @@ says the same. Frames come in the order of their stamps; pictures that have noth
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -148,7 +148,7 @@ class FrameReader:
         due = self._due(image, now_ns, since_ns)
         if due is not None:
             self._read, self._burst = due.glance, None
-            self._take(self._find(due, now_ns, expected or {}), now_ns, expected or {})
+            self._find(due, now_ns, expected or {})
         self._allowance_ms -= (time.thread_time() - began) * 1000
         return self._symbols
 
@@ -207,8 +207,8 @@ class FrameReader:
         part = _grown((left, top, right, bottom), image.shape)
         return part if _area(part) <= PART * image.shape[0] * image.shape[1] else None
 
-    def _find(self, due: _Candidate, now_ns: int, expected: Mapping[str, tuple[str, ...]]) -> list[Symbol]:
-        """The symbols of a frame: those where codes were last, else those where it has changed, else those of all."""
+    def _find(self, due: _Candidate, now_ns: int, expected: Mapping[str, tuple[str, ...]]) -> None:
+        """Read where codes were last, then where the frame has changed; now and then, or without these, all of it."""
         image, began = due.image, time.thread_time()
         symbologies = symbologies_for(expected)
         budget_ms = self._allowance_ms if self._allowance_ms >= THOROUGH_MS else QUICK_MS
@@ -219,8 +219,15 @@ class FrameReader:
         found: list[Symbol] = []
         parts = [part for part in (self._region, due.changed) if part is not None]
         full = not parts or self._full_ns is None or now_ns - self._full_ns >= FULL_EVERY_NS
-        for left, top, right, bottom in () if full else parts:
-            self.counters.regions += 1
+        if full:
+            parts = [(0, 0, image.shape[1], image.shape[0])]
+            self.counters.full += 1
+            self._full_ns = now_ns
+        # What lies elsewhere has not changed, or is looked for again when all of the frame is.
+        elsewhere = self._symbols
+        for left, top, right, bottom in parts:
+            self.counters.regions += not full
+            elsewhere = [symbol for symbol in elsewhere if not _holds((left, top, right, bottom), symbol)]
             part = image[top:bottom, left:right]
             found = [
                 replace(symbol, corners=tuple((x + left, y + top) for x, y in symbol.corners))
@@ -228,17 +235,13 @@ class FrameReader:
             ]
             if found:
                 break
-        if full:
-            self.counters.full += 1
-            self._full_ns = now_ns
-            found = read(image, symbologies=symbologies, budget_ms=left_ms())
-        self._region = _around(found, image.shape)
-        return found
+        self._symbols = [*self._agreed(found, now_ns, expected), *elsewhere]
+        self._region = _around([*found, *elsewhere], image.shape)
 
-    def _take(self, found: list[Symbol], now_ns: int, expected: Mapping[str, tuple[str, ...]]) -> None:
-        """Keep what proves itself, what the manifest knows and what an earlier frame has said as well."""
+    def _agreed(self, found: list[Symbol], now_ns: int, expected: Mapping[str, tuple[str, ...]]) -> Iterator[Symbol]:
+        """What proves itself, what the manifest knows and what an earlier frame has said as well."""
         self._once = {name: at for name, at in self._once.items() if now_ns - at <= AGREE_WITHIN_NS}
-        self._symbols, self._pending = [], False
+        self._pending = False
         for symbol in found:
             if symbol.symbology not in PROVEN_SYMBOLOGIES and not _is_expected(symbol, expected):
                 name = (symbol.symbology, symbol.text)
@@ -247,7 +250,7 @@ class FrameReader:
                 if not said_before:
                     self._pending = True
                     continue
-            self._symbols.append(symbol)
+            yield symbol
 
     def _glance(self, image: Picture) -> Picture:
         """A small grey copy; averaging takes the sensor's noise away."""
@@ -294,6 +297,13 @@ def _around(symbols: list[Symbol], shape: tuple[int, ...]) -> Box | None:
         return None
     horizontal, vertical = [x for x, _ in points], [y for _, y in points]
     return _grown((min(horizontal), min(vertical), max(horizontal), max(vertical)), shape)
+
+
+def _holds(box: Box, symbol: Symbol) -> bool:
+    """Whether the middle of a symbol lies in a box."""
+    left, top, right, bottom = box
+    x, y = sum(x for x, _ in symbol.corners) / 4, sum(y for _, y in symbol.corners) / 4
+    return left <= x < right and top <= y < bottom
 
 
 def _area(box: Box) -> int:

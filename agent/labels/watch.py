@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,8 @@ class LabelCamera:
 
     async def run(self, out: Callable[[Scan], None], report: Callable[[PartState], None]) -> None:
         """Until cancelled; a fault of the camera, or of reading its frames, is raised as it is."""
+        # A camera that is opened anew may look elsewhere, and a frame of before may still be in its thread.
+        self._reader = None
         try:
             async with asyncio.TaskGroup() as group:
 
@@ -64,10 +67,7 @@ class LabelCamera:
                 first, *others = [
                     Scan(self.name, one.text, frame.monotonic_ns, one.identifier, one.symbology) for one in new
                 ]
-                first = Scan(
-                    self.name, first.text, frame.monotonic_ns, first.identifier, first.symbology, others=tuple(others)
-                )
-                out(first)
+                out(replace(first, others=tuple(others)))
         finally:
             self._camera.wanted.set()
 
@@ -78,9 +78,8 @@ class LabelCamera:
         if _is_picture(frame):
             symbols = read(frame.image, symbologies=symbologies_for(expected))
         else:
-            if self._reader is None:
-                self._reader = FrameReader()
-            symbols = self._reader.look(frame, expected)
+            reader = self._reader = self._reader or FrameReader()
+            symbols = reader.look(frame, expected)
         height, width = frame.image.shape[:2]
         return choose(symbols, expected, (width, height))
 

@@ -65,7 +65,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """A reader that takes 120 ms of the processor and finds nothing; the budgets it was given."""
     budgets: list[float] = []
 
-    def read(_picture: Any, *, symbologies: Any, budget_ms: float) -> list[Symbol]:
+    def read(_picture: Any, *, budget_ms: float, **_options: Any) -> list[Symbol]:
         budgets.append(budget_ms)
         end = time.thread_time() + 0.12
         while time.thread_time() < end:
@@ -174,6 +174,16 @@ def test_a_second_label_is_found_while_the_first_is_followed() -> None:
         first = (TBA, 100 + 6 * step, 100)
         seen = eye.see(scene(first) if step < 3 else scene(first, (OTHER, 700, 500)))
     assert sorted(seen) == ["TBA123456789012", "TBA210987654321"]
+
+
+def test_labels_that_lie_still_stay_in_view_while_something_else_moves() -> None:
+    eye = Eye()
+    labels = (TBA, 100, 100), (OTHER, 100, 400)
+    assert len(eye.see(scene(*labels), 3)) == 2
+    for step in range(2 * FPS):
+        hand = scene(*labels)
+        hand[500:700, 800 + 8 * step : 960 + 8 * step] = 20
+        assert sorted(eye.see(hand)) == ["TBA123456789012", "TBA210987654321"]
 
 
 def test_a_code_without_a_check_character_counts_once_two_frames_agree() -> None:
