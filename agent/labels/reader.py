@@ -1,275 +1,176 @@
-"""Symbols in pictures and camera frames: zxing-cpp first, then zbar where zxing-cpp found nothing.
+"""Symbols in pictures and camera frames, by a cascade that goes on only as long as nothing sufficient was found.
 
-`load` turns a file into a picture, or says why it can not: a file is measured before it is unpacked, so that a small
-hostile file can not fill the memory. `read` never raises for a picture that `load` or a camera gave.
-The libraries come in with the first picture: a unit without a camera never holds them.
+zxing-cpp comes first, quickly and then thoroughly, then zbar; then the areas of bars are cut out upright and read
+again, then the picture with other contrast and scale. What an engine reads at first sight is believed; what only a
+later step brings out must be read alike by several steps, as the symbology asks, or be expected. `read` never raises
+for a picture that `load` or a camera gave, takes one thread, and gives the same answer for the same picture as long as
+the budget lasts.
 """
 
 from __future__ import annotations
 
-import functools
-import logging
-import re
 import time
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from collections.abc import Callable, Collection, Iterator
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from agent.labels import LabelError
+from agent.labels.engines import opencv, zbar, zxing
+from agent.labels.locate import Area, Cutout, bars, cut
+from agent.labels.pictures import load
+from agent.labels.symbols import MATRIX, RETAIL, SYMBOLOGIES, Symbol
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+    from agent.labels.symbols import Picture
 
-    Picture = npt.NDArray[np.uint8]
-    """Shape (height, width, 3), BGR."""
+__all__ = ["SYMBOLOGIES", "Symbol", "load", "read"]
 
-log = logging.getLogger(__name__)
+BUDGET_MS: Final = 180.0
+"""Processor time of one picture; a step that was begun is finished."""
 
-MAX_FILE_BYTES: Final = 64_000_000
-MAX_PIXELS: Final = 40_000_000
-"""Unpacked and in grey this takes 160 MB: what a board of 512 MB can bear."""
+Expected: TypeAlias = Collection[str] | Callable[[str], bool]
+_Step: TypeAlias = Callable[[], Iterator[Symbol]]
 
-SYMBOLOGIES: Final[dict[str, tuple[str, ...]]] = {
-    "Code 128": ("Code128",),
-    # Plain Code39 would also be reported as Code 32 and PZN, whose texts are not what a label says.
-    "Code 39": ("Code39Std",),
-    "Code 93": ("Code93",),
-    "Codabar": ("Codabar",),
-    "ITF": ("ITF",),
-    "EAN-13": ("EAN13",),
-    "EAN-8": ("EAN8",),
-    "UPC-A": ("UPCA",),
-    "UPC-E": ("UPCE",),
-    "QR Code": ("QRCode", "MicroQRCode", "RMQRCode"),
-    "Data Matrix": ("DataMatrix",),
-    "PDF417": ("PDF417", "MicroPDF417"),
-    "Aztec": ("Aztec",),
-    "MaxiCode": ("MaxiCode",),
-    "DataBar": ("DataBar",),
-}
-"""The names we use → the formats of zxing-cpp. GS1-128 is a Code 128 with the identifier ``]C1``."""
+_LARGE_PIXELS: Final = 3_000_000
+"""A picture above this is read shrunk first; its areas of bars are still cut out of the whole."""
 
-_ZBAR_SYMBOLOGIES: Final = {"Code 128": "CODE128", "Code 39": "CODE39", "QR Code": "QRCODE"}
-"""Where zbar is believed alone: symbologies that check themselves. Its wrong reads are in ITF, Codabar and EAN."""
-
-_ZBAR_CODE_39_MIN_CHARACTERS: Final = 5
-"""Code 39 has no check character: short ones are found in anything striped."""
-
-
-@dataclass(frozen=True, slots=True)
-class Symbol:
-    """One code in a picture."""
-
-    text: str
-    """Without its symbology identifier; GS (U+001D) stands for FNC1."""
-    symbology: str
-    """A key of `SYMBOLOGIES`."""
-    identifier: str | None
-    """AIM symbology identifier such as ``]C1``; ``None`` where the engine does not tell."""
-    corners: tuple[tuple[int, int], ...]
-    """Four points (x, y) in pixels: top left, top right, bottom right, bottom left as the code itself stands."""
-    stage: Literal["zxing", "zbar"]
-    """Which engine read it."""
+_VOTES: Final = {"Code 128": 2, "Code 39": 2, "Code 93": 2, "Codabar": 2, "ITF": 3, "DataBar": 2, "MaxiCode": 1}
+_RETAIL_VOTES: Final = 2
+_SHORT: Final = {"Code 39": 4, "Codabar": 4, "ITF": 6}
+"""Late reads with fewer characters than this are stripes, not codes."""
 
 
 def read(
-    picture: Picture, *, symbologies: Collection[str] | None = None, budget_ms: float | None = None
+    bgr: Picture,
+    *,
+    symbologies: Collection[str] | None = None,
+    expected: Expected | None = None,
+    budget_ms: float = BUDGET_MS,
 ) -> list[Symbol]:
     """The symbols in a picture (BGR or grey, 8-bit), each once, from top to bottom.
 
-    `symbologies`: names of `SYMBOLOGIES`, all when ``None``. `budget_ms`: zbar is not begun once this much time has
-    gone by, for a camera whose next frame waits; ``None`` takes the time it needs.
+    `symbologies`: names of `SYMBOLOGIES`, all when ``None``. `expected`: the texts that are looked for, or a function
+    that knows them; reading goes on until one is found, and what is expected needs no second witness. Without it the
+    first step that reads anything is the last. `budget_ms`: processor time after which no further step is begun.
     """
-    wanted = SYMBOLOGIES.keys() if symbologies is None else symbologies
-    if picture.ndim not in {2, 3} or 0 in picture.shape:
+    wanted = frozenset(SYMBOLOGIES if symbologies is None else symbologies)
+    if bgr.ndim not in {2, 3} or 0 in bgr.shape or not wanted:
         return []
-    began = time.monotonic()
-    grey = _grey(picture)
-    symbols = list(_zxing(grey, wanted))
-    if not symbols and (budget_ms is None or (time.monotonic() - began) * 1000 < budget_ms):
-        symbols = list(_zbar(grey, wanted))
-    unique = {(symbol.symbology, symbol.text, symbol.corners): symbol for symbol in symbols}
-    return sorted(unique.values(), key=lambda symbol: (symbol.corners[0][1], symbol.corners[0][0]))
+    began = time.thread_time()
+    answer = _Answer(expected)
+    for witness, step in _steps(bgr, wanted):
+        answer.take(witness, step())
+        if answer.sufficient or (time.thread_time() - began) * 1000 >= budget_ms:
+            break
+    return answer.symbols()
 
 
-def load(path: Path) -> Picture:
-    """The picture in a file, turned upright as its EXIF data says; raises `LabelError`."""
-    try:
-        if not path.is_file():
-            raise LabelError(f"{path}: not a file" if path.exists() else f"{path}: there is no such file")
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise LabelError(f"{path}: {size} bytes, expected at most {MAX_FILE_BYTES}: make the picture smaller")
-        data = path.read_bytes()
-    except OSError as error:
-        raise LabelError(f"{path}: can not be read: {error.strerror}") from error
-    except ValueError as error:
-        raise LabelError(f"{path!r}: not a file name") from error
-    kind, dimensions = _measure(data)
-    if kind is None:
-        found = "an empty file" if not data else f"a file that begins with {data[:8].hex(' ')}"
-        raise LabelError(f"{path}: {found}, expected a JPEG, PNG, WebP, GIF or BMP picture")
-    if dimensions is None:
-        raise LabelError(f"{path}: a damaged {kind} picture: its header gives no size; take the picture again")
-    width, height = dimensions
-    if width < 1 or height < 1:
-        raise LabelError(f"{path}: a {kind} picture of {width} x {height} pixels holds nothing to read")
-    if width * height > MAX_PIXELS:
-        raise LabelError(f"{path}: {width} x {height} pixels, expected at most {MAX_PIXELS}: make the picture smaller")
-    picture = _unpack(data, keep_alpha=kind == "PNG")
-    if picture is None:
-        raise LabelError(f"{path}: a {kind} picture that is cut off or damaged; copy it or take it again")
-    return picture
+class _Answer:
+    """What the steps have read so far, and how often."""
+
+    def __init__(self, expected: Expected | None) -> None:
+        self._expected = expected if expected is None or callable(expected) else frozenset(expected).__contains__
+        self._seen: dict[tuple[str, str], list[Symbol]] = {}
+        self._witnesses: dict[tuple[str, str], set[str]] = {}
+        self._believed: dict[tuple[str, str], list[Symbol]] = {}
+        self.sufficient = False
+
+    def take(self, witness: str, symbols: Iterator[Symbol]) -> None:
+        for symbol in symbols:
+            key = symbol.symbology, symbol.text
+            if key in self._believed:
+                # The same text twice in one picture is two labels only if one step sees both.
+                if symbol.stage == self._believed[key][0].stage and witness in self._witnesses[key]:
+                    self._believed[key].append(symbol)
+                continue
+            self._seen.setdefault(key, []).append(symbol)
+            self._witnesses.setdefault(key, set()).add(witness)
+            awaited = self._expected is not None and self._expected(symbol.text)
+            if awaited or self._convincing(symbol, self._witnesses[key]):
+                self._believed[key] = [self._seen[key][0]]
+                self.sufficient = self.sufficient or awaited or self._expected is None
+
+    def _convincing(self, symbol: Symbol, witnesses: set[str]) -> bool:
+        if symbol.symbology in MATRIX or symbol.stage == "zxing":
+            return True
+        if symbol.stage == "zbar" and symbol.symbology in {"Code 128", "Code 39"}:
+            return True
+        if len(symbol.text) < _SHORT.get(symbol.symbology, 0):
+            return False
+        if symbol.symbology in RETAIL:
+            return len(witnesses) >= _RETAIL_VOTES
+        return len(witnesses) >= _VOTES[symbol.symbology]
+
+    def symbols(self) -> list[Symbol]:
+        unique = {(one.symbology, one.text, one.corners): one for several in self._believed.values() for one in several}
+        return sorted(unique.values(), key=lambda one: (one.corners[0][1], one.corners[0][0]))
 
 
-def _grey(picture: Picture) -> Picture:
-    if picture.ndim == 2:
-        return picture
-    grey: Picture = _cv2().cvtColor(picture, _cv2().COLOR_BGR2GRAY)
-    return grey
-
-
-def _zxing(grey: Picture, wanted: Collection[str]) -> Iterator[Symbol]:
-    import numpy as np
-    import zxingcpp
-
-    formats: Any = [getattr(zxingcpp.BarcodeFormat, name) for ours in wanted for name in SYMBOLOGIES[ours]]
-    found = zxingcpp.read_barcodes(np.ascontiguousarray(grey), formats=formats, text_mode=zxingcpp.TextMode.Plain)
-    for barcode in found:
-        at = barcode.position
-        corners = tuple((point.x, point.y) for point in (at.top_left, at.top_right, at.bottom_right, at.bottom_left))
-        symbology, text = str(barcode.symbology), barcode.text
-        if symbology == "EAN/UPC":
-            symbology = str(barcode.format)
-            if symbology in {"EAN-13", "UPC-A"} and len(text) == 13 and text.startswith("0"):
-                symbology, text = "UPC-A", text[1:]
-        if text and symbology in SYMBOLOGIES:
-            yield Symbol(text, symbology, barcode.symbology_identifier or None, corners, "zxing")
-
-
-def _zbar(grey: Picture, wanted: Collection[str]) -> Iterator[Symbol]:
-    pyzbar = _pyzbar()
-    names = {theirs: ours for ours, theirs in _ZBAR_SYMBOLOGIES.items() if ours in wanted}
-    if pyzbar is None or not names:
-        return
-    for barcode in pyzbar.decode(grey, symbols=[pyzbar.ZBarSymbol[name] for name in names]):
-        text = barcode.data.decode("utf-8", "replace")
-        if barcode.type == "CODE39" and len(text) < _ZBAR_CODE_39_MIN_CHARACTERS:
-            continue
-        box, points = barcode.rect, [(point.x, point.y) for point in barcode.polygon]
-        right, bottom = box.left + box.width, box.top + box.height
-        if len(points) != 4:
-            points = [(box.left, box.top), (right, box.top), (right, bottom), (box.left, bottom)]
-        if text:
-            yield Symbol(text, names[barcode.type], None, tuple(points), "zbar")
-
-
-@functools.cache
-def _cv2() -> Any:
-    import cv2
-
-    # The loop, the journal and the camera share two to four small cores: one picture may not take them all.
-    cv2.setNumThreads(1)
-    # What is wrong with a picture is told by `load`, not by lines of the library on stderr.
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    return cv2
-
-
-@functools.cache
-def _pyzbar() -> Any | None:
-    """pyzbar, or ``None`` when the system's zbar library is missing, which is said once."""
-    try:
-        from pyzbar import pyzbar
-    except ImportError as error:
-        log.warning(
-            "labels that zxing-cpp can not read are not tried a second time: the zbar library is missing (%s); "
-            "install it with: apt-get install libzbar0",
-            error,
-        )
-        return None
-    return pyzbar
-
-
-def _unpack(data: bytes, *, keep_alpha: bool) -> Picture | None:
+def _steps(picture: Picture, wanted: frozenset[str]) -> Iterator[tuple[str, _Step]]:
+    """The cascade: who reads, and what it takes to have him read. Nothing is prepared before it is asked for."""
     import numpy as np
 
-    cv2 = _cv2()
-    try:
-        flags = cv2.IMREAD_UNCHANGED if keep_alpha else cv2.IMREAD_COLOR
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except (cv2.error, MemoryError):
-        return None
-    if picture is None or 0 in picture.shape:
-        return None
-    if picture.dtype == np.uint16:
-        picture = (picture >> 8).astype(np.uint8)
-    if picture.ndim == 2:
-        picture = cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR)
-    if picture.shape[2] == 4:
-        # Black codes on a transparent ground are common in labels from the web: the ground is paper.
-        paper = 255 - picture[:, :, 3:]
-        picture = np.maximum(picture[:, :, :3], paper)
-    unpacked: Picture = picture
-    return unpacked
+    cv2 = opencv()
+    grey = np.ascontiguousarray(picture) if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
+    linear = wanted - MATRIX
+    yield "zxing", lambda: zxing(grey, wanted, "zxing")
+    yield "zxing", lambda: zxing(grey, wanted, "zxing", thorough=True)
+    yield "zbar", lambda: zbar(grey, wanted, "zbar")
+    if linear:
+        for area in bars(grey, 2):
+            yield from _area_steps(grey, area, linear)
+    even = cv2.createCLAHE(3.0, (8, 8)).apply(grey)
+    yield "even", lambda: zxing(even, wanted, "variant", thorough=True)
+    twice = cv2.resize(grey, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
+    yield "twice", lambda: zxing(twice, wanted, "variant")
+    yield "global", lambda: zxing(grey, wanted, "variant", thorough=True, binarizer="GlobalHistogram")
 
 
-def _measure(data: bytes) -> tuple[str | None, tuple[int, int] | None]:
-    """Kind of picture and (width, height) from its header alone."""
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "PNG", (_number(data[16:20]), _number(data[20:24])) if data[12:16] == b"IHDR" and len(
-            data
-        ) >= 24 else None
-    if data.startswith((b"GIF87a", b"GIF89a")):
-        return "GIF", (_little(data[6:8]), _little(data[8:10])) if len(data) >= 10 else None
-    if data.startswith(b"BM"):
-        return "BMP", (_little(data[18:22]), abs(_little(data[22:26], signed=True))) if len(data) >= 26 else None
-    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        return "WebP", _webp_dimensions(data)
-    if data.startswith(b"\xff\xd8\xff"):
-        return "JPEG", _jpeg_dimensions(data)
-    return None, None
+def _area_steps(grey: Picture, area: Area, linear: frozenset[str]) -> Iterator[tuple[str, _Step]]:
+    cv2 = opencv()
+    found = cut(grey, area)
+    upright = found.grey
+    yield "crop", lambda: _placed(zxing(upright, linear, "crop"), found)
+    even = cv2.createCLAHE(3.0, (8, 8)).apply(upright)
+    yield "crop even", lambda: _placed(zxing(even, linear, "crop"), found)
+    sharp = _sharpened(upright, 2.0, 1.5)
+    yield "crop sharp", lambda: _placed(zxing(sharp, linear, "crop"), found)
+    yield "crop even zbar", lambda: _placed(zbar(even, linear, "crop"), found)
+    yield "crop zbar", lambda: _placed(zbar(upright, linear, "crop"), found)
+    sharper = _sharpened(_bands(upright, 5), 4.0, 2.0)
+    yield "crop bands sharp", lambda: _placed(zxing(sharper, linear, "crop"), found)
+    yield "crop bands zbar", lambda: _placed(zbar(_bands(upright, 5), linear, "crop"), found)
+    sharpest = _sharpened(upright, 4.0, 3.0)
+    yield "crop sharp 4", lambda: _placed(zxing(sharpest, linear, "crop"), found)
+    twice = cv2.resize(upright, None, fx=2, fy=1, interpolation=cv2.INTER_CUBIC)
+    yield "crop twice", lambda: _placed(zxing(twice, linear, "crop"), found)
 
 
-def _number(data: bytes) -> int:
-    return int.from_bytes(data, "big")
+def _sharpened(grey: Picture, sigma: float, strength: float) -> Picture:
+    cv2 = opencv()
+    blurred = cv2.GaussianBlur(grey, (0, 0), sigma)
+    sharp: Picture = cv2.addWeighted(grey, 1 + strength, blurred, -strength, 0)
+    return sharp
 
 
-def _little(data: bytes, *, signed: bool = False) -> int:
-    return int.from_bytes(data, "little", signed=signed)
+def _bands(upright: Picture, count: int) -> Picture:
+    """The bars averaged along their length in a few bands: noise and scratches go, the bars stay."""
+    cv2 = opencv()
+    width = upright.shape[1]
+    averaged = cv2.resize(upright, (width, count), interpolation=cv2.INTER_AREA)
+    bands: Picture = cv2.resize(averaged, (width, count * 8), interpolation=cv2.INTER_NEAREST)
+    return bands
 
 
-def _webp_dimensions(data: bytes) -> tuple[int, int] | None:
-    chunk = data[12:16]
-    if len(data) < 30:
-        return None
-    if chunk == b"VP8 ":
-        return _little(data[26:28]) & 0x3FFF, _little(data[28:30]) & 0x3FFF
-    if chunk == b"VP8L":
-        bits = _little(data[21:25])
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    if chunk == b"VP8X":
-        return _little(data[24:27]) + 1, _little(data[27:30]) + 1
-    return None
+def _placed(symbols: Iterator[Symbol], found: Cutout) -> Iterator[Symbol]:
+    """The symbols with their corners where they are in the picture."""
+    from dataclasses import replace
+
+    for symbol in symbols:
+        corners = tuple(_at(found.back, x, y) for x, y in symbol.corners)
+        yield replace(symbol, corners=corners)
 
 
-_START_OF_FRAME: Final = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
-_MARKER = re.compile(rb"\xff+([^\xff\x00])", re.DOTALL)
-
-
-def _jpeg_dimensions(data: bytes) -> tuple[int, int] | None:
-    """The size in the first start-of-frame segment; the segments before it are stepped over."""
-    at = 2
-    while (marker := _MARKER.match(data, at)) is not None:
-        code, at = marker[1][0], marker.end()
-        if code in _START_OF_FRAME:
-            frame = data[at : at + 7]
-            return (_number(frame[5:7]), _number(frame[3:5])) if len(frame) == 7 else None
-        if code == 0x01 or 0xD0 <= code <= 0xD9:
-            continue
-        length = _number(data[at : at + 2])
-        if length < 2:
-            return None
-        at += length
-    return None
+def _at(back: Any, x: int, y: int) -> tuple[int, int]:
+    return (
+        round(float(back[0, 0] * x + back[0, 1] * y + back[0, 2])),
+        round(float(back[1, 0] * x + back[1, 1] * y + back[1, 2])),
+    )

@@ -1,0 +1,150 @@
+"""Where bars are in a picture: areas whose edges all run the same way, found by the structure tensor.
+
+Neither engine reads bars that are turned by 20 to 70 degrees; an area that is found here is cut out with its bars
+upright and can be read again. Colour, light and the symbology do not matter.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from agent.labels.engines import opencv
+
+if TYPE_CHECKING:
+    from agent.labels.symbols import Picture
+
+_MAX_PIXELS: Final = 1_500_000
+"""Larger pictures are shrunk first: the bars of a readable code survive it."""
+_CELLS: Final = 120
+"""Cells on the longer side."""
+_MIN_COHERENCE: Final = 0.45
+"""0 for noise and letters, 1 for bars alone."""
+_MIN_EDGE: Final = 3.0
+"""Mean gradient of grey levels a pixel below which a cell is taken as plain."""
+_ANGLE_TOLERANCE: Final = math.radians(16)
+_MIN_CELLS: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """A turned rectangle full of bars, in pixels of the picture."""
+
+    x: float
+    y: float
+    angle: float
+    """Direction across the bars in radians, 0 for upright bars, clockwise, within ±π/2."""
+    width: float
+    """Extent across the bars."""
+    height: float
+    """Extent along the bars."""
+
+
+def bars(grey: Picture, limit: int) -> list[Area]:
+    """At most `limit` areas of bars, the strongest first."""
+    import numpy as np
+
+    cv2 = opencv()
+
+    height, width = grey.shape
+    scale = math.sqrt(max(1.0, height * width / _MAX_PIXELS))
+    if scale > 1:
+        grey = cv2.resize(grey, (int(width / scale), int(height / scale)), interpolation=cv2.INTER_AREA)
+        height, width = grey.shape
+    cell = min(8, max(3, round(max(height, width) / _CELLS)))
+    columns, rows = width // cell, height // cell
+    if columns < 4 or rows < 4:
+        return []
+    across = cv2.Sobel(grey, cv2.CV_32F, 1, 0, ksize=3, scale=0.25)
+    down = cv2.Sobel(grey, cv2.CV_32F, 0, 1, ksize=3, scale=0.25)
+
+    def mean(product: Any) -> Any:
+        return cv2.blur(cv2.resize(product, (columns, rows), interpolation=cv2.INTER_AREA), (3, 3))
+
+    xx, yy, xy = mean(across * across), mean(down * down), mean(across * down)
+    energy = xx + yy
+    two = np.hypot(xx - yy, 2 * xy)
+    coherence = two / (energy + 1e-6)
+    angle = 0.5 * np.arctan2(2 * xy, xx - yy)
+    strong = (coherence > _MIN_COHERENCE) & (energy > max(_MIN_EDGE**2, 0.012 * float(energy.max())))
+    if int(strong.sum()) < _MIN_CELLS:
+        return []
+    weight = np.where(strong, two, 0)
+    found: list[tuple[float, Area]] = []
+    left = strong.copy()
+    for _ in range(3):
+        bins = 36
+        histogram = np.bincount(
+            ((angle[left] / math.pi + 0.5) * bins).astype(int) % bins, weights=np.sqrt(weight[left]), minlength=bins
+        )
+        smooth = histogram + np.roll(histogram, 1) + np.roll(histogram, -1)
+        if smooth.max() <= 0:
+            break
+        peak = (int(smooth.argmax()) + 0.5) / bins * math.pi - math.pi / 2
+        away = np.abs((angle - peak + math.pi / 2) % math.pi - math.pi / 2)
+        same = left & (away < _ANGLE_TOLERANCE)
+        if int(same.sum()) < _MIN_CELLS:
+            break
+        left &= ~same
+        closed = cv2.morphologyEx(same.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
+        count, labels, stats, _ = cv2.connectedComponentsWithStats(closed, connectivity=4)
+        for index in sorted(range(1, count), key=lambda i: -int(stats[i, cv2.CC_STAT_AREA]))[:3]:
+            inside = (labels == index) & same
+            if int(inside.sum()) < _MIN_CELLS:
+                continue
+            # Edges of the label hang on the bars by faint cells: what is much fainter than the rest falls away.
+            clear = (inside & (energy > 0.15 * float(np.percentile(energy[inside], 85)))).astype(np.uint8)
+            clear = cv2.morphologyEx(clear, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+            parts, part, sizes, _ = cv2.connectedComponentsWithStats(clear, connectivity=4)
+            inside &= part == 1 + int(sizes[1:, cv2.CC_STAT_AREA].argmax())
+            if int(inside.sum()) < _MIN_CELLS:
+                continue
+            ys, xs = np.nonzero(inside)
+            turn = 0.5 * math.atan2(float((2 * xy)[inside].sum()), float((xx - yy)[inside].sum()))
+            u = xs * math.cos(turn) + ys * math.sin(turn)
+            v = -xs * math.sin(turn) + ys * math.cos(turn)
+            u0, u1 = np.percentile(u, [1, 99])
+            v0, v1 = np.percentile(v, [3, 97])
+            wide, high = float(u1 - u0) + 1, float(v1 - v0) + 1
+            fill = len(xs) / (wide * high)
+            if wide < 4 or fill < 0.35:
+                continue
+            middle_u, middle_v = float(u0 + u1) / 2 + 0.5, float(v0 + v1) / 2 + 0.5
+            x = middle_u * math.cos(turn) - middle_v * math.sin(turn)
+            y = middle_u * math.sin(turn) + middle_v * math.cos(turn)
+            found.append(
+                (
+                    float(np.sqrt(weight[inside]).sum()),
+                    Area(x * cell * scale, y * cell * scale, turn, wide * cell * scale, high * cell * scale),
+                )
+            )
+    return [area for _, area in sorted(found, key=lambda one: -one[0])[:limit]]
+
+
+@dataclass(frozen=True, slots=True)
+class Cutout:
+    """An area with its bars upright."""
+
+    grey: Picture
+    back: Any
+    """2 x 3 matrix from the cut-out's pixels to the picture's."""
+
+
+def cut(grey: Picture, area: Area, *, target_width: int = 700, margin: float = 0.15, trim: float = 1.0) -> Cutout:
+    """The area with a quiet zone on both sides, enlarged (at most threefold) when it is narrow."""
+    import numpy as np
+
+    cv2 = opencv()
+    width, height = area.width * (1 + 2 * margin), max(4.0, area.height * trim)
+    scale = min(3.0, max(1.0, target_width / width)) if width < target_width else max(0.25, target_width * 2 / width) if width > target_width * 2 else 1.0
+    size = max(8, round(width * scale)), max(4, round(height * scale))
+    cosine, sine = math.cos(area.angle) / scale, math.sin(area.angle) / scale
+    back = np.array(
+        [
+            [cosine, -sine, area.x - cosine * size[0] / 2 + sine * size[1] / 2],
+            [sine, cosine, area.y - sine * size[0] / 2 - cosine * size[1] / 2],
+        ]
+    )
+    flags = (cv2.INTER_CUBIC if scale >= 1 else cv2.INTER_AREA) | cv2.WARP_INVERSE_MAP
+    return Cutout(cv2.warpAffine(grey, back, size, flags=flags, borderMode=cv2.BORDER_REPLICATE), back)
