@@ -83,9 +83,23 @@ def zbar(grey: Picture, wanted: Collection[str], stage: Stage) -> Iterator[Symbo
 
 
 def retail(symbology: str, text: str) -> tuple[str, str]:
-    """A UPC-A is an EAN-13 that begins with 0: it has one name, whoever reads it."""
+    """One name and one text for a retail code, whoever reads it.
+
+    A UPC-A is an EAN-13 that begins with 0; a UPC-E is told in full, as its identifier ``]E0`` asks.
+    """
     if symbology in {"EAN-13", "UPC-A"} and len(text) == 13 and text.startswith("0"):
         return "UPC-A", text[1:]
+    if symbology == "UPC-E" and len(text) == 8:
+        system, digits, last, check = text[0], text[1:6], text[6], text[7]
+        if last in "012":
+            body = f"{digits[:2]}{last}0000{digits[2:]}"
+        elif last == "3":
+            body = f"{digits[:3]}00000{digits[3:]}"
+        elif last == "4":
+            body = f"{digits[:4]}00000{digits[4:]}"
+        else:
+            body = f"{digits}0000{last}"
+        return symbology, f"0{system}{body}{check}"
     return symbology, text
 
 

@@ -9,6 +9,7 @@ the budget lasts.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -34,6 +35,8 @@ _LARGE_PIXELS: Final = 3_000_000
 
 _VOTES: Final = {"Code 128": 2, "Code 39": 2, "Code 93": 2, "Codabar": 2, "ITF": 3, "DataBar": 2, "MaxiCode": 1}
 _RETAIL_VOTES: Final = 2
+_RETAIL_MIN_HEIGHT: Final = 8
+"""Pixels along the bars over which a retail code was read alike; what fewer lines say is often wrong."""
 _SHORT: Final = {"Code 39": 4, "Codabar": 4, "ITF": 6}
 """Late reads with fewer characters than this are stripes, not codes."""
 
@@ -89,7 +92,9 @@ class _Answer:
                 self.sufficient = self.sufficient or awaited or self._expected is None
 
     def _convincing(self, symbol: Symbol, witnesses: set[str]) -> bool:
-        if symbol.symbology in MATRIX or symbol.stage == "zxing":
+        if symbol.symbology in MATRIX:
+            return True
+        if symbol.stage == "zxing" and (symbol.symbology not in RETAIL or _height(symbol) >= _RETAIL_MIN_HEIGHT):
             return True
         if symbol.stage == "zbar" and symbol.symbology in {"Code 128", "Code 39"}:
             return True
@@ -158,6 +163,12 @@ def _bands(upright: Picture, count: int) -> Picture:
     averaged = cv2.resize(upright, (width, count), interpolation=cv2.INTER_AREA)
     bands: Picture = cv2.resize(averaged, (width, count * 8), interpolation=cv2.INTER_NEAREST)
     return bands
+
+
+def _height(symbol: Symbol) -> float:
+    """Length of the longer side along the bars."""
+    (ax, ay), (bx, by), (cx, cy), (dx, dy) = symbol.corners
+    return max(math.hypot(dx - ax, dy - ay), math.hypot(cx - bx, cy - by))
 
 
 def _placed(symbols: Iterator[Symbol], found: Cutout) -> Iterator[Symbol]:
