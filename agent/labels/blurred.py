@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,7 +31,7 @@ _SAMPLES: Final = 3
 """A module."""
 _WINDOW: Final = 9
 """Modules that are compared: a digit and one neighbour on each side, whose colour is known."""
-_BLURS: Final = (0.4, 0.8, 1.2)
+_BLURS: Final = (0.5, 1.1)
 """Standard deviation in modules."""
 _FINE: Final = 12
 """Points a module from which a blurred template is made."""
@@ -45,7 +46,7 @@ class Reading:
     text: str
     """13 digits, the last of which is a right check digit."""
     fit: float
-    """Mean correlation of the digits, 1 at best."""
+    """Mean correlation of digits and guards, 1 at best."""
     lead: float
     """By how much the sum of correlations beats the next code with a right check digit."""
     start: float
@@ -57,22 +58,28 @@ def ean13(levels: Levels, start: float, end: float) -> Reading | None:
     """The EAN-13 (a UPC-A is one with a leading 0) that fits best between about `start` and `end`."""
     import numpy as np
 
-    best: tuple[float, Any] | None = None
     nominal = (end - start) / 95
     if nominal < 0.8:
         return None
     step = nominal / 3
-    widths = nominal * np.geomspace(0.6, 1.12, 26)
+    widths = nominal * np.geomspace(0.6, 1.12, 24)
     places = np.arange(start - 8 * nominal, end + 4 * nominal, step)
     windows = _windows(levels, places, widths)
-    for blur in _BLURS:
-        geometry = _geometry(windows, places, widths, step, start, end, nominal, blur)
-        if best is None or geometry[0] > best[0]:
-            best = geometry[0], (blur, *geometry[1:])
-    if best is None:
-        return None
-    blur, xs, ws = best[1]
-    return _decode(levels, xs, ws, blur)
+    xs, ws, rows, columns = _geometries(start, end, places, widths)
+    best, blur, top = -1.0, _BLURS[0], 0
+    for each in _BLURS:
+        templates = _templates(each)
+        tables = [
+            (windows @ templates["begin"].T)[..., 0],
+            *[(windows @ templates["left"].T).max(axis=-1)] * 6,
+            (windows @ templates["middle"].T)[..., 0],
+            *[(windows @ templates["right"].T).max(axis=-1)] * 6,
+            (windows @ templates["end"].T)[..., 0],
+        ]
+        total = sum(table[row, column] for table, row, column in zip(tables, rows, columns, strict=True))
+        if total.max() > best:
+            best, blur, top = float(total.max()), each, int(total.argmax())
+    return _decode(levels, xs[:, top], ws[:, top], blur)
 
 
 def _windows(levels: Levels, places: Any, widths: Any) -> Any:
@@ -115,66 +122,54 @@ def _templates(blur: float) -> dict[str, Any]:
         "left": np.array(a + b),
         "right": np.array(c + d),
         "begin": np.array([row("00", "0000101", "00")]),
+        "middle": np.array([row("11", "1010101", "11")]),
         "end": np.array([row("00", "1010000", "00")]),
     }
 
 
-def _geometry(
-    windows: Any, places: Any, widths: Any, step: float, start: float, end: float, nominal: float, blur: float
-) -> tuple[float, Any, Any]:
-    """The best start, module width and stretch: its score, and place and module width of each digit."""
+def _geometries(start: float, end: float, places: Any, widths: Any) -> tuple[Any, Any, Any, Any]:
+    """Every start, end and bend that is tried.
+
+    Where each part of the code (quiet zone and guard, six digits, guard, six digits, guard and quiet zone) then lies and how wide its
+    modules are, and the row and column of the windows next to that.
+    """
     import numpy as np
 
-    templates = _templates(blur)
-    left = (windows @ templates["left"].T).max(axis=-1)
-    right = (windows @ templates["right"].T).max(axis=-1)
-    begin = (windows @ templates["begin"].T)[..., 0]
-    finish = (windows @ templates["end"].T)[..., 0]
-    starts = np.arange(start - 5 * nominal, start + 6 * nominal, nominal / 2)
-    ends = np.arange(end - 0.42 * (end - start), end + 5 * nominal, nominal / 2)
-    bends = np.array([-0.12, -0.06, 0.0, 0.06, 0.12])
-    x0, x1, bend = (one.ravel() for one in np.meshgrid(starts, ends, bends, indexing="ij"))
-
-    def place(module: float) -> tuple[Any, Any]:
-        t = module / 95
-        x = x0 + (x1 - x0) * (t + bend * t * (1 - t))
-        width = (x1 - x0) / 95 * (1 + bend * (1 - 2 * (module + 3.5) / 95))
-        return x, width
-
-    ratio = np.log(widths[1] / widths[0])
-
-    def look(table: Any, x: Any, width: Any) -> Any:
-        i = np.clip(np.rint((x - places[0]) / step), 0, len(places) - 1).astype(np.int32)
-        j = np.clip(np.rint(np.log(np.maximum(width, 1e-3) / widths[0]) / ratio), 0, len(widths) - 1).astype(np.int32)
-        return table[i, j]
-
-    total = look(begin, *place(-4)) + look(finish, *place(92))
-    for index in range(_NODES):
-        table, module = (left, 3 + 7 * index) if index < 6 else (right, 8 + 7 * index)
-        total = total + look(table, *place(module))
-    top = int(total.argmax())
-    xs, ws = [], []
-    for index in range(_NODES):
-        x, width = place(3 + 7 * index if index < 6 else 8 + 7 * index)
-        xs.append(float(x[top]))
-        ws.append(float(width[top]))
-    return float(total[top]), np.array(xs), np.array(ws)
+    nominal = (end - start) / 95
+    x0, x1, bend = (
+        one.ravel()
+        for one in np.meshgrid(
+            np.arange(start - 5 * nominal, start + 6 * nominal, nominal / 2, dtype=np.float32),
+            np.arange(end - 40 * nominal, end + 5 * nominal, nominal / 2, dtype=np.float32),
+            np.array([-0.12, -0.06, 0.0, 0.06, 0.12], np.float32),
+            indexing="ij",
+        )
+    )
+    modules = np.array([-4, *range(3, 45, 7), 44, *range(50, 92, 7), 92], np.float32)[:, None]
+    t = modules / 95
+    xs = x0 + (x1 - x0) * (t + bend * t * (1 - t))
+    ws = (x1 - x0) / 95 * (1 + bend * (1 - 2 * (modules + 3.5) / 95))
+    rows = np.clip((xs - places[0]) / (places[1] - places[0]) + 0.5, 0, len(places) - 1).astype(np.int32)
+    ratio = math.log(widths[1] / widths[0])
+    columns = np.clip(np.log(np.maximum(ws, 1e-3) / np.float32(widths[0])) / ratio + 0.5, 0, len(widths) - 1)
+    return xs, ws, rows, columns.astype(np.int32)
 
 
 def _decode(levels: Levels, xs: Any, ws: Any, blur: float) -> Reading | None:
+    """The text of a code whose parts are about here; each part may be off by half a module."""
     import numpy as np
 
     shifts = np.linspace(-0.45, 0.45, 7)
     templates = _templates(blur)
-    scores = np.empty((_NODES, 40), np.float32)
+    rows = np.concatenate([templates[name] for name in ("left", "right", "begin", "middle", "end")])
     offsets = (np.arange(_WINDOW * _SAMPLES) + 0.5) / _SAMPLES - 1
-    for index in range(_NODES):
-        at = xs[index] + ws[index] * (shifts[:, None] + offsets)
-        sampled = np.interp(at.ravel(), np.arange(len(levels)), levels).reshape(at.shape)
-        sampled -= sampled.mean(axis=1, keepdims=True)
-        sampled /= np.linalg.norm(sampled, axis=1, keepdims=True) + 1e-3
-        both = np.concatenate([templates["left"], templates["right"]])
-        scores[index] = (sampled @ both.T).max(axis=0)
+    at = xs[:, None, None] + ws[:, None, None] * (shifts[:, None] + offsets)
+    sampled = np.interp(at.ravel(), np.arange(len(levels)), levels).reshape(at.shape)
+    sampled -= sampled.mean(axis=-1, keepdims=True)
+    sampled /= np.linalg.norm(sampled, axis=-1, keepdims=True) + 1e-3
+    parts = (sampled @ rows.T).max(axis=1)
+    guards = float(parts[0, 40] + parts[7, 41] + parts[14, 42])
+    scores = np.delete(parts, [0, 7, 14], axis=0)
     upright = [(scores[i, :10], scores[i, 10:20]) for i in range(6)] + [
         (scores[i, 20:30], scores[i, 20:30]) for i in range(6, 12)
     ]
@@ -182,7 +177,7 @@ def _decode(levels: Levels, xs: Any, ws: Any, blur: float) -> Reading | None:
     turned = [(scores[11 - i, 30:40], scores[11 - i, 20:30]) for i in range(6)] + [
         (scores[11 - i, 10:20], scores[11 - i, 10:20]) for i in range(6, 12)
     ]
-    begin, finish = float(xs[0] - 3 * ws[0]), float(xs[-1] + 10 * ws[-1])
+    begin, finish = float(xs[0] + 4 * ws[0]), float(xs[-1] + 3 * ws[-1])
     ranked: list[tuple[float, str, bool]] = []
     for on_its_head, sets in ((False, upright), (True, turned)):
         ranked += [(score, text, on_its_head) for score, text in _codes(sets)]
@@ -193,7 +188,7 @@ def _decode(levels: Levels, xs: Any, ws: Any, blur: float) -> Reading | None:
     second = next((other for other, different, _ in ranked[1:] if different != text), score - 3.0)
     if on_its_head:
         begin, finish = finish, begin
-    return Reading(text, score / _NODES, score - second, begin, finish)
+    return Reading(text, (score + guards) / (_NODES + 3), score - second, begin, finish)
 
 
 def _codes(sets: list[tuple[Any, Any]]) -> list[tuple[float, str]]:

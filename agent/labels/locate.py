@@ -129,6 +129,8 @@ class Cutout:
     grey: Picture
     back: Any
     """2 x 3 matrix from the cut-out's pixels to the picture's."""
+    margin: float
+    """Share of the cut-out's width on either side of the bars."""
 
 
 def cut(grey: Picture, area: Area, *, target_width: int = 700, margin: float = 0.15, trim: float = 1.0) -> Cutout:
@@ -147,4 +149,4 @@ def cut(grey: Picture, area: Area, *, target_width: int = 700, margin: float = 0
         ]
     )
     flags = (cv2.INTER_CUBIC if scale >= 1 else cv2.INTER_AREA) | cv2.WARP_INVERSE_MAP
-    return Cutout(cv2.warpAffine(grey, back, size, flags=flags, borderMode=cv2.BORDER_REPLICATE), back)
+    return Cutout(cv2.warpAffine(grey, back, size, flags=flags, borderMode=cv2.BORDER_REPLICATE), back, margin / (1 + 2 * margin))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     Picture = npt.NDArray[np.uint8]
     """Shape (height, width, 3), BGR, or (height, width), grey."""
 
-Stage: TypeAlias = Literal["zxing", "zbar", "crop", "profile", "variant"]
+Stage: TypeAlias = Literal["zxing", "zbar", "crop", "levels", "variant"]
 Corners: TypeAlias = tuple[tuple[int, int], ...]
 
 SYMBOLOGIES: Final[dict[str, tuple[str, ...]]] = {
@@ -56,5 +56,5 @@ class Symbol:
     """Four points (x, y) in pixels: top left, top right, bottom right, bottom left as the code itself stands."""
     stage: Stage
     """What it took to read it, surest first: an engine on the picture as it is (``zxing``, ``zbar``), a straightened
-    cut-out (``crop``), the grey levels across blurred bars (``profile``), the picture with other contrast or scale
+    cut-out (``crop``), the grey levels across blurred bars (``levels``), the picture with other contrast or scale
     (``variant``)."""
