@@ -9,14 +9,16 @@ the budget lasts.
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from agent.labels.blurred import Reading, ean13
 from agent.labels.engines import opencv, retail, zbar, zxing
-from agent.labels.locate import Area, Cutout, bars, cut
+from agent.labels.locate import Cutout, bars, cut, has_bars
 from agent.labels.pictures import load
 from agent.labels.symbols import MATRIX, RETAIL, SYMBOLOGIES, Symbol
 
@@ -31,8 +33,10 @@ BUDGET_MS: Final = 180.0
 Expected: TypeAlias = Collection[str] | Callable[[str], bool]
 _Step: TypeAlias = Callable[[], Iterator[Symbol]]
 
-_LARGE_PIXELS: Final = 3_000_000
-"""A picture above this is read shrunk first; its areas of bars are still cut out of the whole."""
+_LARGE_PIXELS: Final = 2_000_000
+"""A picture clearly above this is shrunk to it; as it is, it is read once, and its areas of bars are cut out of it."""
+_SMALL_PIXELS: Final = 1_000_000
+"""Up to this, a picture is also read at twice its size."""
 
 _VOTES: Final = {"Code 128": 2, "Code 39": 2, "Code 93": 2, "Codabar": 2, "ITF": 3, "DataBar": 2, "MaxiCode": 1}
 _RETAIL_VOTES: Final = 2
@@ -73,46 +77,54 @@ def read(
 
 
 class _Answer:
-    """What the steps have read so far, and how often."""
+    """What the steps have read so far, and who is witness to it."""
 
     def __init__(self, expected: Expected | None) -> None:
         self._expected = expected if expected is None or callable(expected) else frozenset(expected).__contains__
-        self._seen: dict[tuple[str, str], list[Symbol]] = {}
+        self._seen: dict[tuple[str, str], list[list[Symbol]]] = {}
         self._witnesses: dict[tuple[str, str], set[str]] = {}
-        self._believed: dict[tuple[str, str], list[Symbol]] = {}
+        self._believed: set[tuple[str, str]] = set()
         self.sufficient = False
 
     def take(self, witness: str, symbols: Iterator[Symbol]) -> None:
-        for symbol in symbols:
-            key = symbol.symbology, symbol.text
-            if key in self._believed:
-                # The same text twice in one picture is two labels only if one step sees both.
-                if symbol.stage == self._believed[key][0].stage and witness in self._witnesses[key]:
-                    self._believed[key].append(symbol)
-                continue
-            self._seen.setdefault(key, []).append(symbol)
+        new = list(symbols)
+        for key, same in itertools.groupby(sorted(new, key=_name), key=_name):
+            self._seen.setdefault(key, []).append(list(same))
             self._witnesses.setdefault(key, set()).add(witness)
+        for symbol in new:
             awaited = self._expected is not None and self._expected(symbol.text)
-            if awaited or self._convincing(symbol, self._witnesses[key]):
-                self._believed[key] = [self._seen[key][0]]
+            if awaited or self._convincing(symbol):
+                self._believed.add((symbol.symbology, symbol.text))
                 self.sufficient = self.sufficient or awaited or self._expected is None
 
-    def _convincing(self, symbol: Symbol, witnesses: set[str]) -> bool:
+    def _convincing(self, symbol: Symbol) -> bool:
         if symbol.symbology in MATRIX:
             return True
-        if symbol.stage == "zxing" and (symbol.symbology not in RETAIL or _height(symbol) >= _RETAIL_MIN_HEIGHT):
+        retail = symbol.symbology in RETAIL
+        if symbol.stage == "zxing" and (not retail or _height(symbol) >= _RETAIL_MIN_HEIGHT):
             return True
         if symbol.stage == "zbar" and symbol.symbology in {"Code 128", "Code 39"}:
             return True
         if len(symbol.text) < _SHORT.get(symbol.symbology, 0):
             return False
-        if symbol.symbology in RETAIL:
-            return len(witnesses) >= _RETAIL_VOTES
-        return len(witnesses) >= _VOTES[symbol.symbology]
+        if not retail:
+            return len(self._witnesses[symbol.symbology, symbol.text]) >= _VOTES[symbol.symbology]
+        rivals = [
+            self._count(key)
+            for key, seen in self._seen.items()
+            if key[0] in RETAIL and key[1] != symbol.text and _overlap(seen[0][0], symbol)
+        ]
+        count = self._count((symbol.symbology, symbol.text))
+        return count >= _RETAIL_VOTES and count > max(rivals, default=0)
+
+    def _count(self, key: tuple[str, str]) -> int:
+        # zbar takes the same wrong digits from every variant: it is one witness, however often it is asked.
+        return len({"zbar" if witness.endswith("zbar") else witness for witness in self._witnesses[key]})
 
     def symbols(self) -> list[Symbol]:
-        unique = {(one.symbology, one.text, one.corners): one for several in self._believed.values() for one in several}
-        return sorted(unique.values(), key=lambda one: (one.corners[0][1], one.corners[0][0]))
+        """Each believed text once for each place where it stands, by the step that saw most of them."""
+        told = [symbol for key in self._believed for symbol in max(self._seen[key], key=len)]
+        return sorted(told, key=lambda one: (one.corners[0][1], one.corners[0][0], one.symbology, one.text))
 
 
 def _steps(picture: Picture, wanted: frozenset[str]) -> Iterator[tuple[str, _Step]]:
@@ -122,49 +134,71 @@ def _steps(picture: Picture, wanted: frozenset[str]) -> Iterator[tuple[str, _Ste
     cv2 = opencv()
     grey = np.ascontiguousarray(picture) if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
     linear = wanted - MATRIX
-    yield "zxing", lambda: zxing(grey, wanted, "zxing")
-    yield "zxing", lambda: zxing(grey, wanted, "zxing", thorough=True)
-    yield "zbar", lambda: zbar(grey, wanted, "zbar")
-    if linear:
-        for area in bars(grey, 2):
-            yield from _area_steps(grey, area, linear)
-    even = cv2.createCLAHE(3.0, (8, 8)).apply(grey)
-    yield "even", lambda: zxing(even, wanted, "variant", thorough=True)
-    twice = cv2.resize(grey, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
-    yield "twice", lambda: zxing(twice, wanted, "variant")
-    yield "global", lambda: zxing(grey, wanted, "variant", thorough=True, binarizer="GlobalHistogram")
+    small, back = _shrunk(grey)
+    yield "zxing", lambda: _placed(zxing(small, wanted, "zxing"), back)
+    if small is not grey:
+        yield "zxing", lambda: zxing(grey, wanted, "zxing")
+    found = [one for area in bars(grey, 3) if has_bars((one := cut(grey, area)).grey)] if linear else []
+    for one in found:
+        yield from _quick_steps(one, linear)
+    yield "zxing", lambda: _placed(zxing(small, wanted, "zxing", thorough=True), back)
+    yield "zbar", lambda: _placed(zbar(small, wanted, "zbar"), back)
+    for one in found:
+        yield from _slow_steps(one, linear)
+    even = cv2.createCLAHE(3.0, (8, 8)).apply(small)
+    yield "even", lambda: _placed(zxing(even, wanted, "variant", thorough=True), back)
+    if small.size <= _SMALL_PIXELS:
+        twice = cv2.resize(small, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
+        yield "twice", lambda: _placed(zxing(twice, wanted, "variant"), back / 2)
+    yield "global", lambda: _placed(zxing(small, wanted, "variant", thorough=True, binarizer="GlobalHistogram"), back)
 
 
-def _area_steps(grey: Picture, area: Area, linear: frozenset[str]) -> Iterator[tuple[str, _Step]]:
+def _shrunk(grey: Picture) -> tuple[Picture, Any]:
+    """A large picture made smaller, any other as it is; and the matrix from its pixels to those of the picture."""
+    import numpy as np
+
     cv2 = opencv()
-    found = cut(grey, area)
+    scale = math.sqrt(grey.size / _LARGE_PIXELS)
+    if scale <= 1.2:
+        return grey, np.eye(2, 3)
+    size = max(1, round(grey.shape[1] / scale)), max(1, round(grey.shape[0] / scale))
+    return cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.eye(2, 3) * scale
+
+
+def _quick_steps(found: Cutout, linear: frozenset[str]) -> Iterator[tuple[str, _Step]]:
+    """What reads most of the crooked and noisy codes in a few milliseconds."""
+    cv2 = opencv()
     upright = found.grey
-    yield "crop", lambda: _placed(zxing(upright, linear, "crop"), found)
+    yield "crop", lambda: _placed(zxing(upright, linear, "crop"), found.back)
+    bands = _bands(upright, 12)
+    yield "crop bands", lambda: _placed(zxing(bands, linear, "crop"), found.back)
+    sharp = _sharpened(_bands(upright, 5), 4.0, 2.0)
+    yield "crop bands sharp", lambda: _placed(zxing(sharp, linear, "crop"), found.back)
+    yield "crop bands zbar", lambda: _placed(zbar(bands, linear, "crop"), found.back)
     even = cv2.createCLAHE(3.0, (8, 8)).apply(upright)
-    yield "crop even", lambda: _placed(zxing(even, linear, "crop"), found)
+    yield "crop even", lambda: _placed(zxing(even, linear, "crop"), found.back)
+
+
+def _slow_steps(found: Cutout, linear: frozenset[str]) -> Iterator[tuple[str, _Step]]:
+    """What still reads faint and blurred codes."""
+    cv2 = opencv()
+    upright = found.grey
     sharp = _sharpened(upright, 2.0, 1.5)
-    yield "crop sharp", lambda: _placed(zxing(sharp, linear, "crop"), found)
-    yield "crop even zbar", lambda: _placed(zbar(even, linear, "crop"), found)
-    yield "crop zbar", lambda: _placed(zbar(upright, linear, "crop"), found)
-    sharper = _sharpened(_bands(upright, 5), 4.0, 2.0)
-    yield "crop bands sharp", lambda: _placed(zxing(sharper, linear, "crop"), found)
-    yield "crop bands zbar", lambda: _placed(zbar(_bands(upright, 5), linear, "crop"), found)
-    sharpest = _sharpened(upright, 4.0, 3.0)
-    yield "crop sharp 4", lambda: _placed(zxing(sharpest, linear, "crop"), found)
+    yield "crop sharp", lambda: _placed(zxing(sharp, linear, "crop"), found.back)
+    even = cv2.createCLAHE(3.0, (8, 8)).apply(upright)
+    yield "crop even zbar", lambda: _placed(zbar(even, linear, "crop"), found.back)
+    yield "crop zbar", lambda: _placed(zbar(upright, linear, "crop"), found.back)
+    sharper = _sharpened(upright, 4.0, 3.0)
+    yield "crop sharper", lambda: _placed(zxing(sharper, linear, "crop"), found.back)
     twice = cv2.resize(upright, None, fx=2, fy=1, interpolation=cv2.INTER_CUBIC)
-    yield "crop twice", lambda: _placed(zxing(twice, linear, "crop"), found)
+    yield "crop twice", lambda: _placed(zxing(twice, linear, "crop"), found.back)
     if linear & {"EAN-13", "UPC-A"}:
         # Three parts of the bars' length see different scratches and shine.
-        promising = True
-        for part in ((0.15, 0.38), (0.38, 0.62), (0.62, 0.85)):
-            reading = _levels(found, part) if promising else None
-            promising = reading is not None and reading.fit >= _LEVELS_HOPE
-            if reading is not None and reading.fit >= _LEVELS_FIT and reading.lead >= _LEVELS_LEAD:
-                symbol = _levels_symbol(found, reading, part)
-                if symbol.symbology in linear:
-                    yield f"levels {part}", lambda symbol=symbol: _placed(iter((symbol,)), found)
-            else:
-                yield "levels", lambda: iter(())
+        for part in ((0.38, 0.62), (0.15, 0.38), (0.62, 0.85)):
+            reading = _levels(found, part)
+            yield f"levels {part}", lambda reading=reading, part=part: _levels_symbols(found, reading, part, linear)
+            if reading is None or reading.fit < _LEVELS_HOPE:
+                break
 
 
 def _levels(found: Cutout, part: tuple[float, float]) -> Reading | None:
@@ -175,14 +209,20 @@ def _levels(found: Cutout, part: tuple[float, float]) -> Reading | None:
     return ean13(rows.mean(axis=0).astype(np.float32), width * found.margin, width * (1 - found.margin))
 
 
-def _levels_symbol(found: Cutout, reading: Reading, part: tuple[float, float]) -> Symbol:
-    height = found.grey.shape[0]
-    top, bottom = int(height * part[0]), int(height * part[1])
+def _levels_symbols(
+    found: Cutout, reading: Reading | None, part: tuple[float, float], linear: frozenset[str]
+) -> Iterator[Symbol]:
+    if reading is None or reading.fit < _LEVELS_FIT or reading.lead < _LEVELS_LEAD:
+        return
+    symbology, text = retail("EAN-13", reading.text)
+    if symbology not in linear:
+        return
+    top, bottom = (int(found.grey.shape[0] * share) for share in part)
     if reading.start > reading.end:
         top, bottom = bottom, top
     start, end = round(reading.start), round(reading.end)
-    symbology, text = retail("EAN-13", reading.text)
-    return Symbol(text, symbology, "]E0", ((start, top), (end, top), (end, bottom), (start, bottom)), "levels")
+    corners = ((start, top), (end, top), (end, bottom), (start, bottom))
+    yield from _placed(iter((Symbol(text, symbology, "]E0", corners, "levels"),)), found.back)
 
 
 def _sharpened(grey: Picture, sigma: float, strength: float) -> Picture:
@@ -207,13 +247,26 @@ def _height(symbol: Symbol) -> float:
     return max(math.hypot(dx - ax, dy - ay), math.hypot(cx - bx, cy - by))
 
 
-def _placed(symbols: Iterator[Symbol], found: Cutout) -> Iterator[Symbol]:
-    """The symbols with their corners where they are in the picture."""
-    from dataclasses import replace
+def _name(symbol: Symbol) -> tuple[str, str]:
+    return symbol.symbology, symbol.text
 
+
+def _overlap(one: Symbol, other: Symbol) -> bool:
+    """Whether the boxes around two symbols share a point."""
+    xs, ys = zip(*one.corners, strict=True)
+    other_xs, other_ys = zip(*other.corners, strict=True)
+    return (
+        min(xs) <= max(other_xs)
+        and min(other_xs) <= max(xs)
+        and min(ys) <= max(other_ys)
+        and min(other_ys) <= max(ys)
+    )
+
+
+def _placed(symbols: Iterator[Symbol], back: Any) -> Iterator[Symbol]:
+    """The symbols with their corners where they are in the picture."""
     for symbol in symbols:
-        corners = tuple(_at(found.back, x, y) for x, y in symbol.corners)
-        yield replace(symbol, corners=corners)
+        yield replace(symbol, corners=tuple(_at(back, x, y) for x, y in symbol.corners))
 
 
 def _at(back: Any, x: int, y: int) -> tuple[int, int]:
