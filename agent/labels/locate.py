@@ -19,8 +19,11 @@ _MAX_PIXELS: Final = 1_500_000
 """Larger pictures are shrunk first: the bars of a readable code survive it."""
 _CELLS: Final = 120
 """Cells on the longer side."""
-_MIN_COHERENCE: Final = 0.45
-"""0 for noise and letters, 1 for bars alone."""
+_COHERENCES: Final = (0.45, 0.75)
+"""0 for noise, 1 for bars alone. The lower one also finds blurred and noisy bars, the higher one parts bars from the
+letters around them."""
+_BINS: Final = 36
+"""Of directions in half a turn."""
 _MIN_EDGE: Final = 3.0
 """Mean gradient of grey levels a pixel below which a cell is taken as plain."""
 _ANGLE_TOLERANCE: Final = math.radians(16)
@@ -43,6 +46,16 @@ class Area:
     """Extent across the bars."""
     height: float
     """Extent along the bars."""
+
+    def resembles(self, other: Area) -> bool:
+        """Whether both cut-outs would show the same."""
+        turned = abs((self.angle - other.angle + math.pi / 2) % math.pi - math.pi / 2)
+        return (
+            turned < math.radians(4)
+            and math.hypot(self.x - other.x, self.y - other.y) < 0.08 * max(self.width, self.height)
+            and 0.85 < self.width / other.width < 1.18
+            and 0.8 < self.height / other.height < 1.25
+        )
 
 
 def bars(grey: Picture, limit: int) -> list[Area]:
@@ -70,60 +83,73 @@ def bars(grey: Picture, limit: int) -> list[Area]:
     energy = xx + yy
     two = np.hypot(xx - yy, 2 * xy)
     coherence = two / (energy + 1e-6)
-    angle = 0.5 * np.arctan2(2 * xy, xx - yy)
-    strong = (coherence > _MIN_COHERENCE) & (energy > max(_MIN_EDGE**2, 0.012 * float(energy.max())))
-    if int(strong.sum()) < _MIN_CELLS:
-        return []
-    weight = np.where(strong, two, 0)
+    clear = energy > max(_MIN_EDGE**2, 0.012 * float(energy.max()))
+    found: list[tuple[float, Area]] = []
+    for least in _COHERENCES:
+        strong = clear & (coherence > least)
+        if np.count_nonzero(strong) >= _MIN_CELLS:
+            found += _areas(strong, energy, two, xx - yy, 2 * xy)
+    # Letters and edges that are well aligned are weighed down against bars, which are aligned throughout.
+    distinct: list[Area] = []
+    for _, area in sorted(found, key=lambda one: -one[0]):
+        if not any(area.resembles(other) for other in distinct):
+            distinct.append(area)
+    unit = cell * scale
+    return [
+        Area(area.x * unit, area.y * unit, area.angle, area.width * unit, area.height * unit)
+        for area in distinct[:limit]
+    ]
+
+
+def _areas(strong: Any, energy: Any, two: Any, cosine: Any, sine: Any) -> list[tuple[float, Area]]:
+    """Rectangles of strong cells with one direction, in cells, with their weights."""
+    import numpy as np
+
+    cv2 = opencv()
+    angle = 0.5 * np.arctan2(sine, cosine)
     found: list[tuple[float, Area]] = []
     left = strong.copy()
     for _ in range(3):
-        bins = 36
         histogram = np.bincount(
-            ((angle[left] / math.pi + 0.5) * bins).astype(int) % bins, weights=np.sqrt(weight[left]), minlength=bins
+            ((angle[left] / math.pi + 0.5) * _BINS).astype(int) % _BINS, weights=np.sqrt(two[left]), minlength=_BINS
         )
         smooth = histogram + np.roll(histogram, 1) + np.roll(histogram, -1)
-        if smooth.max() <= 0:
-            break
-        peak = (int(smooth.argmax()) + 0.5) / bins * math.pi - math.pi / 2
+        peak = (int(smooth.argmax()) + 0.5) / _BINS * math.pi - math.pi / 2
         away = np.abs((angle - peak + math.pi / 2) % math.pi - math.pi / 2)
         same = left & (away < _ANGLE_TOLERANCE)
-        if int(same.sum()) < _MIN_CELLS:
+        if np.count_nonzero(same) < _MIN_CELLS:
             break
         left &= ~same
         closed = cv2.morphologyEx(same.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
         count, labels, stats, _ = cv2.connectedComponentsWithStats(closed, connectivity=4)
         for index in sorted(range(1, count), key=lambda i: -int(stats[i, cv2.CC_STAT_AREA]))[:3]:
             inside = (labels == index) & same
-            if int(inside.sum()) < _MIN_CELLS:
+            if np.count_nonzero(inside) < _MIN_CELLS:
                 continue
             # Edges of the label hang on the bars by faint cells: what is much fainter than the rest falls away.
-            clear = (inside & (energy > 0.15 * float(np.percentile(energy[inside], 85)))).astype(np.uint8)
-            clear = cv2.morphologyEx(clear, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
-            parts, part, sizes, _ = cv2.connectedComponentsWithStats(clear, connectivity=4)
+            bright = (inside & (energy > 0.15 * float(np.percentile(energy[inside], 85)))).astype(np.uint8)
+            bright = cv2.morphologyEx(bright, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+            _, part, sizes, _ = cv2.connectedComponentsWithStats(bright, connectivity=4)
             inside &= part == 1 + int(sizes[1:, cv2.CC_STAT_AREA].argmax())
-            if int(inside.sum()) < _MIN_CELLS:
+            if np.count_nonzero(inside) < _MIN_CELLS:
                 continue
             ys, xs = np.nonzero(inside)
-            turn = 0.5 * math.atan2(float((2 * xy)[inside].sum()), float((xx - yy)[inside].sum()))
+            turn = 0.5 * math.atan2(float(sine[inside].sum()), float(cosine[inside].sum()))
             u = xs * math.cos(turn) + ys * math.sin(turn)
             v = -xs * math.sin(turn) + ys * math.cos(turn)
             u0, u1 = np.percentile(u, [1, 99])
             v0, v1 = np.percentile(v, [3, 97])
             wide, high = float(u1 - u0) + 1, float(v1 - v0) + 1
-            fill = len(xs) / (wide * high)
-            if wide < 4 or fill < 0.35:
+            # A single edge is long and thin; letters and scattered edges fill their rectangle badly.
+            if wide < 4 or wide < 0.2 * high or len(xs) / (wide * high) < 0.35:
                 continue
             middle_u, middle_v = float(u0 + u1) / 2 + 0.5, float(v0 + v1) / 2 + 0.5
             x = middle_u * math.cos(turn) - middle_v * math.sin(turn)
             y = middle_u * math.sin(turn) + middle_v * math.cos(turn)
-            found.append(
-                (
-                    float(np.sqrt(weight[inside]).sum()),
-                    Area(x * cell * scale, y * cell * scale, turn, wide * cell * scale, high * cell * scale),
-                )
-            )
-    return [area for _, area in sorted(found, key=lambda one: -one[0])[:limit]]
+            aligned = float((two[inside] / energy[inside]).mean())
+            weight = float(np.sqrt(two[inside]).sum()) * aligned**2
+            found.append((weight, Area(x, y, turn, wide, high)))
+    return found
 
 
 @dataclass(frozen=True, slots=True)
