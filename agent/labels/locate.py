@@ -19,7 +19,7 @@ _MAX_PIXELS: Final = 1_500_000
 """Larger pictures are shrunk first: the bars of a readable code survive it."""
 _CELLS: Final = 120
 """Cells on the longer side."""
-_COHERENCES: Final = (0.45, 0.75)
+_COHERENCES: Final = (0.45, 0.65)
 """0 for noise, 1 for bars alone. The lower one also finds blurred and noisy bars, the higher one parts bars from the
 letters around them."""
 _BINS: Final = 36
@@ -169,7 +169,13 @@ def cut(grey: Picture, area: Area, *, target_width: int = 700, margin: float = 0
 
     cv2 = opencv()
     width, height = area.width * (1 + 2 * margin), max(4.0, area.height * trim)
-    scale = min(3.0, max(1.0, target_width / width)) if width < target_width else max(0.25, target_width * 2 / width) if width > target_width * 2 else 1.0
+    scale = (
+        min(3.0, max(1.0, target_width / width))
+        if width < target_width
+        else max(0.25, target_width * 2 / width)
+        if width > target_width * 2
+        else 1.0
+    )
     size = max(8, round(width * scale)), max(4, round(height * scale))
     cosine, sine = math.cos(area.angle) / scale, math.sin(area.angle) / scale
     back = np.array(
@@ -179,7 +185,9 @@ def cut(grey: Picture, area: Area, *, target_width: int = 700, margin: float = 0
         ]
     )
     flags = (cv2.INTER_CUBIC if scale >= 1 else cv2.INTER_AREA) | cv2.WARP_INVERSE_MAP
-    return Cutout(cv2.warpAffine(grey, back, size, flags=flags, borderMode=cv2.BORDER_REPLICATE), back, margin / (1 + 2 * margin))
+    return Cutout(
+        cv2.warpAffine(grey, back, size, flags=flags, borderMode=cv2.BORDER_REPLICATE), back, margin / (1 + 2 * margin)
+    )
 
 
 def has_bars(upright: Picture) -> bool:

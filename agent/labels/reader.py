@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from agent.labels.blurred import Reading, ean13
 from agent.labels.engines import opencv, retail, zbar, zxing
 from agent.labels.locate import Cutout, bars, cut, has_bars
+from agent.labels.maxicode import maxicode
 from agent.labels.pictures import load
 from agent.labels.symbols import MATRIX, RETAIL, SYMBOLOGIES, Symbol
 
@@ -135,14 +136,23 @@ def _steps(picture: Picture, wanted: frozenset[str]) -> Iterator[tuple[str, _Ste
     grey = np.ascontiguousarray(picture) if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
     linear = wanted - MATRIX
     small, back = _shrunk(grey)
-    yield "zxing", lambda: _placed(zxing(small, wanted, "zxing"), back)
-    if small is not grey:
+    if small is grey:
+        yield "zxing", lambda: zxing(grey, wanted, "zxing")
+    else:
+        # On a photo of a whole label the MaxiCode is one of several codes, of which the others are easier to read.
+        eyes = "MaxiCode" in wanted
+        yield (
+            "zxing",
+            lambda: itertools.chain(_placed(zxing(small, wanted, "zxing"), back), maxicode(grey) if eyes else ()),
+        )
         yield "zxing", lambda: zxing(grey, wanted, "zxing")
     found = [one for area in bars(grey, 3) if has_bars((one := cut(grey, area)).grey)] if linear else []
     for one in found:
         yield from _quick_steps(one, linear)
     yield "zxing", lambda: _placed(zxing(small, wanted, "zxing", thorough=True), back)
     yield "zbar", lambda: _placed(zbar(small, wanted, "zbar"), back)
+    if "MaxiCode" in wanted and small is grey:
+        yield "eyes", lambda: maxicode(grey)
     for one in found:
         yield from _slow_steps(one, linear)
     even = cv2.createCLAHE(3.0, (8, 8)).apply(small)
@@ -190,8 +200,11 @@ def _slow_steps(found: Cutout, linear: frozenset[str]) -> Iterator[tuple[str, _S
     yield "crop zbar", lambda: _placed(zbar(upright, linear, "crop"), found.back)
     sharper = _sharpened(upright, 4.0, 3.0)
     yield "crop sharper", lambda: _placed(zxing(sharper, linear, "crop"), found.back)
-    stretched = _stretched(_bands(upright, 5))
-    yield "crop bands stretched", lambda: _placed(zxing(stretched, linear, "crop"), found.back)
+    for count, share in ((5, 8), (8, 16), (3, 12)):
+        wide = cv2.resize(_bands(upright, count), None, fx=2, fy=1, interpolation=cv2.INTER_CUBIC)
+        wide = _stretched(wide, wide.shape[1] // share)
+        halved = found.back * (0.5, 1, 1)
+        yield f"crop stretched {count}", lambda wide=wide: _placed(zxing(wide, linear, "crop"), halved)
     if linear & {"EAN-13", "UPC-A"}:
         # Three parts of the bars' length see different scratches and shine.
         for part in ((0.38, 0.62), (0.15, 0.38), (0.62, 0.85)):
@@ -232,16 +245,15 @@ def _sharpened(grey: Picture, sigma: float, strength: float) -> Picture:
     return sharp
 
 
-def _stretched(bands: Picture) -> Picture:
+def _stretched(bands: Picture, reach: int) -> Picture:
     """Every bar as dark and every gap as light as the darkest and lightest around it."""
     import numpy as np
 
     cv2 = opencv()
-    reach = max(5, bands.shape[1] // 8) | 1
-    kernel = np.ones((1, reach), np.uint8)
+    kernel = np.ones((1, max(5, reach)), np.uint8)
     levels = bands.astype(np.float32)
-    dark = cv2.blur(cv2.erode(levels, kernel), (reach, 1))
-    light = cv2.blur(cv2.dilate(levels, kernel), (reach, 1))
+    dark = cv2.blur(cv2.erode(levels, kernel), (max(5, reach), 1))
+    light = cv2.blur(cv2.dilate(levels, kernel), (max(5, reach), 1))
     return np.clip((levels - dark) / (light - dark + 4) * 255, 0, 255).astype(np.uint8)
 
 
@@ -269,10 +281,7 @@ def _overlap(one: Symbol, other: Symbol) -> bool:
     xs, ys = zip(*one.corners, strict=True)
     other_xs, other_ys = zip(*other.corners, strict=True)
     return (
-        min(xs) <= max(other_xs)
-        and min(other_xs) <= max(xs)
-        and min(ys) <= max(other_ys)
-        and min(other_ys) <= max(ys)
+        min(xs) <= max(other_xs) and min(other_xs) <= max(xs) and min(ys) <= max(other_ys) and min(other_ys) <= max(ys)
     )
 
 
