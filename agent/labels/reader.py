@@ -1,218 +1,298 @@
-"""Symbols in pictures and camera frames: zxing-cpp first, then zbar where zxing-cpp found nothing.
+"""Symbols in pictures and camera frames, by a cascade that goes on only as long as nothing sufficient was found.
 
-`load` turns a file into a picture, or says why it can not: a file is measured before it is unpacked, so that a small
-hostile file fills neither the memory nor the day. `read` never raises for a picture that `load` or a camera gave.
-The libraries come in with the first picture: a unit without a camera never holds them.
+zxing-cpp comes first, quickly and then thoroughly, then zbar; then the areas of bars are cut out upright and read
+again, then the picture with other contrast and scale. What an engine reads at first sight is believed; what only a
+later step brings out must be read alike by several steps, as the symbology asks, or be expected. `read` never raises
+for a picture that `load` or a camera gave, takes one thread, and gives the same answer for the same picture as long as
+the budget lasts.
 """
 
 from __future__ import annotations
 
-import functools
-import logging
+import itertools
+import math
 import time
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from agent.labels import LabelError
-from agent.labels.headers import essence, measure
+from agent.labels.blurred import Reading, ean13
+from agent.labels.engines import opencv, retail, zbar, zxing
+from agent.labels.locate import Cutout, bars, cut, has_bars
+from agent.labels.maxicode import maxicode
+from agent.labels.pictures import load
+from agent.labels.symbols import MATRIX, RETAIL, SYMBOLOGIES, Symbol
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+    from agent.labels.symbols import Picture
 
-    Picture = npt.NDArray[np.uint8]
-    """Shape (height, width, 3), BGR."""
+__all__ = ["SYMBOLOGIES", "Symbol", "load", "read"]
 
-log = logging.getLogger(__name__)
+BUDGET_MS: Final = 180.0
+"""Processor time of one picture; a step that was begun is finished."""
 
-MAX_FILE_BYTES: Final = 64_000_000
-MAX_PIXELS: Final = 40_000_000
-"""Unpacked this takes 240 MB at its peak: what a board of 512 MB can bear. A picture with transparency or on a canvas
-of its own may have half as many, one with transparency and 16 bits a channel a quarter."""
+Expected: TypeAlias = Collection[str] | Callable[[str], bool]
+_Step: TypeAlias = Callable[[], Iterator[Symbol]]
 
-SYMBOLOGIES: Final[dict[str, tuple[str, ...]]] = {
-    "Code 128": ("Code128",),
-    # Plain Code39 would also be reported as Code 32 and PZN, whose texts are not what a label says.
-    "Code 39": ("Code39Std",),
-    "Code 93": ("Code93",),
-    "Codabar": ("Codabar",),
-    "ITF": ("ITF",),
-    "EAN-13": ("EAN13",),
-    "EAN-8": ("EAN8",),
-    "UPC-A": ("UPCA",),
-    "UPC-E": ("UPCE",),
-    "QR Code": ("QRCode", "MicroQRCode", "RMQRCode"),
-    "Data Matrix": ("DataMatrix",),
-    "PDF417": ("PDF417", "MicroPDF417"),
-    "Aztec": ("Aztec",),
-    "MaxiCode": ("MaxiCode",),
-    "DataBar": ("DataBar",),
-}
-"""The names we use → the formats of zxing-cpp. GS1-128 is a Code 128 with the identifier ``]C1``."""
+_LARGE_PIXELS: Final = 2_000_000
+"""A picture clearly above this is shrunk to it; as it is, it is read once, and its areas of bars are cut out of it."""
+_SMALL_PIXELS: Final = 1_000_000
+"""Up to this, a picture is also read at twice its size."""
 
-_ZBAR_SYMBOLOGIES: Final = {"Code 128": "CODE128", "Code 39": "CODE39", "QR Code": "QRCODE"}
-"""Where zbar is believed alone: symbologies that check themselves. Its wrong reads are in ITF, Codabar and EAN."""
-
-_ZBAR_CODE_39_MIN_CHARACTERS: Final = 5
-"""Code 39 has no check character: short ones are found in anything striped."""
-
-
-@dataclass(frozen=True, slots=True)
-class Symbol:
-    """One code in a picture."""
-
-    text: str
-    """Without its symbology identifier; GS (U+001D) stands for FNC1."""
-    symbology: str
-    """A key of `SYMBOLOGIES`."""
-    identifier: str | None
-    """AIM symbology identifier such as ``]C1``; ``None`` where the engine does not tell."""
-    corners: tuple[tuple[int, int], ...]
-    """Four points (x, y) in pixels: top left, top right, bottom right, bottom left as the code itself stands."""
-    stage: Literal["zxing", "zbar"]
-    """Which engine read it."""
+_VOTES: Final = {"Code 128": 2, "Code 39": 2, "Code 93": 2, "Codabar": 2, "ITF": 3, "DataBar": 2, "MaxiCode": 1}
+_RETAIL_VOTES: Final = 2
+_RETAIL_MIN_HEIGHT: Final = 8
+"""Pixels along the bars over which a retail code was read alike; what fewer lines say is often wrong."""
+_LEVELS_FIT: Final = 0.82
+_LEVELS_LEAD: Final = 0.1
+"""A blurred code that fits and leads like this was never wrong in a few thousand trials."""
+_LEVELS_HOPE: Final = 0.75
+"""Where the first part of the bars fits less than this, no retail code is there."""
+_SHORT: Final = {"Code 39": 4, "Codabar": 4, "ITF": 6}
+"""Late reads with fewer characters than this are stripes, not codes."""
 
 
 def read(
-    picture: Picture, *, symbologies: Collection[str] | None = None, budget_ms: float | None = None
+    bgr: Picture,
+    *,
+    symbologies: Collection[str] | None = None,
+    expected: Expected | None = None,
+    budget_ms: float = BUDGET_MS,
 ) -> list[Symbol]:
     """The symbols in a picture (BGR or grey, 8-bit), each once, from top to bottom.
 
-    `symbologies`: names of `SYMBOLOGIES`, all when ``None``. `budget_ms`: zbar is not begun once this much time has
-    gone by, for a camera whose next frame waits; ``None`` takes the time it needs.
+    `symbologies`: names of `SYMBOLOGIES`, all when ``None``. `expected`: the texts that are looked for, or a function
+    that knows them; reading goes on until one is found, and what is expected needs no second witness. Without it the
+    first step that reads anything is the last. `budget_ms`: processor time after which no further step is begun.
     """
-    wanted = SYMBOLOGIES.keys() if symbologies is None else symbologies
-    if picture.ndim not in {2, 3} or 0 in picture.shape:
+    wanted = frozenset(SYMBOLOGIES if symbologies is None else symbologies)
+    if bgr.ndim not in {2, 3} or 0 in bgr.shape or not wanted:
         return []
-    began = time.monotonic()
-    grey = _grey(picture)
-    symbols = list(_zxing(grey, wanted))
-    if not symbols and (budget_ms is None or (time.monotonic() - began) * 1000 < budget_ms):
-        symbols = list(_zbar(grey, wanted))
-    unique = {(symbol.symbology, symbol.text, symbol.corners): symbol for symbol in symbols}
-    return sorted(unique.values(), key=lambda symbol: (symbol.corners[0][1], symbol.corners[0][0]))
+    began = time.thread_time()
+    answer = _Answer(expected)
+    for witness, step in _steps(bgr, wanted):
+        answer.take(witness, step())
+        if answer.sufficient or (time.thread_time() - began) * 1000 >= budget_ms:
+            break
+    return answer.symbols()
 
 
-def load(path: Path) -> Picture:
-    """The picture in a file, turned upright as its EXIF data says; raises `LabelError`."""
-    try:
-        if not path.is_file():
-            raise LabelError(f"{path}: not a file" if path.exists() else f"{path}: there is no such file")
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise LabelError(f"{path}: {size} bytes, expected at most {MAX_FILE_BYTES}: make the picture smaller")
-        data = path.read_bytes()
-    except OSError as error:
-        raise LabelError(f"{path}: can not be read: {error.strerror}") from error
-    except ValueError as error:
-        raise LabelError(f"{path!r}: not a file name") from error
-    header = measure(data)
-    if header is None:
-        found = "an empty file" if not data else f"a file that begins with {data[:8].hex(' ')}"
-        raise LabelError(f"{path}: {found}, expected a JPEG, PNG, WebP, GIF or BMP picture")
-    if header.size is None:
-        raise LabelError(f"{path}: a damaged {header.kind} picture: its header gives no size; take the picture again")
-    width, height = header.size
-    if width < 1 or height < 1:
-        raise LabelError(f"{path}: a {header.kind} picture of {width} x {height} pixels holds nothing to read")
-    most = MAX_PIXELS // header.weight
-    if width * height > most:
-        raise LabelError(f"{path}: {width} x {height} pixels, expected at most {most}: make the picture smaller")
-    sound = essence(header, data)
-    picture = None if sound is None else _unpack(sound, keep_alpha=header.kind == "PNG" and header.alpha)
-    if picture is None:
-        raise LabelError(f"{path}: a {header.kind} picture that is cut off or damaged; copy it or take it again")
-    return picture
+class _Answer:
+    """What the steps have read so far, and who is witness to it."""
+
+    def __init__(self, expected: Expected | None) -> None:
+        self._expected = expected if expected is None or callable(expected) else frozenset(expected).__contains__
+        self._seen: dict[tuple[str, str], list[list[Symbol]]] = {}
+        self._witnesses: dict[tuple[str, str], set[str]] = {}
+        self._believed: set[tuple[str, str]] = set()
+        self.sufficient = False
+
+    def take(self, witness: str, symbols: Iterator[Symbol]) -> None:
+        new = list(symbols)
+        for key, same in itertools.groupby(sorted(new, key=_name), key=_name):
+            self._seen.setdefault(key, []).append(list(same))
+            self._witnesses.setdefault(key, set()).add(witness)
+        for symbol in new:
+            awaited = self._expected is not None and self._expected(symbol.text)
+            if awaited or self._convincing(symbol):
+                self._believed.add((symbol.symbology, symbol.text))
+                self.sufficient = self.sufficient or awaited or self._expected is None
+
+    def _convincing(self, symbol: Symbol) -> bool:
+        if symbol.symbology in MATRIX:
+            return True
+        retail = symbol.symbology in RETAIL
+        if symbol.stage == "zxing" and (not retail or _height(symbol) >= _RETAIL_MIN_HEIGHT):
+            return True
+        if symbol.stage == "zbar" and symbol.symbology in {"Code 128", "Code 39"}:
+            return True
+        if len(symbol.text) < _SHORT.get(symbol.symbology, 0):
+            return False
+        if not retail:
+            return len(self._witnesses[symbol.symbology, symbol.text]) >= _VOTES[symbol.symbology]
+        rivals = [
+            self._count(key)
+            for key, seen in self._seen.items()
+            if key[0] in RETAIL and key[1] != symbol.text and _overlap(seen[0][0], symbol)
+        ]
+        count = self._count((symbol.symbology, symbol.text))
+        return count >= _RETAIL_VOTES and count > max(rivals, default=0)
+
+    def _count(self, key: tuple[str, str]) -> int:
+        # zbar takes the same wrong digits from every variant: it is one witness, however often it is asked.
+        return len({"zbar" if witness.endswith("zbar") else witness for witness in self._witnesses[key]})
+
+    def symbols(self) -> list[Symbol]:
+        """Each believed text once for each place where it stands, by the step that saw most of them."""
+        told = [symbol for key in self._believed for symbol in max(self._seen[key], key=len)]
+        return sorted(told, key=lambda one: (one.corners[0][1], one.corners[0][0], one.symbology, one.text))
 
 
-def _grey(picture: Picture) -> Picture:
-    if picture.ndim == 2:
-        return picture
-    grey: Picture = _cv2().cvtColor(picture, _cv2().COLOR_BGR2GRAY)
-    return grey
-
-
-def _zxing(grey: Picture, wanted: Collection[str]) -> Iterator[Symbol]:
+def _steps(picture: Picture, wanted: frozenset[str]) -> Iterator[tuple[str, _Step]]:
+    """The cascade: who reads, and what it takes to have him read. Nothing is prepared before it is asked for."""
     import numpy as np
-    import zxingcpp
 
-    formats: Any = [getattr(zxingcpp.BarcodeFormat, name) for ours in wanted for name in SYMBOLOGIES[ours]]
-    found = zxingcpp.read_barcodes(np.ascontiguousarray(grey), formats=formats, text_mode=zxingcpp.TextMode.Plain)
-    for barcode in found:
-        at = barcode.position
-        corners = tuple((point.x, point.y) for point in (at.top_left, at.top_right, at.bottom_right, at.bottom_left))
-        symbology, text = str(barcode.symbology), barcode.text
-        if symbology == "EAN/UPC":
-            symbology = str(barcode.format)
-            if symbology in {"EAN-13", "UPC-A"} and len(text) == 13 and text.startswith("0"):
-                symbology, text = "UPC-A", text[1:]
-        if text and symbology in SYMBOLOGIES:
-            yield Symbol(text, symbology, barcode.symbology_identifier or None, corners, "zxing")
-
-
-def _zbar(grey: Picture, wanted: Collection[str]) -> Iterator[Symbol]:
-    pyzbar = _pyzbar()
-    names = {theirs: ours for ours, theirs in _ZBAR_SYMBOLOGIES.items() if ours in wanted}
-    if pyzbar is None or not names:
-        return
-    for barcode in pyzbar.decode(grey, symbols=[pyzbar.ZBarSymbol[name] for name in names]):
-        text = barcode.data.decode("utf-8", "replace")
-        if barcode.type == "CODE39" and len(text) < _ZBAR_CODE_39_MIN_CHARACTERS:
-            continue
-        box, points = barcode.rect, [(point.x, point.y) for point in barcode.polygon]
-        right, bottom = box.left + box.width, box.top + box.height
-        if len(points) != 4:
-            points = [(box.left, box.top), (right, box.top), (right, bottom), (box.left, bottom)]
-        if text:
-            yield Symbol(text, names[barcode.type], None, tuple(points), "zbar")
-
-
-@functools.cache
-def _cv2() -> Any:
-    import cv2
-
-    # The loop, the journal and the camera share two to four small cores: one picture may not take them all.
-    cv2.setNumThreads(1)
-    # What is wrong with a picture is told by `load`, not by lines of the library on stderr.
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    return cv2
-
-
-@functools.cache
-def _pyzbar() -> Any | None:
-    """pyzbar, or ``None`` when the system's zbar library is missing, which is said once."""
-    try:
-        from pyzbar import pyzbar
-    except ImportError as error:
-        log.warning(
-            "labels that zxing-cpp can not read are not tried a second time: the zbar library is missing (%s); "
-            "install it with: apt-get install libzbar0",
-            error,
+    cv2 = opencv()
+    grey = np.ascontiguousarray(picture) if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
+    linear = wanted - MATRIX
+    small, back = _shrunk(grey)
+    if small is grey:
+        yield "zxing", lambda: zxing(grey, wanted, "zxing")
+    else:
+        # On a photo of a whole label the MaxiCode is one of several codes, of which the others are easier to read.
+        eyes = "MaxiCode" in wanted
+        yield (
+            "zxing",
+            lambda: itertools.chain(_placed(zxing(small, wanted, "zxing"), back), maxicode(grey) if eyes else ()),
         )
-        return None
-    return pyzbar
+        yield "zxing", lambda: zxing(grey, wanted, "zxing")
+    found = [one for area in bars(grey, 3) if has_bars((one := cut(grey, area)).grey)] if linear else []
+    for one in found:
+        yield from _quick_steps(one, linear)
+    yield "zxing", lambda: _placed(zxing(small, wanted, "zxing", thorough=True), back)
+    yield "zbar", lambda: _placed(zbar(small, wanted, "zbar"), back)
+    if "MaxiCode" in wanted and small is grey:
+        yield "eyes", lambda: maxicode(grey)
+    for one in found:
+        yield from _slow_steps(one, linear)
+    even = cv2.createCLAHE(3.0, (8, 8)).apply(small)
+    yield "even", lambda: _placed(zxing(even, wanted, "variant", thorough=True), back)
+    if small.size <= _SMALL_PIXELS:
+        twice = cv2.resize(small, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
+        yield "twice", lambda: _placed(zxing(twice, wanted, "variant"), back / 2)
+    yield "global", lambda: _placed(zxing(small, wanted, "variant", thorough=True, binarizer="GlobalHistogram"), back)
 
 
-def _unpack(data: bytes, *, keep_alpha: bool) -> Picture | None:
+def _shrunk(grey: Picture) -> tuple[Picture, Any]:
+    """A large picture made smaller, any other as it is; and the matrix from its pixels to those of the picture."""
     import numpy as np
 
-    cv2 = _cv2()
-    try:
-        flags = cv2.IMREAD_UNCHANGED if keep_alpha else cv2.IMREAD_COLOR
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except (cv2.error, MemoryError):
-        return None
-    if picture is None or 0 in picture.shape:
-        return None
-    if picture.dtype == np.uint16:
-        picture = (picture >> 8).astype(np.uint8)
-    if picture.ndim == 2:
-        picture = cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR)
-    if picture.shape[2] == 4:
-        # Black codes on a transparent ground are common in labels from the web: the ground is paper.
-        paper = 255 - picture[:, :, 3:]
-        picture = np.maximum(picture[:, :, :3], paper)
-    unpacked: Picture = picture
-    return unpacked
+    cv2 = opencv()
+    scale = math.sqrt(grey.size / _LARGE_PIXELS)
+    if scale <= 1.2:
+        return grey, np.eye(2, 3)
+    size = max(1, round(grey.shape[1] / scale)), max(1, round(grey.shape[0] / scale))
+    return cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.eye(2, 3) * scale
+
+
+def _quick_steps(found: Cutout, linear: frozenset[str]) -> Iterator[tuple[str, _Step]]:
+    """What reads most of the crooked and noisy codes in a few milliseconds."""
+    cv2 = opencv()
+    upright = found.grey
+    yield "crop", lambda: _placed(zxing(upright, linear, "crop"), found.back)
+    bands = _bands(upright, 12)
+    yield "crop bands", lambda: _placed(zxing(bands, linear, "crop"), found.back)
+    sharp = _sharpened(_bands(upright, 5), 4.0, 2.0)
+    yield "crop bands sharp", lambda: _placed(zxing(sharp, linear, "crop"), found.back)
+    yield "crop bands zbar", lambda: _placed(zbar(bands, linear, "crop"), found.back)
+    even = cv2.createCLAHE(3.0, (8, 8)).apply(upright)
+    yield "crop even", lambda: _placed(zxing(even, linear, "crop"), found.back)
+
+
+def _slow_steps(found: Cutout, linear: frozenset[str]) -> Iterator[tuple[str, _Step]]:
+    """What still reads faint and blurred codes."""
+    cv2 = opencv()
+    upright = found.grey
+    sharp = _sharpened(upright, 2.0, 1.5)
+    yield "crop sharp", lambda: _placed(zxing(sharp, linear, "crop"), found.back)
+    even = cv2.createCLAHE(3.0, (8, 8)).apply(upright)
+    yield "crop even zbar", lambda: _placed(zbar(even, linear, "crop"), found.back)
+    yield "crop zbar", lambda: _placed(zbar(upright, linear, "crop"), found.back)
+    sharper = _sharpened(upright, 4.0, 3.0)
+    yield "crop sharper", lambda: _placed(zxing(sharper, linear, "crop"), found.back)
+    for count, share in ((5, 8), (8, 16), (3, 12)):
+        wide = cv2.resize(_bands(upright, count), None, fx=2, fy=1, interpolation=cv2.INTER_CUBIC)
+        wide = _stretched(wide, wide.shape[1] // share)
+        halved = found.back * (0.5, 1, 1)
+        yield f"crop stretched {count}", lambda wide=wide: _placed(zxing(wide, linear, "crop"), halved)
+    if linear & {"EAN-13", "UPC-A"}:
+        # Three parts of the bars' length see different scratches and shine.
+        for part in ((0.38, 0.62), (0.15, 0.38), (0.62, 0.85)):
+            reading = _levels(found, part)
+            yield f"levels {part}", lambda reading=reading, part=part: _levels_symbols(found, reading, part, linear)
+            if reading is None or reading.fit < _LEVELS_HOPE:
+                break
+
+
+def _levels(found: Cutout, part: tuple[float, float]) -> Reading | None:
+    import numpy as np
+
+    height, width = found.grey.shape
+    rows = found.grey[int(height * part[0]) : max(int(height * part[0]) + 1, int(height * part[1]))]
+    return ean13(rows.mean(axis=0).astype(np.float32), width * found.margin, width * (1 - found.margin))
+
+
+def _levels_symbols(
+    found: Cutout, reading: Reading | None, part: tuple[float, float], linear: frozenset[str]
+) -> Iterator[Symbol]:
+    if reading is None or reading.fit < _LEVELS_FIT or reading.lead < _LEVELS_LEAD:
+        return
+    symbology, text = retail("EAN-13", reading.text)
+    if symbology not in linear:
+        return
+    top, bottom = (int(found.grey.shape[0] * share) for share in part)
+    if reading.start > reading.end:
+        top, bottom = bottom, top
+    start, end = round(reading.start), round(reading.end)
+    corners = ((start, top), (end, top), (end, bottom), (start, bottom))
+    yield from _placed(iter((Symbol(text, symbology, "]E0", corners, "levels"),)), found.back)
+
+
+def _sharpened(grey: Picture, sigma: float, strength: float) -> Picture:
+    cv2 = opencv()
+    blurred = cv2.GaussianBlur(grey, (0, 0), sigma)
+    sharp: Picture = cv2.addWeighted(grey, 1 + strength, blurred, -strength, 0)
+    return sharp
+
+
+def _stretched(bands: Picture, reach: int) -> Picture:
+    """Every bar as dark and every gap as light as the darkest and lightest around it."""
+    import numpy as np
+
+    cv2 = opencv()
+    kernel = np.ones((1, max(5, reach)), np.uint8)
+    levels = bands.astype(np.float32)
+    dark = cv2.blur(cv2.erode(levels, kernel), (max(5, reach), 1))
+    light = cv2.blur(cv2.dilate(levels, kernel), (max(5, reach), 1))
+    return np.clip((levels - dark) / (light - dark + 4) * 255, 0, 255).astype(np.uint8)
+
+
+def _bands(upright: Picture, count: int) -> Picture:
+    """The bars averaged along their length in a few bands: noise and scratches go, the bars stay."""
+    cv2 = opencv()
+    width = upright.shape[1]
+    averaged = cv2.resize(upright, (width, count), interpolation=cv2.INTER_AREA)
+    bands: Picture = cv2.resize(averaged, (width, count * 8), interpolation=cv2.INTER_NEAREST)
+    return bands
+
+
+def _height(symbol: Symbol) -> float:
+    """Length of the longer side along the bars."""
+    (ax, ay), (bx, by), (cx, cy), (dx, dy) = symbol.corners
+    return max(math.hypot(dx - ax, dy - ay), math.hypot(cx - bx, cy - by))
+
+
+def _name(symbol: Symbol) -> tuple[str, str]:
+    return symbol.symbology, symbol.text
+
+
+def _overlap(one: Symbol, other: Symbol) -> bool:
+    """Whether the boxes around two symbols share a point."""
+    xs, ys = zip(*one.corners, strict=True)
+    other_xs, other_ys = zip(*other.corners, strict=True)
+    return (
+        min(xs) <= max(other_xs) and min(other_xs) <= max(xs) and min(ys) <= max(other_ys) and min(other_ys) <= max(ys)
+    )
+
+
+def _placed(symbols: Iterator[Symbol], back: Any) -> Iterator[Symbol]:
+    """The symbols with their corners where they are in the picture."""
+    for symbol in symbols:
+        yield replace(symbol, corners=tuple(_at(back, x, y) for x, y in symbol.corners))
+
+
+def _at(back: Any, x: int, y: int) -> tuple[int, int]:
+    return (
+        round(float(back[0, 0] * x + back[0, 1] * y + back[0, 2])),
+        round(float(back[1, 0] * x + back[1, 1] * y + back[1, 2])),
+    )

@@ -21,9 +21,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from label_pictures import page, save, symbol
 
-from agent.labels import LabelError, reader
+from agent.labels import LabelError, engines, reader
 from agent.labels.choose import parcels
-from agent.labels.reader import MAX_PIXELS, Symbol, load, read
+from agent.labels.pictures import MAX_PIXELS
+from agent.labels.reader import Symbol, load, read
 
 
 @pytest.mark.parametrize(
@@ -122,14 +123,14 @@ def test_a_missing_zbar_library_is_told_once_and_reading_goes_on(
             raise ImportError("Unable to find zbar shared library")
         return plain_import(name, *arguments, **options)
 
-    reader._pyzbar.cache_clear()
+    engines._pyzbar.cache_clear()
     monkeypatch.setattr(builtins, "__import__", without_zbar)
     try:
         with caplog.at_level(logging.WARNING):
             assert read(page(symbol("TBA123456789012"))) == []
             assert read(page(symbol("TBA123456789012"))) == []
     finally:
-        reader._pyzbar.cache_clear()
+        engines._pyzbar.cache_clear()
     assert [record.getMessage().count("libzbar0") for record in caplog.records] == [1]
 
 
@@ -266,8 +267,8 @@ def test_a_hostile_picture_takes_neither_the_memory_nor_the_time_of_a_unit(
     (tmp_path / name).write_bytes(make())
     code = (
         "import resource, sys, pathlib, numpy\n"
-        "from agent.labels import LabelError, reader\n"
-        "reader._cv2()\n"
+        "from agent.labels import LabelError, engines, reader\n"
+        "engines.opencv()\n"
         "before = resource.getrusage(resource.RUSAGE_SELF)\n"
         "try: reader.load(pathlib.Path(sys.argv[1]))\n"
         "except LabelError: pass\n"

@@ -1,0 +1,206 @@
+"""Where bars are in a picture: areas whose edges all run the same way, found by the structure tensor.
+
+Neither engine reads bars that are turned by 20 to 70 degrees; an area that is found here is cut out with its bars
+upright and can be read again. Colour, light and the symbology do not matter.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from agent.labels.engines import opencv
+
+if TYPE_CHECKING:
+    from agent.labels.symbols import Picture
+
+_MAX_PIXELS: Final = 1_500_000
+"""Larger pictures are shrunk first: the bars of a readable code survive it."""
+_CELLS: Final = 120
+"""Cells on the longer side."""
+_COHERENCES: Final = (0.45, 0.65)
+"""0 for noise, 1 for bars alone. The lower one also finds blurred and noisy bars, the higher one parts bars from the
+letters around them."""
+_BINS: Final = 36
+"""Of directions in half a turn."""
+_MIN_EDGE: Final = 3.0
+"""Mean gradient of grey levels a pixel below which a cell is taken as plain."""
+_ANGLE_TOLERANCE: Final = math.radians(16)
+_MIN_CELLS: Final = 12
+_MIN_ALIKE: Final = 0.35
+"""Median correlation of neighbouring bands of a cut-out; 99 in 100 codes have more."""
+_MIN_EDGES: Final = 12
+"""The shortest codes have some twenty, of which blur leaves a part."""
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """A turned rectangle full of bars, in pixels of the picture."""
+
+    x: float
+    y: float
+    angle: float
+    """Direction across the bars in radians, 0 for upright bars, clockwise, within ±π/2."""
+    width: float
+    """Extent across the bars."""
+    height: float
+    """Extent along the bars."""
+
+    def resembles(self, other: Area) -> bool:
+        """Whether both cut-outs would show the same."""
+        turned = abs((self.angle - other.angle + math.pi / 2) % math.pi - math.pi / 2)
+        return (
+            turned < math.radians(4)
+            and math.hypot(self.x - other.x, self.y - other.y) < 0.08 * max(self.width, self.height)
+            and 0.85 < self.width / other.width < 1.18
+            and 0.8 < self.height / other.height < 1.25
+        )
+
+
+def bars(grey: Picture, limit: int) -> list[Area]:
+    """At most `limit` areas of bars, the strongest first."""
+    import numpy as np
+
+    cv2 = opencv()
+
+    height, width = grey.shape
+    scale = math.sqrt(max(1.0, height * width / _MAX_PIXELS))
+    if scale > 1:
+        grey = cv2.resize(grey, (int(width / scale), int(height / scale)), interpolation=cv2.INTER_AREA)
+        height, width = grey.shape
+    cell = min(8, max(3, round(max(height, width) / _CELLS)))
+    columns, rows = width // cell, height // cell
+    if columns < 4 or rows < 4:
+        return []
+    across = cv2.Sobel(grey, cv2.CV_32F, 1, 0, ksize=3, scale=0.25)
+    down = cv2.Sobel(grey, cv2.CV_32F, 0, 1, ksize=3, scale=0.25)
+
+    def mean(product: Any) -> Any:
+        return cv2.blur(cv2.resize(product, (columns, rows), interpolation=cv2.INTER_AREA), (3, 3))
+
+    xx, yy, xy = mean(across * across), mean(down * down), mean(across * down)
+    energy = xx + yy
+    two = np.hypot(xx - yy, 2 * xy)
+    coherence = two / (energy + 1e-6)
+    clear = energy > max(_MIN_EDGE**2, 0.012 * float(energy.max()))
+    found: list[tuple[float, Area]] = []
+    for least in _COHERENCES:
+        strong = clear & (coherence > least)
+        if np.count_nonzero(strong) >= _MIN_CELLS:
+            found += _areas(strong, energy, two, xx - yy, 2 * xy)
+    # Letters and edges that are well aligned are weighed down against bars, which are aligned throughout.
+    distinct: list[Area] = []
+    for _, area in sorted(found, key=lambda one: -one[0]):
+        if not any(area.resembles(other) for other in distinct):
+            distinct.append(area)
+    unit = cell * scale
+    return [
+        Area(area.x * unit, area.y * unit, area.angle, area.width * unit, area.height * unit)
+        for area in distinct[:limit]
+    ]
+
+
+def _areas(strong: Any, energy: Any, two: Any, cosine: Any, sine: Any) -> list[tuple[float, Area]]:
+    """Rectangles of strong cells with one direction, in cells, with their weights."""
+    import numpy as np
+
+    cv2 = opencv()
+    angle = 0.5 * np.arctan2(sine, cosine)
+    found: list[tuple[float, Area]] = []
+    left = strong.copy()
+    for _ in range(3):
+        histogram = np.bincount(
+            ((angle[left] / math.pi + 0.5) * _BINS).astype(int) % _BINS, weights=np.sqrt(two[left]), minlength=_BINS
+        )
+        smooth = histogram + np.roll(histogram, 1) + np.roll(histogram, -1)
+        peak = (int(smooth.argmax()) + 0.5) / _BINS * math.pi - math.pi / 2
+        away = np.abs((angle - peak + math.pi / 2) % math.pi - math.pi / 2)
+        same = left & (away < _ANGLE_TOLERANCE)
+        if np.count_nonzero(same) < _MIN_CELLS:
+            break
+        left &= ~same
+        closed = cv2.morphologyEx(same.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
+        count, labels, stats, _ = cv2.connectedComponentsWithStats(closed, connectivity=4)
+        for index in sorted(range(1, count), key=lambda i: -int(stats[i, cv2.CC_STAT_AREA]))[:3]:
+            inside = (labels == index) & same
+            if np.count_nonzero(inside) < _MIN_CELLS:
+                continue
+            # Edges of the label hang on the bars by faint cells: what is much fainter than the rest falls away.
+            bright = (inside & (energy > 0.15 * float(np.percentile(energy[inside], 85)))).astype(np.uint8)
+            bright = cv2.morphologyEx(bright, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+            _, part, sizes, _ = cv2.connectedComponentsWithStats(bright, connectivity=4)
+            inside &= part == 1 + int(sizes[1:, cv2.CC_STAT_AREA].argmax())
+            if np.count_nonzero(inside) < _MIN_CELLS:
+                continue
+            ys, xs = np.nonzero(inside)
+            turn = 0.5 * math.atan2(float(sine[inside].sum()), float(cosine[inside].sum()))
+            u = xs * math.cos(turn) + ys * math.sin(turn)
+            v = -xs * math.sin(turn) + ys * math.cos(turn)
+            u0, u1 = np.percentile(u, [1, 99])
+            v0, v1 = np.percentile(v, [3, 97])
+            wide, high = float(u1 - u0) + 1, float(v1 - v0) + 1
+            # A single edge is long and thin; letters and scattered edges fill their rectangle badly.
+            if wide < 4 or wide < 0.2 * high or len(xs) / (wide * high) < 0.35:
+                continue
+            middle_u, middle_v = float(u0 + u1) / 2 + 0.5, float(v0 + v1) / 2 + 0.5
+            x = middle_u * math.cos(turn) - middle_v * math.sin(turn)
+            y = middle_u * math.sin(turn) + middle_v * math.cos(turn)
+            aligned = float((two[inside] / energy[inside]).mean())
+            weight = float(np.sqrt(two[inside]).sum()) * aligned**2
+            found.append((weight, Area(x, y, turn, wide, high)))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Cutout:
+    """An area with its bars upright."""
+
+    grey: Picture
+    back: Any
+    """2 x 3 matrix from the cut-out's pixels to the picture's."""
+    margin: float
+    """Share of the cut-out's width on either side of the bars."""
+
+
+def cut(grey: Picture, area: Area, *, target_width: int = 700, margin: float = 0.15, trim: float = 1.0) -> Cutout:
+    """The area with a quiet zone on both sides, enlarged (at most threefold) when it is narrow."""
+    import numpy as np
+
+    cv2 = opencv()
+    width, height = area.width * (1 + 2 * margin), max(4.0, area.height * trim)
+    scale = (
+        min(3.0, max(1.0, target_width / width))
+        if width < target_width
+        else max(0.25, target_width * 2 / width)
+        if width > target_width * 2
+        else 1.0
+    )
+    size = max(8, round(width * scale)), max(4, round(height * scale))
+    cosine, sine = math.cos(area.angle) / scale, math.sin(area.angle) / scale
+    back = np.array(
+        [
+            [cosine, -sine, area.x - cosine * size[0] / 2 + sine * size[1] / 2],
+            [sine, cosine, area.y - sine * size[0] / 2 - cosine * size[1] / 2],
+        ]
+    )
+    flags = (cv2.INTER_CUBIC if scale >= 1 else cv2.INTER_AREA) | cv2.WARP_INVERSE_MAP
+    return Cutout(
+        cv2.warpAffine(grey, back, size, flags=flags, borderMode=cv2.BORDER_REPLICATE), back, margin / (1 + 2 * margin)
+    )
+
+
+def has_bars(upright: Picture) -> bool:
+    """Whether a cut-out shows bars that run through it: letters and edges do not go on from one line to the next."""
+    import numpy as np
+
+    cv2 = opencv()
+    width = upright.shape[1]
+    bands = cv2.resize(upright, (width, 10), interpolation=cv2.INTER_AREA).astype(np.float32)
+    bands -= cv2.blur(bands, (max(3, width // 12), 1))
+    bands = bands[:, width // 8 : -(width // 8)]
+    bands /= np.linalg.norm(bands, axis=1, keepdims=True) + 1e-3
+    alike = float(np.median((bands[1:] * bands[:-1]).sum(axis=1)))
+    across = cv2.GaussianBlur(bands.mean(axis=0)[None], (0, 0), 1.5)[0]
+    edges = int(np.count_nonzero(np.diff(np.sign(across))))
+    return alike >= _MIN_ALIKE and edges >= _MIN_EDGES
