@@ -10,7 +10,7 @@ says the same. Frames come in the order of their stamps; pictures that have noth
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,7 +18,7 @@ from agent.labels.identity import identify, normal
 from agent.labels.reader import Symbol, read
 
 if TYPE_CHECKING:
-    from agent.labels.reader import Picture
+    from agent.labels.symbols import Picture
     from drivers.readings import Frame
 
 SHARE: Final = 0.5
@@ -103,6 +103,13 @@ def symbologies_for(expected: Mapping[str, tuple[str, ...]]) -> Collection[str]:
     """What is worth looking for when the manifest knows these codes."""
     retail = any(len(code) in {8, 12, 13, 14} and code.isdigit() for code in expected)
     return PARCEL_SYMBOLOGIES | RETAIL_SYMBOLOGIES if retail else PARCEL_SYMBOLOGIES
+
+
+def knower(expected: Mapping[str, tuple[str, ...]]) -> Callable[[str], bool] | None:
+    """Whether the manifest knows a text under any of its names; ``None`` when it knows nothing."""
+    if not expected:
+        return None
+    return lambda text: any(normal(code) in expected for code in identify(text).codes)
 
 
 class FrameReader:
@@ -210,7 +217,7 @@ class FrameReader:
     def _find(self, due: _Candidate, now_ns: int, expected: Mapping[str, tuple[str, ...]]) -> None:
         """Read where codes were last, then where the frame has changed; now and then, or without these, all of it."""
         image, began = due.image, time.thread_time()
-        symbologies = symbologies_for(expected)
+        symbologies, knows = symbologies_for(expected), knower(expected)
         budget_ms = self._allowance_ms if self._allowance_ms >= THOROUGH_MS else QUICK_MS
 
         def left_ms() -> float:
@@ -231,7 +238,7 @@ class FrameReader:
             part = image[top:bottom, left:right]
             found = [
                 replace(symbol, corners=tuple((x + left, y + top) for x, y in symbol.corners))
-                for symbol in read(part, symbologies=symbologies, budget_ms=left_ms())
+                for symbol in read(part, symbologies=symbologies, expected=knows, budget_ms=left_ms())
             ]
             if found:
                 break

@@ -72,11 +72,11 @@ class LabelCamera:
             self._camera.wanted.set()
 
     def _choose(self, frame: Frame, expected: Mapping[str, tuple[str, ...]]) -> Choice:
-        from agent.labels.frames import FrameReader, symbologies_for
+        from agent.labels.frames import FrameReader, knower, symbologies_for
         from agent.labels.reader import read
 
         if _is_picture(frame):
-            symbols = read(frame.image, symbologies=symbologies_for(expected))
+            symbols = read(frame.image, symbologies=symbologies_for(expected), expected=knower(expected))
         else:
             reader = self._reader = self._reader or FrameReader()
             symbols = reader.look(frame, expected)
