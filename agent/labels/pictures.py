@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 MAX_FILE_BYTES: Final = 64_000_000
 MAX_PIXELS: Final = 40_000_000
 """Unpacked and in grey this takes 160 MB: what a board of 512 MB can bear."""
+MIN_SIDE: Final = 8
+MAX_SCANNED_PIXELS: Final = 400_000_000
+"""A progressive JPEG draws its pixels once a scan: usually ten times, in a hostile file thousands of times."""
 
 
 def load(path: Path) -> Picture:
@@ -40,10 +43,19 @@ def load(path: Path) -> Picture:
     if dimensions is None:
         raise LabelError(f"{path}: a damaged {kind} picture: its header gives no size; take the picture again")
     width, height = dimensions
-    if width < 1 or height < 1:
-        raise LabelError(f"{path}: a {kind} picture of {width} x {height} pixels holds nothing to read")
+    if width < MIN_SIDE or height < MIN_SIDE:
+        raise LabelError(
+            f"{path}: a {kind} picture of {width} x {height} pixels holds nothing to read, "
+            f"expected at least {MIN_SIDE} on each side"
+        )
     if width * height > MAX_PIXELS:
         raise LabelError(f"{path}: {width} x {height} pixels, expected at most {MAX_PIXELS}: make the picture smaller")
+    scans = data.count(b"\xff\xda") if kind == "JPEG" else 1
+    if scans * width * height > MAX_SCANNED_PIXELS:
+        raise LabelError(
+            f"{path}: a {kind} picture of {scans} scans with {width} x {height} pixels each, "
+            f"expected at most {MAX_SCANNED_PIXELS} pixels in all: save it again without progressive display"
+        )
     picture = _unpack(data, keep_alpha=kind == "PNG")
     if picture is None:
         raise LabelError(f"{path}: a {kind} picture that is cut off or damaged; copy it or take it again")

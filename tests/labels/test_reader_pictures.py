@@ -1,0 +1,166 @@
+"""A picture file is loaded, or told with the reason why it can not be read."""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from label_pictures import page, save, symbol
+
+from agent.labels import LabelError
+from agent.labels.pictures import MAX_FILE_BYTES, MAX_PIXELS
+from agent.labels.reader import load, read
+
+
+@pytest.mark.parametrize("ending", [".png", ".jpg", ".webp", ".bmp", ".gif"])
+def test_a_picture_file_of_each_kind_is_loaded_and_read(tmp_path: Path, ending: str) -> None:
+    picture = load(save(tmp_path / f"label{ending}", page(symbol("TBA123456789012"))))
+    assert picture.dtype == np.uint8
+    assert picture.shape[2] == 3
+    assert [one.text for one in read(picture)] == ["TBA123456789012"]
+
+
+def test_a_label_on_a_transparent_ground_is_read_as_if_on_paper(tmp_path: Path) -> None:
+    drawn = symbol("TBA123456789012")
+    black = np.zeros((*drawn.shape, 3), np.uint8)
+    path = save(tmp_path / "label.png", np.dstack([black, 255 - drawn]))
+    assert [one.text for one in read(load(path))] == ["TBA123456789012"]
+
+
+def test_a_picture_of_sixteen_bits_and_a_grey_one_are_read(tmp_path: Path) -> None:
+    drawn = symbol("TBA123456789012")
+    for name, picture in (("deep.png", drawn.astype(np.uint16) * 257), ("grey.png", drawn)):
+        assert [one.text for one in read(load(save(tmp_path / name, picture)))] == ["TBA123456789012"]
+
+
+@pytest.mark.parametrize("ending", [".png", ".jpg", ".webp", ".bmp", ".gif"])
+@pytest.mark.parametrize("kept", [0.03, 0.5, 0.9])
+def test_a_picture_that_is_cut_off_is_refused_with_the_reason(tmp_path: Path, ending: str, kept: float) -> None:
+    whole = save(tmp_path / f"whole{ending}", page(symbol("TBA123456789012"))).read_bytes()
+    path = tmp_path / f"cut{ending}"
+    path.write_bytes(whole[: max(12, int(len(whole) * kept))])
+    with pytest.raises(LabelError, match=r"cut.*(cut off or damaged|gives no size)"):
+        load(path)
+
+
+def png(width: int, height: int) -> bytes:
+    """A PNG that says it is of this size."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    )
+
+
+def test_a_small_file_that_unpacks_to_a_huge_picture_is_refused_before_unpacking(tmp_path: Path) -> None:
+    large = 60_000
+    jpeg = cv2.imencode(".jpg", np.zeros((16, 16, 3), np.uint8))[1].tobytes()
+    frame = jpeg.index(b"\xff\xc0") + 5
+    files = {
+        "bomb.png": png(large, large),
+        "bomb.jpg": jpeg[:frame] + struct.pack(">HH", large, large) + jpeg[frame + 4 :],
+        "bomb.gif": b"GIF89a" + struct.pack("<HH", large, large) + bytes(20),
+        "bomb.bmp": b"BM" + bytes(16) + struct.pack("<ii", large, -large) + bytes(20),
+        "bomb.webp": b"RIFF\x40\0\0\0WEBPVP8X\x0a\0\0\0" + bytes(4) + (large - 1).to_bytes(3, "little") * 2 + bytes(9),
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(LabelError, match=rf"{name}: 60000 x 60000 pixels, expected at most {MAX_PIXELS}"):
+            load(tmp_path / name)
+
+
+def test_a_picture_without_pixels_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "none.png").write_bytes(png(0, 0))
+    with pytest.raises(LabelError, match="0 x 0 pixels"):
+        load(tmp_path / "none.png")
+
+
+def test_what_is_not_a_picture_is_refused_with_what_was_expected(tmp_path: Path) -> None:
+    (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "page.jpg").write_text("<html>")
+    for name, reason in (
+        ("empty.png", "an empty file"),
+        ("page.jpg", "3c 68 74"),
+        ("", "not a file"),
+        ("no.png", "no such"),
+    ):
+        with pytest.raises(LabelError, match=reason):
+            load(tmp_path / name)
+
+
+def test_a_file_beyond_the_size_limit_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "large.png"
+    with path.open("wb") as file:
+        file.write(png(10, 10))
+        file.truncate(MAX_FILE_BYTES + 1)
+    with pytest.raises(LabelError, match="bytes, expected at most"):
+        load(path)
+
+
+HEADERS = [
+    b"",
+    b"\xff\xd8\xff",
+    b"\x89PNG\r\n\x1a\n",
+    b"GIF89a",
+    b"BM",
+    b"RIFF\0\0\0\0WEBPVP8 ",
+    b"RIFF\0\0\0\0WEBPVP8L",
+]
+
+
+@given(st.sampled_from(HEADERS), st.binary(max_size=200))
+@settings(max_examples=200)
+def test_noise_behind_the_header_of_a_picture_is_refused_or_loaded_but_never_a_crash(
+    tmp_path_factory: pytest.TempPathFactory, header: bytes, noise: bytes
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "noise"
+    path.write_bytes(header + noise)
+    # Anything but a picture or a LabelError fails the test by itself.
+    with contextlib.suppress(LabelError):
+        assert load(path).shape[2] == 3
+
+
+def test_a_picture_one_pixel_high_is_refused(tmp_path: Path) -> None:
+    for name, shape in (("long.png", (1, 30_000)), ("tall.png", (30_000, 1))):
+        with pytest.raises(LabelError, match=f"{shape[1]} x {shape[0]} pixels"):
+            load(save(tmp_path / name, np.full(shape, 255, np.uint8)))
+
+
+def test_a_jpeg_that_draws_itself_over_and_over_is_refused(tmp_path: Path) -> None:
+    drawn = np.full((4000, 4000), 255, np.uint8)
+    data = cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
+    scan = data[data.rindex(b"\xff\xda") : -2]
+    path = tmp_path / "scans.jpg"
+    path.write_bytes(data[:-2] + scan * 200 + data[-2:])
+    with pytest.raises(LabelError, match=r"scans.jpg: a JPEG picture of 2\d\d scans"):
+        load(path)
+
+
+def test_a_photo_of_twelve_megapixels_is_read_in_the_memory_of_a_small_board(tmp_path: Path) -> None:
+    photo = np.full((3000, 4000, 3), 170, np.uint8)
+    label = page(symbol("TBA123456789012", scale=6))
+    photo[1200 : 1200 + label.shape[0], 1000 : 1000 + label.shape[1]] = label
+    turned = cv2.warpAffine(photo, cv2.getRotationMatrix2D((2000, 1500), 33, 1), (4000, 3000), borderValue=(170,) * 3)
+    path = save(tmp_path / "photo.jpg", turned)
+    code = (
+        "import sys; from pathlib import Path; from agent.labels.reader import load, read;"
+        "found = read(load(Path(sys.argv[1])));"
+        "peak = next(line for line in open('/proc/self/status') if line.startswith('VmHWM'));"
+        "print(found[0].text, int(peak.split()[1]) // 1024)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, path], check=True, capture_output=True, text=True)
+    text, peak_mib = done.stdout.split()
+    assert text == "TBA123456789012"
+    assert int(peak_mib) <= 250
