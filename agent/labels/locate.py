@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from agent.labels.engines import opencv
 
 if TYPE_CHECKING:
-    from agent.labels.symbols import Picture
+    from agent.labels.symbols import Corners, Picture
 
 _MAX_PIXELS: Final = 1_500_000
 """Larger pictures are shrunk first: the bars of a readable code survive it."""
@@ -207,6 +207,17 @@ class Cutout:
     """2 x 3 matrix from the cut-out's pixels to the picture's."""
     margin: float
     """Share of the cut-out's width on either side of the bars."""
+
+    @property
+    def corners(self) -> Corners:
+        """Where the bars are in the picture."""
+        height, width = self.grey.shape
+        left, right = width * self.margin, width * (1 - self.margin)
+        (a, b, c), (d, e, f) = self.back.tolist()
+        return tuple(
+            (round(a * x + b * y + c), round(d * x + e * y + f))
+            for x, y in ((left, 0), (right, 0), (right, height), (left, height))
+        )
 
 
 def cut(grey: Picture, area: Area) -> Cutout:

@@ -24,7 +24,7 @@ from agent.labels.pictures import load
 from agent.labels.symbols import MATRIX, RETAIL, SYMBOLOGIES, Symbol
 
 if TYPE_CHECKING:
-    from agent.labels.symbols import Picture
+    from agent.labels.symbols import Corners, Picture
 
 __all__ = ["SYMBOLOGIES", "Symbol", "load", "read"]
 
@@ -35,14 +35,17 @@ Expected: TypeAlias = Collection[str] | Callable[[str], bool]
 _Step: TypeAlias = tuple[str, Iterator[Symbol]]
 """Who reads, and what he reads once he is asked."""
 
+_LABEL_PIXELS: Final = 700_000
+"""From this on, a picture is taken for one of a whole label: camera frames and photos."""
 _LARGE_PIXELS: Final = 2_000_000
 """A picture clearly above this is shrunk to it; as it is, it is read once, and its areas of bars are cut out of it."""
 _SMALL_PIXELS: Final = 1_000_000
 """Up to this, a picture is also read at twice its size."""
 
 _AREAS: Final = 3
+_LABEL_AREAS: Final = 5
 _SLOW_AREAS: Final = 2
-"""Areas of bars that are read again, and read again with all means."""
+"""Areas of bars that are read again, on a whole label, and with all means."""
 
 _VOTES: Final = {"Code 128": 2, "Code 39": 2, "Code 93": 2, "Codabar": 2, "ITF": 3, "DataBar": 2, "MaxiCode": 1}
 _RETAIL_VOTES: Final = 2
@@ -68,14 +71,15 @@ def read(
 
     `symbologies`: names of `SYMBOLOGIES`, all when ``None``. `expected`: the texts that are looked for, or a function
     that knows them; reading goes on until one is found, and what is expected needs no second witness. Without it the
-    first step that reads anything is the last. `budget_ms`: processor time after which no further step is begun.
+    first step that reads anything is the last, but for a picture large enough to show a whole label, of which bars that
+    were not read at once are looked at too. `budget_ms`: processor time after which no further step is begun.
     """
     wanted = frozenset(SYMBOLOGIES if symbologies is None else symbologies)
     if bgr.ndim not in {2, 3} or 0 in bgr.shape or not wanted:
         return []
     began = time.thread_time()
     answer = _Answer(expected)
-    for witness, symbols in _steps(bgr, wanted):
+    for witness, symbols in _steps(bgr, wanted, answer):
         answer.take(witness, symbols)
         if answer.sufficient or (time.thread_time() - began) * 1000 >= budget_ms:
             break
@@ -90,7 +94,21 @@ class _Answer:
         self._seen: dict[tuple[str, str], list[list[Symbol]]] = {}
         self._witnesses: dict[tuple[str, str], set[str]] = {}
         self._believed: set[tuple[str, str]] = set()
-        self.sufficient = False
+        self._awaited = False
+        self.whole_label = False
+        """Other codes may stand beside those that were read."""
+
+    @property
+    def sufficient(self) -> bool:
+        if self._expected is not None:
+            return self._awaited
+        return bool(self._believed) and not self.whole_label
+
+    def covers(self, corners: Corners) -> bool:
+        """Whether something that is believed stands there."""
+        return any(
+            _overlap(symbol.corners, corners) for key in self._believed for seen in self._seen[key] for symbol in seen
+        )
 
     def take(self, witness: str, symbols: Iterator[Symbol]) -> None:
         new = list(symbols)
@@ -101,7 +119,7 @@ class _Answer:
             awaited = self._expected is not None and self._expected(symbol.text)
             if awaited or self._convincing(symbol):
                 self._believed.add((symbol.symbology, symbol.text))
-                self.sufficient = self.sufficient or awaited or self._expected is None
+                self._awaited = self._awaited or awaited
 
     def _convincing(self, symbol: Symbol) -> bool:
         if symbol.symbology in MATRIX:
@@ -118,7 +136,7 @@ class _Answer:
         rivals = [
             self._count(key)
             for key, seen in self._seen.items()
-            if key[0] in RETAIL and key[1] != symbol.text and _overlap(seen[0][0], symbol)
+            if key[0] in RETAIL and key[1] != symbol.text and _overlap(seen[0][0].corners, symbol.corners)
         ]
         count = self._count((symbol.symbology, symbol.text))
         return count >= _RETAIL_VOTES and count > max(rivals, default=0)
@@ -133,7 +151,7 @@ class _Answer:
         return sorted(told, key=lambda one: (one.corners[0][1], one.corners[0][0], one.symbology, one.text))
 
 
-def _steps(picture: Picture, wanted: frozenset[str]) -> Iterator[_Step]:
+def _steps(picture: Picture, wanted: frozenset[str], answer: _Answer) -> Iterator[_Step]:
     """The cascade. Nothing is prepared before it is asked for."""
     import numpy as np
 
@@ -142,6 +160,7 @@ def _steps(picture: Picture, wanted: frozenset[str]) -> Iterator[_Step]:
     small, back = _shrunk(grey)
     linear = wanted - MATRIX
     eyes = "MaxiCode" in wanted
+    answer.whole_label = bool(linear) and grey.size >= _LABEL_PIXELS
     if small is grey:
         yield "zxing", zxing(grey, wanted, "zxing")
     else:
@@ -149,9 +168,15 @@ def _steps(picture: Picture, wanted: frozenset[str]) -> Iterator[_Step]:
         first = _placed(zxing(small, wanted, "zxing"), back)
         yield "zxing", itertools.chain(first, maxicode(grey)) if eyes else first
         yield "zxing", zxing(grey, wanted, "zxing")
-    found = [one for area in bars(grey, _AREAS) if has_bars((one := cut(grey, area)).grey)] if linear else []
-    for one in found:
-        yield from _quick_steps(one, linear)
+    found = []
+    for area in bars(grey, _LABEL_AREAS if answer.whole_label else _AREAS) if linear else []:
+        one = cut(grey, area)
+        if not answer.covers(one.corners) and has_bars(one.grey):
+            found.append(one)
+            yield from _quick_steps(one, linear)
+    if answer.whole_label:
+        answer.whole_label = False
+        yield "zxing", iter(())
     yield "zxing", _placed(zxing(small, wanted, "zxing", thorough=True), back)
     yield "zbar", _placed(zbar(small, wanted, "zbar"), back)
     if eyes and small is grey:
@@ -279,10 +304,10 @@ def _name(symbol: Symbol) -> tuple[str, str]:
     return symbol.symbology, symbol.text
 
 
-def _overlap(one: Symbol, other: Symbol) -> bool:
-    """Whether the boxes around two symbols share a point."""
-    xs, ys = zip(*one.corners, strict=True)
-    other_xs, other_ys = zip(*other.corners, strict=True)
+def _overlap(one: Corners, other: Corners) -> bool:
+    """Whether the boxes around two sets of corners share a point."""
+    xs, ys = zip(*one, strict=True)
+    other_xs, other_ys = zip(*other, strict=True)
     beside: bool = min(xs) > max(other_xs) or min(other_xs) > max(xs)
     apart: bool = min(ys) > max(other_ys) or min(other_ys) > max(ys)
     return not beside and not apart

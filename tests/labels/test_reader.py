@@ -161,6 +161,12 @@ def test_of_two_retail_texts_at_one_place_with_as_many_witnesses_neither_is_told
     assert read(np.full((100, 200), 255, np.uint8)) == []
 
 
+def test_on_a_picture_of_a_whole_label_crooked_bars_beside_another_code_are_read_too() -> None:
+    picture = page(symbol("https://kerbside.example", "QRCode", scale=8), turned(symbol("TBA123456789012"), 35))
+    picture = np.pad(picture, ((0, 0), (0, 700), (0, 0)), constant_values=255)
+    assert {one.text for one in read(picture)} == {"https://kerbside.example", "TBA123456789012"}
+
+
 def test_reading_goes_on_past_other_codes_until_an_expected_one_is_found() -> None:
     label = turned(symbol("TBA123456789012"), 35)
     picture = page(symbol("https://kerbside.example", "QRCode"), label)
