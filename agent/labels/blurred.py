@@ -21,29 +21,13 @@ if TYPE_CHECKING:
     Levels = npt.NDArray[np.float32]
 
 _LEFT: Final = (
-    "0001101",
-    "0011001",
-    "0010011",
-    "0111101",
-    "0100011",
-    "0110001",
-    "0101111",
-    "0111011",
-    "0110111",
-    "0001011",
+    *("0001101", "0011001", "0010011", "0111101", "0100011"),
+    *("0110001", "0101111", "0111011", "0110111", "0001011"),
 )
 """ISO/IEC 15420: the ten digits in number set A; 1 is a dark module."""
 _FIRST_DIGIT: Final = (
-    "000000",
-    "001011",
-    "001101",
-    "001110",
-    "010011",
-    "011001",
-    "011100",
-    "010101",
-    "010110",
-    "011010",
+    *("000000", "001011", "001101", "001110", "010011"),
+    *("011001", "011100", "010101", "010110", "011010"),
 )
 """Which of the left six digits are in number set B, by the first digit, which has no bars of its own."""
 
@@ -148,9 +132,9 @@ def _templates(blur: float) -> dict[str, Any]:
 
 
 def _geometries(start: float, end: float, places: Any, widths: Any) -> tuple[Any, Any, Any, Any]:
-    """Every start, end and bend that is tried.
+    """Every start, end and bend that is tried, as four arrays of (part of the code, trial).
 
-    Where each part of the code (quiet zone and guard, six digits, guard, six digits, guard and quiet zone) then lies and how wide its
+    Where each part (quiet zone and guard, six digits, guard, six digits, guard and quiet zone) lies, how wide its
     modules are, and the row and column of the windows next to that.
     """
     import numpy as np

@@ -6,6 +6,7 @@ upright and can be read again. Colour, light and the symbology do not matter.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from agent.labels.engines import opencv
 
 if TYPE_CHECKING:
-    from agent.labels.symbols import Picture
+    from agent.labels.symbols import Corners, Picture
 
 _MAX_PIXELS: Final = 1_500_000
 """Larger pictures are shrunk first: the bars of a readable code survive it."""
@@ -28,6 +29,15 @@ _MIN_EDGE: Final = 3.0
 """Mean gradient of grey levels a pixel below which a cell is taken as plain."""
 _ANGLE_TOLERANCE: Final = math.radians(16)
 _MIN_CELLS: Final = 12
+_PARTS: Final = 6
+"""Parts of rows of bars that are tried with each other."""
+_QUIET: Final = 0.15
+"""Share of the bars' width that is added on either side."""
+_MIN_WIDTH: Final = 700
+_MAX_WIDTH: Final = 1400
+_MAX_HEIGHT: Final = 1000
+"""Pixels of a cut-out; bars that are longer are cut short."""
+_MAX_ENLARGED: Final = 3.0
 _MIN_ALIKE: Final = 0.35
 """Median correlation of neighbouring bands of a cut-out; 99 in 100 codes have more."""
 _MIN_EDGES: Final = 12
@@ -56,6 +66,27 @@ class Area:
             and 0.85 < self.width / other.width < 1.18
             and 0.8 < self.height / other.height < 1.25
         )
+
+    def joined(self, other: Area) -> Area | None:
+        """Both as one, if they are parts of one row of bars between which blur has left a plain gap."""
+        turned = (other.angle - self.angle + math.pi / 2) % math.pi - math.pi / 2
+        cosine, sine = math.cos(self.angle), math.sin(self.angle)
+        along = (other.x - self.x) * cosine + (other.y - self.y) * sine
+        aside = (other.y - self.y) * cosine - (other.x - self.x) * sine
+        gap = abs(along) - (self.width + other.width) / 2
+        if (
+            abs(turned) > math.radians(6)
+            or abs(aside) > 0.3 * min(self.height, other.height)
+            or not 0.5 < self.height / other.height < 2
+            or not -0.2 * min(self.width, other.width) < gap < 0.5 * max(self.width, other.width)
+        ):
+            return None
+        left = min(-self.width / 2, along - other.width / 2)
+        right = max(self.width / 2, along + other.width / 2)
+        middle = (left + right) / 2
+        share = other.width / (self.width + other.width)
+        x, y = self.x + middle * cosine - aside * share * sine, self.y + middle * sine + aside * share * cosine
+        return Area(x, y, self.angle + turned * share, right - left, min(self.height, other.height))
 
 
 def bars(grey: Picture, limit: int) -> list[Area]:
@@ -89,7 +120,13 @@ def bars(grey: Picture, limit: int) -> list[Area]:
         strong = clear & (coherence > least)
         if np.count_nonzero(strong) >= _MIN_CELLS:
             found += _areas(strong, energy, two, xx - yy, 2 * xy)
-    # Letters and edges that are well aligned are weighed down against bars, which are aligned throughout.
+    found = sorted(found, key=lambda one: -one[0])[:_PARTS]
+    for _ in range(2):
+        found += [
+            (weight + other_weight, joined)
+            for (weight, area), (other_weight, other) in itertools.combinations(found, 2)
+            if (joined := area.joined(other)) is not None
+        ]
     distinct: list[Area] = []
     for _, area in sorted(found, key=lambda one: -one[0]):
         if not any(area.resembles(other) for other in distinct):
@@ -129,27 +166,36 @@ def _areas(strong: Any, energy: Any, two: Any, cosine: Any, sine: Any) -> list[t
             # Edges of the label hang on the bars by faint cells: what is much fainter than the rest falls away.
             bright = (inside & (energy > 0.15 * float(np.percentile(energy[inside], 85)))).astype(np.uint8)
             bright = cv2.morphologyEx(bright, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
-            _, part, sizes, _ = cv2.connectedComponentsWithStats(bright, connectivity=4)
-            inside &= part == 1 + int(sizes[1:, cv2.CC_STAT_AREA].argmax())
-            if np.count_nonzero(inside) < _MIN_CELLS:
-                continue
-            ys, xs = np.nonzero(inside)
-            turn = 0.5 * math.atan2(float(sine[inside].sum()), float(cosine[inside].sum()))
-            u = xs * math.cos(turn) + ys * math.sin(turn)
-            v = -xs * math.sin(turn) + ys * math.cos(turn)
-            u0, u1 = np.percentile(u, [1, 99])
-            v0, v1 = np.percentile(v, [3, 97])
-            wide, high = float(u1 - u0) + 1, float(v1 - v0) + 1
-            # A single edge is long and thin; letters and scattered edges fill their rectangle badly.
-            if wide < 4 or wide < 0.2 * high or len(xs) / (wide * high) < 0.35:
-                continue
-            middle_u, middle_v = float(u0 + u1) / 2 + 0.5, float(v0 + v1) / 2 + 0.5
-            x = middle_u * math.cos(turn) - middle_v * math.sin(turn)
-            y = middle_u * math.sin(turn) + middle_v * math.cos(turn)
-            aligned = float((two[inside] / energy[inside]).mean())
-            weight = float(np.sqrt(two[inside]).sum()) * aligned**2
-            found.append((weight, Area(x, y, turn, wide, high)))
+            parts, part, sizes, _ = cv2.connectedComponentsWithStats(bright, connectivity=4)
+            for one in sorted(range(1, parts), key=lambda i: -int(sizes[i, cv2.CC_STAT_AREA]))[:3]:
+                area = _area(inside & (part == one), energy, two, cosine, sine)
+                if area is not None:
+                    found.append(area)
     return found
+
+
+def _area(inside: Any, energy: Any, two: Any, cosine: Any, sine: Any) -> tuple[float, Area] | None:
+    """The rectangle around the cells, with its weight; ``None`` when they can not be bars."""
+    import numpy as np
+
+    ys, xs = np.nonzero(inside)
+    if len(xs) < _MIN_CELLS:
+        return None
+    turn = 0.5 * math.atan2(float(sine[inside].sum()), float(cosine[inside].sum()))
+    u = xs * math.cos(turn) + ys * math.sin(turn)
+    v = -xs * math.sin(turn) + ys * math.cos(turn)
+    u0, u1 = np.percentile(u, [1, 99])
+    v0, v1 = np.percentile(v, [3, 97])
+    wide, high = float(u1 - u0) + 1, float(v1 - v0) + 1
+    # A single edge is long and thin; letters and scattered edges fill their rectangle badly.
+    if wide < 4 or wide < 0.2 * high or len(xs) / (wide * high) < 0.35:
+        return None
+    middle_u, middle_v = float(u0 + u1) / 2 + 0.5, float(v0 + v1) / 2 + 0.5
+    x = middle_u * math.cos(turn) - middle_v * math.sin(turn)
+    y = middle_u * math.sin(turn) + middle_v * math.cos(turn)
+    # Letters and edges that are well aligned are weighed down against bars, which are aligned throughout.
+    aligned = float((two[inside] / energy[inside]).mean())
+    return float(np.sqrt(two[inside]).sum()) * aligned**2, Area(x, y, turn, wide, high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,21 +208,26 @@ class Cutout:
     margin: float
     """Share of the cut-out's width on either side of the bars."""
 
+    @property
+    def corners(self) -> Corners:
+        """Where the bars are in the picture."""
+        height, width = self.grey.shape
+        left, right = width * self.margin, width * (1 - self.margin)
+        (a, b, c), (d, e, f) = self.back.tolist()
+        return tuple(
+            (round(a * x + b * y + c), round(d * x + e * y + f))
+            for x, y in ((left, 0), (right, 0), (right, height), (left, height))
+        )
 
-def cut(grey: Picture, area: Area, *, target_width: int = 700, margin: float = 0.15, trim: float = 1.0) -> Cutout:
-    """The area with a quiet zone on both sides, enlarged (at most threefold) when it is narrow."""
+
+def cut(grey: Picture, area: Area) -> Cutout:
+    """The area with a quiet zone on both sides, enlarged (at most threefold) or reduced to a width that reads well."""
     import numpy as np
 
     cv2 = opencv()
-    width, height = area.width * (1 + 2 * margin), max(4.0, area.height * trim)
-    scale = (
-        min(3.0, max(1.0, target_width / width))
-        if width < target_width
-        else max(0.25, target_width * 2 / width)
-        if width > target_width * 2
-        else 1.0
-    )
-    size = max(8, round(width * scale)), max(4, round(height * scale))
+    width = area.width * (1 + 2 * _QUIET)
+    scale = min(_MAX_ENLARGED, max(1.0, _MIN_WIDTH / width)) * min(1.0, _MAX_WIDTH / width)
+    size = max(8, round(width * scale)), min(_MAX_HEIGHT, max(4, round(area.height * scale)))
     cosine, sine = math.cos(area.angle) / scale, math.sin(area.angle) / scale
     back = np.array(
         [
@@ -185,9 +236,8 @@ def cut(grey: Picture, area: Area, *, target_width: int = 700, margin: float = 0
         ]
     )
     flags = (cv2.INTER_CUBIC if scale >= 1 else cv2.INTER_AREA) | cv2.WARP_INVERSE_MAP
-    return Cutout(
-        cv2.warpAffine(grey, back, size, flags=flags, borderMode=cv2.BORDER_REPLICATE), back, margin / (1 + 2 * margin)
-    )
+    upright = cv2.warpAffine(grey, back, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return Cutout(upright, back, _QUIET / (1 + 2 * _QUIET))
 
 
 def has_bars(upright: Picture) -> bool:

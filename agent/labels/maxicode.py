@@ -33,9 +33,12 @@ _MAX_EYES: Final = 3
 def maxicode(grey: Picture) -> Iterator[Symbol]:
     """The MaxiCodes around the bull's-eyes of a picture."""
     for centre, ellipse in _eyes(grey):
-        symbol = _read(grey, centre, ellipse)
-        if symbol is not None:
-            yield symbol
+        # Where modules touch the outer ring, its inner edge is the last that was found.
+        for stretch in (1.0, 1.22):
+            symbol = _read(grey, centre, ellipse * stretch)
+            if symbol is not None:
+                yield symbol
+                break
 
 
 def _eyes(grey: Picture) -> list[tuple[Any, Any]]:

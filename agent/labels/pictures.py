@@ -19,6 +19,7 @@ MAX_FILE_BYTES: Final = 64_000_000
 MAX_PIXELS: Final = 40_000_000
 """Unpacked this takes 240 MB at its peak: what a board of 512 MB can bear. A picture with transparency or on a canvas
 of its own may have half as many, one with transparency and 16 bits a channel a quarter."""
+MIN_SIDE: Final = 8
 
 
 def load(path: Path) -> Picture:
@@ -41,8 +42,11 @@ def load(path: Path) -> Picture:
     if header.size is None:
         raise LabelError(f"{path}: a damaged {header.kind} picture: its header gives no size; take the picture again")
     width, height = header.size
-    if width < 1 or height < 1:
-        raise LabelError(f"{path}: a {header.kind} picture of {width} x {height} pixels holds nothing to read")
+    if width < MIN_SIDE or height < MIN_SIDE:
+        raise LabelError(
+            f"{path}: a {header.kind} picture of {width} x {height} pixels holds nothing to read, "
+            f"expected at least {MIN_SIDE} on each side"
+        )
     most = MAX_PIXELS // header.weight
     if width * height > most:
         raise LabelError(f"{path}: {width} x {height} pixels, expected at most {most}: make the picture smaller")

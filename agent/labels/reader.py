@@ -24,7 +24,7 @@ from agent.labels.pictures import load
 from agent.labels.symbols import MATRIX, RETAIL, SYMBOLOGIES, Symbol
 
 if TYPE_CHECKING:
-    from agent.labels.symbols import Picture
+    from agent.labels.symbols import Corners, Picture
 
 __all__ = ["SYMBOLOGIES", "Symbol", "load", "read"]
 
@@ -32,12 +32,20 @@ BUDGET_MS: Final = 180.0
 """Processor time of one picture; a step that was begun is finished."""
 
 Expected: TypeAlias = Collection[str] | Callable[[str], bool]
-_Step: TypeAlias = Callable[[], Iterator[Symbol]]
+_Step: TypeAlias = tuple[str, Iterator[Symbol]]
+"""Who reads, and what he reads once he is asked."""
 
+_LABEL_PIXELS: Final = 700_000
+"""From this on, a picture is taken for one of a whole label: camera frames and photos."""
 _LARGE_PIXELS: Final = 2_000_000
 """A picture clearly above this is shrunk to it; as it is, it is read once, and its areas of bars are cut out of it."""
 _SMALL_PIXELS: Final = 1_000_000
 """Up to this, a picture is also read at twice its size."""
+
+_AREAS: Final = 3
+_LABEL_AREAS: Final = 5
+_SLOW_AREAS: Final = 2
+"""Areas of bars that are read again, on a whole label, and with all means."""
 
 _VOTES: Final = {"Code 128": 2, "Code 39": 2, "Code 93": 2, "Codabar": 2, "ITF": 3, "DataBar": 2, "MaxiCode": 1}
 _RETAIL_VOTES: Final = 2
@@ -63,15 +71,16 @@ def read(
 
     `symbologies`: names of `SYMBOLOGIES`, all when ``None``. `expected`: the texts that are looked for, or a function
     that knows them; reading goes on until one is found, and what is expected needs no second witness. Without it the
-    first step that reads anything is the last. `budget_ms`: processor time after which no further step is begun.
+    first step that reads anything is the last, but for a picture large enough to show a whole label, of which bars that
+    were not read at once are looked at too. `budget_ms`: processor time after which no further step is begun.
     """
     wanted = frozenset(SYMBOLOGIES if symbologies is None else symbologies)
     if bgr.ndim not in {2, 3} or 0 in bgr.shape or not wanted:
         return []
     began = time.thread_time()
     answer = _Answer(expected)
-    for witness, step in _steps(bgr, wanted):
-        answer.take(witness, step())
+    for witness, symbols in _steps(bgr, wanted, answer):
+        answer.take(witness, symbols)
         if answer.sufficient or (time.thread_time() - began) * 1000 >= budget_ms:
             break
     return answer.symbols()
@@ -85,7 +94,21 @@ class _Answer:
         self._seen: dict[tuple[str, str], list[list[Symbol]]] = {}
         self._witnesses: dict[tuple[str, str], set[str]] = {}
         self._believed: set[tuple[str, str]] = set()
-        self.sufficient = False
+        self._awaited = False
+        self.whole_label = False
+        """Other codes may stand beside those that were read."""
+
+    @property
+    def sufficient(self) -> bool:
+        if self._expected is not None:
+            return self._awaited
+        return bool(self._believed) and not self.whole_label
+
+    def covers(self, corners: Corners) -> bool:
+        """Whether something that is believed stands there."""
+        return any(
+            _overlap(symbol.corners, corners) for key in self._believed for seen in self._seen[key] for symbol in seen
+        )
 
     def take(self, witness: str, symbols: Iterator[Symbol]) -> None:
         new = list(symbols)
@@ -96,7 +119,7 @@ class _Answer:
             awaited = self._expected is not None and self._expected(symbol.text)
             if awaited or self._convincing(symbol):
                 self._believed.add((symbol.symbology, symbol.text))
-                self.sufficient = self.sufficient or awaited or self._expected is None
+                self._awaited = self._awaited or awaited
 
     def _convincing(self, symbol: Symbol) -> bool:
         if symbol.symbology in MATRIX:
@@ -113,7 +136,7 @@ class _Answer:
         rivals = [
             self._count(key)
             for key, seen in self._seen.items()
-            if key[0] in RETAIL and key[1] != symbol.text and _overlap(seen[0][0], symbol)
+            if key[0] in RETAIL and key[1] != symbol.text and _overlap(seen[0][0].corners, symbol.corners)
         ]
         count = self._count((symbol.symbology, symbol.text))
         return count >= _RETAIL_VOTES and count > max(rivals, default=0)
@@ -128,39 +151,44 @@ class _Answer:
         return sorted(told, key=lambda one: (one.corners[0][1], one.corners[0][0], one.symbology, one.text))
 
 
-def _steps(picture: Picture, wanted: frozenset[str]) -> Iterator[tuple[str, _Step]]:
-    """The cascade: who reads, and what it takes to have him read. Nothing is prepared before it is asked for."""
+def _steps(picture: Picture, wanted: frozenset[str], answer: _Answer) -> Iterator[_Step]:
+    """The cascade. Nothing is prepared before it is asked for."""
     import numpy as np
 
     cv2 = opencv()
     grey = np.ascontiguousarray(picture) if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
-    linear = wanted - MATRIX
     small, back = _shrunk(grey)
+    linear = wanted - MATRIX
+    eyes = "MaxiCode" in wanted
+    answer.whole_label = bool(linear) and grey.size >= _LABEL_PIXELS
     if small is grey:
-        yield "zxing", lambda: zxing(grey, wanted, "zxing")
+        yield "zxing", zxing(grey, wanted, "zxing")
     else:
         # On a photo of a whole label the MaxiCode is one of several codes, of which the others are easier to read.
-        eyes = "MaxiCode" in wanted
-        yield (
-            "zxing",
-            lambda: itertools.chain(_placed(zxing(small, wanted, "zxing"), back), maxicode(grey) if eyes else ()),
-        )
-        yield "zxing", lambda: zxing(grey, wanted, "zxing")
-    found = [one for area in bars(grey, 3) if has_bars((one := cut(grey, area)).grey)] if linear else []
-    for one in found:
-        yield from _quick_steps(one, linear)
-    yield "zxing", lambda: _placed(zxing(small, wanted, "zxing", thorough=True), back)
-    yield "zbar", lambda: _placed(zbar(small, wanted, "zbar"), back)
-    if "MaxiCode" in wanted and small is grey:
-        yield "eyes", lambda: maxicode(grey)
-    for one in found:
+        first = _placed(zxing(small, wanted, "zxing"), back)
+        yield "zxing", itertools.chain(first, maxicode(grey)) if eyes else first
+        yield "zxing", zxing(grey, wanted, "zxing")
+    found = []
+    for area in bars(grey, _LABEL_AREAS if answer.whole_label else _AREAS) if linear else []:
+        one = cut(grey, area)
+        if not answer.covers(one.corners) and has_bars(one.grey):
+            found.append(one)
+            yield from _quick_steps(one, linear)
+    if answer.whole_label:
+        answer.whole_label = False
+        yield "zxing", iter(())
+    yield "zxing", _placed(zxing(small, wanted, "zxing", thorough=True), back)
+    yield "zbar", _placed(zbar(small, wanted, "zbar"), back)
+    if eyes and small is grey:
+        yield "eyes", maxicode(grey)
+    for one in found[:_SLOW_AREAS]:
         yield from _slow_steps(one, linear)
-    even = cv2.createCLAHE(3.0, (8, 8)).apply(small)
-    yield "even", lambda: _placed(zxing(even, wanted, "variant", thorough=True), back)
+    even = _evened(small)
+    yield "even", _placed(zxing(even, wanted, "variant", thorough=True), back)
     if small.size <= _SMALL_PIXELS:
         twice = cv2.resize(small, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
-        yield "twice", lambda: _placed(zxing(twice, wanted, "variant"), back / 2)
-    yield "global", lambda: _placed(zxing(small, wanted, "variant", thorough=True, binarizer="GlobalHistogram"), back)
+        yield "twice", _placed(zxing(twice, wanted, "variant"), back * (0.5, 0.5, 1))
+    yield "global", _placed(zxing(small, wanted, "variant", thorough=True, binarizer="GlobalHistogram"), back)
 
 
 def _shrunk(grey: Picture) -> tuple[Picture, Any]:
@@ -175,41 +203,34 @@ def _shrunk(grey: Picture) -> tuple[Picture, Any]:
     return cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.eye(2, 3) * scale
 
 
-def _quick_steps(found: Cutout, linear: frozenset[str]) -> Iterator[tuple[str, _Step]]:
+def _quick_steps(found: Cutout, linear: frozenset[str]) -> Iterator[_Step]:
     """What reads most of the crooked and noisy codes in a few milliseconds."""
-    cv2 = opencv()
-    upright = found.grey
-    yield "crop", lambda: _placed(zxing(upright, linear, "crop"), found.back)
+    upright, back = found.grey, found.back
+    yield "crop", _placed(zxing(upright, linear, "crop"), back)
     bands = _bands(upright, 12)
-    yield "crop bands", lambda: _placed(zxing(bands, linear, "crop"), found.back)
-    sharp = _sharpened(_bands(upright, 5), 4.0, 2.0)
-    yield "crop bands sharp", lambda: _placed(zxing(sharp, linear, "crop"), found.back)
-    yield "crop bands zbar", lambda: _placed(zbar(bands, linear, "crop"), found.back)
-    even = cv2.createCLAHE(3.0, (8, 8)).apply(upright)
-    yield "crop even", lambda: _placed(zxing(even, linear, "crop"), found.back)
+    yield "crop bands", _placed(zxing(bands, linear, "crop"), back)
+    yield "crop bands sharp", _placed(zxing(_sharpened(_bands(upright, 5), 4.0, 2.0), linear, "crop"), back)
+    yield "crop bands zbar", _placed(zbar(bands, linear, "crop"), back)
+    yield "crop even", _placed(zxing(_evened(upright), linear, "crop"), back)
 
 
-def _slow_steps(found: Cutout, linear: frozenset[str]) -> Iterator[tuple[str, _Step]]:
+def _slow_steps(found: Cutout, linear: frozenset[str]) -> Iterator[_Step]:
     """What still reads faint and blurred codes."""
     cv2 = opencv()
-    upright = found.grey
-    sharp = _sharpened(upright, 2.0, 1.5)
-    yield "crop sharp", lambda: _placed(zxing(sharp, linear, "crop"), found.back)
-    even = cv2.createCLAHE(3.0, (8, 8)).apply(upright)
-    yield "crop even zbar", lambda: _placed(zbar(even, linear, "crop"), found.back)
-    yield "crop zbar", lambda: _placed(zbar(upright, linear, "crop"), found.back)
-    sharper = _sharpened(upright, 4.0, 3.0)
-    yield "crop sharper", lambda: _placed(zxing(sharper, linear, "crop"), found.back)
+    upright, back = found.grey, found.back
+    yield "crop sharp", _placed(zxing(_sharpened(upright, 2.0, 1.5), linear, "crop"), back)
     for count, share in ((5, 8), (8, 16), (3, 12)):
         wide = cv2.resize(_bands(upright, count), None, fx=2, fy=1, interpolation=cv2.INTER_CUBIC)
         wide = _stretched(wide, wide.shape[1] // share)
-        halved = found.back * (0.5, 1, 1)
-        yield f"crop stretched {count}", lambda wide=wide: _placed(zxing(wide, linear, "crop"), halved)
+        yield f"crop stretched {count}", _placed(zxing(wide, linear, "crop"), back * (0.5, 1, 1))
+    yield "crop even zbar", _placed(zbar(_evened(upright), linear, "crop"), back)
+    yield "crop zbar", _placed(zbar(upright, linear, "crop"), back)
+    yield "crop sharper", _placed(zxing(_sharpened(upright, 4.0, 3.0), linear, "crop"), back)
     if linear & {"EAN-13", "UPC-A"}:
         # Three parts of the bars' length see different scratches and shine.
         for part in ((0.38, 0.62), (0.15, 0.38), (0.62, 0.85)):
             reading = _levels(found, part)
-            yield f"levels {part}", lambda reading=reading, part=part: _levels_symbols(found, reading, part, linear)
+            yield f"levels {part}", _levels_symbols(found, reading, part, linear)
             if reading is None or reading.fit < _LEVELS_HOPE:
                 break
 
@@ -238,6 +259,12 @@ def _levels_symbols(
     yield from _placed(iter((Symbol(text, symbology, "]E0", corners, "levels"),)), found.back)
 
 
+def _evened(grey: Picture) -> Picture:
+    """Shadows and shine evened out."""
+    even: Picture = opencv().createCLAHE(3.0, (8, 8)).apply(grey)
+    return even
+
+
 def _sharpened(grey: Picture, sigma: float, strength: float) -> Picture:
     cv2 = opencv()
     blurred = cv2.GaussianBlur(grey, (0, 0), sigma)
@@ -254,7 +281,8 @@ def _stretched(bands: Picture, reach: int) -> Picture:
     levels = bands.astype(np.float32)
     dark = cv2.blur(cv2.erode(levels, kernel), (max(5, reach), 1))
     light = cv2.blur(cv2.dilate(levels, kernel), (max(5, reach), 1))
-    return np.clip((levels - dark) / (light - dark + 4) * 255, 0, 255).astype(np.uint8)
+    stretched: Picture = np.clip((levels - dark) / (light - dark + 4) * 255, 0, 255).astype(np.uint8)
+    return stretched
 
 
 def _bands(upright: Picture, count: int) -> Picture:
@@ -276,13 +304,13 @@ def _name(symbol: Symbol) -> tuple[str, str]:
     return symbol.symbology, symbol.text
 
 
-def _overlap(one: Symbol, other: Symbol) -> bool:
-    """Whether the boxes around two symbols share a point."""
-    xs, ys = zip(*one.corners, strict=True)
-    other_xs, other_ys = zip(*other.corners, strict=True)
-    return (
-        min(xs) <= max(other_xs) and min(other_xs) <= max(xs) and min(ys) <= max(other_ys) and min(other_ys) <= max(ys)
-    )
+def _overlap(one: Corners, other: Corners) -> bool:
+    """Whether the boxes around two sets of corners share a point."""
+    xs, ys = zip(*one, strict=True)
+    other_xs, other_ys = zip(*other, strict=True)
+    beside: bool = min(xs) > max(other_xs) or min(other_xs) > max(xs)
+    apart: bool = min(ys) > max(other_ys) or min(other_ys) > max(ys)
+    return not beside and not apart
 
 
 def _placed(symbols: Iterator[Symbol], back: Any) -> Iterator[Symbol]:

@@ -17,6 +17,15 @@ def symbol(text: str, name: str = "Code128", *, scale: int = 3, gs1: bool = Fals
     return np.pad(np.array(drawn), 30, constant_values=255)
 
 
+def turned(picture: Any, degrees: float) -> Any:
+    """The picture turned anticlockwise, on paper that holds it whole."""
+    height, width = picture.shape
+    side = int(np.hypot(height, width)) + 20
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1)
+    matrix[:, 2] += ((side - width) / 2, (side - height) / 2)
+    return cv2.warpAffine(picture, matrix, (side, side), flags=cv2.INTER_AREA, borderValue=255)
+
+
 def page(*symbols: Any) -> Any:
     """Symbols one below the other on one white page, BGR."""
     width = max(picture.shape[1] for picture in symbols)
