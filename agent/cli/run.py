@@ -11,6 +11,9 @@ from typing import Annotated
 import typer
 
 from agent.cli import SettingsOption, chosen_settings
+from agent.settings import DEFAULT_PATH, default_path
+
+log = logging.getLogger(__name__)
 
 
 def run(
@@ -24,6 +27,13 @@ def run(
         stream=sys.stderr,
     )
     chosen = chosen_settings(settings)
+    if settings is None and default_path() is None:
+        log.warning(
+            "there is no %s: running with the defaults, as unit %s of fleet %s",
+            DEFAULT_PATH,
+            chosen.unit.id,
+            chosen.unit.fleet,
+        )
 
     # Only now: what the agent needs takes a moment to load, and wrong settings should be told at once.
     from agent.app import App

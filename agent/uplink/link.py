@@ -44,6 +44,7 @@ MAX_REPLIES: Final = 200
 MAX_REPLAYS: Final = 16
 SESSION_FILE: Final = "uplink.session"
 BUDGET_FILE: Final = "uplink.traffic"
+CONNECTING: Final = "connecting"
 SESSION_RESET: Final = "unit.session_reset"
 _TELEMETRY_BATCH: Final = 20
 _SHORT_LIVES: Final = 3
@@ -341,7 +342,7 @@ class Uplink:
     # ---------------------------------------------------------------- the thread
 
     def _run(self) -> None:
-        self._tell(online=False, reason="connecting")
+        self._tell(online=False, reason=CONNECTING)
         while not self._stopping.is_set():
             started_s = time.monotonic()
             least_s = 0.0
@@ -439,8 +440,6 @@ class Uplink:
                 reason += f', soon after it began: does another client use our client id "{self.client_id}"?'
         else:
             self._short_lives = 0
-        if link.connected and not self._stopping.is_set():
-            log.warning("uplink: offline: %s", reason)
         self._tell(online=False, reason=reason)
         return least_s
 
@@ -806,6 +805,9 @@ class Uplink:
         before = self._link
         if (online, reason, protocol) == (before.online, before.reason, before.protocol):
             return
+        # Told once for each reason, not once for each try.
+        if reason and reason not in {CONNECTING, before.reason} and not self._stopping.is_set():
+            log.warning("uplink: %s: %s", "online" if online else "offline", reason)
         since_ns = before.since_ns if before.online == online else time.monotonic_ns()
         self._link = Link(online=online, reason=reason, since_ns=since_ns, protocol=protocol)
         try:
