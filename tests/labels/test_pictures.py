@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import builtins
 import contextlib
-import logging
 import re
 import struct
 import subprocess
@@ -12,7 +10,6 @@ import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -21,10 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from label_pictures import page, save, symbol
 
-from agent.labels import LabelError, engines, reader
-from agent.labels.choose import parcels
+from agent.labels import LabelError
 from agent.labels.pictures import MAX_FILE_BYTES, MAX_PIXELS
-from agent.labels.reader import Symbol, load, read
+from agent.labels.reader import load, read
 
 
 @pytest.mark.parametrize("ending", [".png", ".jpg", ".webp", ".bmp", ".gif"])
