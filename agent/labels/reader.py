@@ -54,7 +54,7 @@ _RETAIL_MIN_HEIGHT: Final = 8
 _LEVELS_FIT: Final = 0.82
 _LEVELS_LEAD: Final = 0.1
 """A blurred code that fits and leads like this was never wrong in a few thousand trials."""
-_LEVELS_HOPE: Final = 0.75
+_LEVELS_HOPE: Final = 0.8
 """Where the first part of the bars fits less than this, no retail code is there."""
 _SHORT: Final = {"Code 39": 4, "Codabar": 4, "ITF": 6}
 """Late reads with fewer characters than this are stripes, not codes."""
