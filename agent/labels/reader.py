@@ -49,12 +49,14 @@ _SLOW_AREAS: Final = 2
 
 _VOTES: Final = {"Code 128": 2, "Code 39": 2, "Code 93": 2, "Codabar": 2, "ITF": 3, "DataBar": 2, "MaxiCode": 1}
 _RETAIL_VOTES: Final = 2
-_RETAIL_MIN_HEIGHT: Final = 8
-"""Pixels along the bars over which a retail code was read alike; what fewer lines say is often wrong."""
+_FRAIL: Final = RETAIL | {"ITF", "Codabar"}
+_FRAIL_MIN_HEIGHT: Final = 8
+"""Pixels along the bars over which a code without a strong check was read alike: what fewer lines say is often wrong,
+or only a part of the code."""
 _LEVELS_FIT: Final = 0.82
 _LEVELS_LEAD: Final = 0.1
 """A blurred code that fits and leads like this was never wrong in a few thousand trials."""
-_LEVELS_HOPE: Final = 0.75
+_LEVELS_HOPE: Final = 0.8
 """Where the first part of the bars fits less than this, no retail code is there."""
 _SHORT: Final = {"Code 39": 4, "Codabar": 4, "ITF": 6}
 """Late reads with fewer characters than this are stripes, not codes."""
@@ -125,7 +127,7 @@ class _Answer:
         if symbol.symbology in MATRIX:
             return True
         retail = symbol.symbology in RETAIL
-        if symbol.stage == "zxing" and (not retail or _height(symbol) >= _RETAIL_MIN_HEIGHT):
+        if symbol.stage == "zxing" and (symbol.symbology not in _FRAIL or _height(symbol) >= _FRAIL_MIN_HEIGHT):
             return True
         if symbol.stage == "zbar" and symbol.symbology in {"Code 128", "Code 39"}:
             return True
@@ -219,7 +221,7 @@ def _slow_steps(found: Cutout, linear: frozenset[str]) -> Iterator[_Step]:
     cv2 = opencv()
     upright, back = found.grey, found.back
     yield "crop sharp", _placed(zxing(_sharpened(upright, 2.0, 1.5), linear, "crop"), back)
-    for count, share in ((5, 8), (8, 16), (3, 12)):
+    for count, share in ((5, 8), (8, 16), (16, 16), (24, 12)):
         wide = cv2.resize(_bands(upright, count), None, fx=2, fy=1, interpolation=cv2.INTER_CUBIC)
         wide = _stretched(wide, wide.shape[1] // share)
         yield f"crop stretched {count}", _placed(zxing(wide, linear, "crop"), back * (0.5, 1, 1))
