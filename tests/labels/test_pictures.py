@@ -44,6 +44,22 @@ def test_a_picture_of_sixteen_bits_and_a_grey_one_are_read(tmp_path: Path) -> No
         assert [one.text for one in read(load(save(tmp_path / name, picture)))] == ["TBA123456789012"]
 
 
+def cmyk(grey: bytes) -> bytes:
+    """A grey JPEG as one of four inks, each printed like the grey: the frame names four parts, each has its scan."""
+    frame, scan = grey.index(b"\xff\xc0"), grey.index(b"\xff\xda")
+    head, size = grey[:frame], grey[frame + 5 : frame + 9]
+    between, data = grey[frame + 13 : scan], grey[scan + 10 : -2]
+    parts = b"".join(bytes((part, 0x11, 0)) for part in range(1, 5))
+    scans = b"".join(b"\xff\xda\0\x08\x01" + bytes((part, 0)) + b"\0\x3f\0" + data for part in range(1, 5))
+    return head + b"\xff\xc0\0\x14\x08" + size + b"\x04" + parts + between + scans + b"\xff\xd9"
+
+
+def test_a_picture_for_print_in_four_inks_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "print.jpg"
+    path.write_bytes(cmyk(cv2.imencode(".jpg", symbol("TBA123456789012"))[1].tobytes()))
+    assert [one.text for one in read(load(path))] == ["TBA123456789012"]
+
+
 @pytest.mark.parametrize("ending", [".png", ".jpg", ".webp", ".bmp", ".gif"])
 @pytest.mark.parametrize("kept", [0.03, 0.5, 0.9])
 def test_a_picture_that_is_cut_off_is_refused_with_the_reason(tmp_path: Path, ending: str, kept: float) -> None:
