@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from agent.labels import LabelError
 from agent.labels.blurred import Reading, ean13
 from agent.labels.engines import opencv, retail, zbar, zxing
 from agent.labels.locate import Cutout, bars, cut, has_bars
@@ -75,8 +76,12 @@ def read(
     that knows them; reading goes on until one is found, and what is expected needs no second witness. Without it the
     first step that reads anything is the last, but for a picture large enough to show a whole label, of which bars that
     were not read at once are looked at too. `budget_ms`: processor time after which no further step is begun.
+
+    :raises LabelError: the picture has other than 8 bits a channel
     """
     wanted = frozenset(SYMBOLOGIES if symbologies is None else symbologies)
+    if bgr.dtype != "uint8":
+        raise LabelError(f"a picture of {bgr.dtype} values, expected 8 bits a channel: convert it first")
     if bgr.ndim not in {2, 3} or 0 in bgr.shape or not wanted:
         return []
     began = time.thread_time()

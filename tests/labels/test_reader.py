@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from label_pictures import page, symbol, turned
 
-from agent.labels import engines, reader
+from agent.labels import LabelError, engines, reader
 from agent.labels.choose import parcels
 from agent.labels.reader import Symbol, read
 
@@ -279,3 +279,8 @@ def test_the_parcels_of_a_label_are_named_once_and_its_other_codes_are_not_parce
 def test_a_symbol_whose_identifier_is_unknown_still_names_its_parcel() -> None:
     seen = Symbol("TBA123456789012", "Code 128", None, ((0, 0), (9, 0), (9, 9), (0, 9)), "zbar")
     assert [one.tracking_number for one in parcels([seen])] == ["TBA123456789012"]
+
+
+def test_a_picture_that_is_not_of_eight_bits_is_refused_with_what_was_expected() -> None:
+    with pytest.raises(LabelError, match="uint16 values, expected 8 bits"):
+        read(page(symbol("TBA123456789012")).astype(np.uint16))
