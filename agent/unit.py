@@ -135,9 +135,7 @@ class Unit:
         if isinstance(what, Tick):
             self._pay()
         moment = self._now()
-        decision = decide(self._state, what, moment)
-        if decision.here is not None:
-            self._state = self._state.with_here(decision.here)
+        decision = self._decide(what, moment)
         if decision.events or decision.effects:
             self._submit(decision, moment, device=device)
         elif not self._pending:
@@ -155,9 +153,7 @@ class Unit:
         if refusal := self._refusal():
             return _refused(refusal)
         moment = self._now()
-        decision = decide(self._state, Acted(action, arguments, scanned), moment)
-        if decision.here is not None:
-            self._state = self._state.with_here(decision.here)
+        decision = self._decide(Acted(action, arguments, scanned), moment)
         if not decision.events and not decision.effects and not self._pending:
             if decision.here is not None:
                 self._shown = self._shown.with_here(decision.here)
@@ -183,7 +179,7 @@ class Unit:
             self._later(letter.again)
             return
         moment = self._now()
-        decision = decide(self._state, letter.received, moment)
+        decision = self._decide(letter.received, moment)
         self._in_flight[message_id] = [letter.acknowledge]
         self._submit(
             decision,
@@ -199,9 +195,7 @@ class Unit:
             self._later(partial(self.reject, message, acknowledge))
             return
         moment = self._now()
-        decision = decide(self._state, message, moment)
-        if decision.here is not None:
-            self._state = self._state.with_here(decision.here)
+        decision = self._decide(message, moment)
         if decision.events:
             self._submit(decision, moment, acknowledge=acknowledge, again=partial(self.reject, message, acknowledge))
         else:
@@ -259,6 +253,13 @@ class Unit:
     def changed(self) -> None:
         """Tell the watchers that something they show (a part's state, the link) is different."""
         self._changed()
+
+    def _decide(self, what: Input, moment: Moment) -> Decision:
+        """Ask the core; what is only momentary holds from now on, whatever becomes of the events."""
+        decision = decide(self._state, what, moment)
+        if decision.here is not None:
+            self._state = self._state.with_here(decision.here)
+        return decision
 
     def _pay(self) -> None:
         """Hand the facts about the unit that are owed to the writer, one batch each."""

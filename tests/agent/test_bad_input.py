@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from agent.demo.messages import block_of
+from agent.demo.messages import block_of, envelope
 from agent.demo.stage import Agent, wait_until
 from drivers.simulated import Gpsd, SimulatedReceiver
 from tests.agent.rig import Rig, all_arrived, begin_loading, block_is, tracking_numbers, until
@@ -59,6 +59,24 @@ def test_a_flood_of_broken_messages_is_answered_sparingly_and_the_next_good_one_
 
     report = all_arrived(agent, cloud)
     assert 0 < report["by_type"]["message.rejected"] < 100
+
+
+def test_a_flood_of_messages_for_a_block_that_nobody_has_is_answered_sparingly(rig: Rig) -> None:
+    agent, cloud = rig.agent(), rig.cloud()
+    agent.start_ready()
+    until(agent.screen, lambda seen: seen["unit"]["online"], "the link")
+    flood = rig.directory / "flood"
+    cancelled = [envelope("block.cancelled", {"block_id": "B404", "reason": "none"}) for _ in range(300)]
+    flood.write_text("".join(json.dumps(message) + "\n" for message in cancelled))
+    subprocess.run(
+        ["mosquitto_pub", "-p", str(rig.broker.port), "-q", "1", "-t", "kerbside/demo/u1/inbox/block", "-l"],
+        stdin=flood.open(),
+        check=True,
+    )
+    rig.send("block", block_of(tracking_numbers(2)))
+    until(agent.screen, block_is("ACCEPTED"), "the good block behind the flood", timeout_s=60)
+
+    assert 0 < all_arrived(agent, cloud)["by_type"]["message.rejected"] < 100
 
 
 def test_noise_and_endless_lines_at_the_scanner_do_not_hide_the_next_good_scan(rig: Rig) -> None:
