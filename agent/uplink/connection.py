@@ -206,21 +206,12 @@ class Connection:
             self._interest = interest
             self._selector.modify(self._socket, interest)
 
-    @property
-    def congested(self) -> bool:
-        """Whether the socket does not take all that was published."""
-        return self._client.want_write()
-
     def _note(self, code: MQTTErrorCode) -> None:
         if code == MQTTErrorCode.MQTT_ERR_PROTOCOL and not self.connected and self.refusal is None:
             # An answer of the other version of MQTT; paho reports it as a closed connection first.
             self.refusal, self.silent_close = UNSUPPORTED_VERSION, False
             self.ended = f"the broker does not speak MQTT {self.protocol}"
-        elif self.ended is None and (
-            self._client.socket() is None
-            or code
-            not in {MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_AGAIN, MQTTErrorCode.MQTT_ERR_NO_CONN}
-        ):
+        elif self.ended is None and (self._client.socket() is None or code not in _HARMLESS):
             self.ended = "connection lost"
 
     def leave(self) -> None:
