@@ -97,3 +97,34 @@ def all_arrived(agent: Agent, cloud: Cloud, timeout_s: float = 60.0) -> dict[str
 
     report: dict[str, Any] = wait_until(complete, "every event to arrive", timeout_s)
     return report
+
+
+BEEP = b"\x16\x07\r"
+
+
+def heard(rig: Rig, timeout_s: float = 1.0) -> bytes:
+    """The next thing the scanner was told, which may be several tones in one."""
+    signal = rig.scanner.next_signal(timeout_s)
+    return signal.data if signal else b""
+
+
+def answers_before_are_over(rig: Rig) -> None:
+    """After this, one beep or two are the answer to the next scan and to no other.
+
+    A scan from before a restart may only now be answered. A label of another route is told with three beeps.
+    """
+    rig.scanner.scan(tracking_numbers(1)[0])
+    wait_until(lambda: heard(rig).endswith(3 * BEEP), "the tone for a wrong label")
+
+
+def assert_all_answered_are_loaded(agent: Agent, cloud: Cloud, answered: set[str]) -> None:
+    """What was answered is in the vehicle, and the cloud has every event once, in an unbroken chain."""
+    report = all_arrived(agent, cloud)
+    seen = agent.screen.look()
+    assert seen
+    loaded = {parcel["tracking_number"] for parcel in seen["parcels"] if parcel["state"] == "LOADED"}
+    assert answered <= loaded
+    assert report["chain_intact"]
+    assert report["gaps"] == 0
+    assert report["events_received"] == seen["unit"]["sequence"]
+    assert report["parcels"]["LOADED"] == len(loaded)

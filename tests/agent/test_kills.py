@@ -8,22 +8,23 @@ import time
 from agent.delivery.inputs import Moment
 from agent.delivery.snapshot import dump
 from agent.delivery.state import State
-from agent.demo.stage import wait_until
 from agent.journal.entries import Batch
 from agent.journal.envelope import Chain
 from agent.journal.store import Journal
 from drivers.simulated import Broker
-from tests.agent.rig import Rig, all_arrived, begin_loading, tracking_numbers
+from tests.agent.rig import (
+    BEEP,
+    Rig,
+    all_arrived,
+    answers_before_are_over,
+    assert_all_answered_are_loaded,
+    begin_loading,
+    heard,
+    tracking_numbers,
+)
 
-BEEP = b"\x16\x07\r"
 KILLS_WHILE_SCANNING = 30
 KILLS_WHILE_DRAINING = 22
-
-
-def heard(rig: Rig, timeout_s: float = 1.0) -> bytes:
-    """The next thing the scanner was told, which may be several tones in one."""
-    signal = rig.scanner.next_signal(timeout_s)
-    return signal.data if signal else b""
 
 
 def test_no_parcel_that_was_answered_is_lost_however_often_the_agent_is_killed(rig: Rig) -> None:
@@ -37,10 +38,7 @@ def test_no_parcel_that_was_answered_is_lost_however_often_the_agent_is_killed(r
         for _ in range(random.randrange(6)):
             if rig.beep(waiting[0]):
                 answered.add(waiting.pop(0))
-        # A scan from before the last kill may only now be answered. A label of another route is told with three beeps:
-        # after these, one beep or two are the answer to the next scan and to no other.
-        rig.scanner.scan(tracking_numbers(1)[0])
-        wait_until(lambda: heard(rig).endswith(3 * BEEP), "the tone for a wrong label")
+        answers_before_are_over(rig)
         # The last one is cut off anywhere between the trigger and the beep.
         rig.scanner.scan(waiting[0])
         time.sleep(random.uniform(0, 0.004))
@@ -49,15 +47,7 @@ def test_no_parcel_that_was_answered_is_lost_however_often_the_agent_is_killed(r
             answered.add(waiting.pop(0))
         agent.start_ready()
 
-    report = all_arrived(agent, cloud)
-    seen = agent.screen.look()
-    assert seen
-    loaded = {parcel["tracking_number"] for parcel in seen["parcels"] if parcel["state"] == "LOADED"}
-    assert answered <= loaded
-    assert report["chain_intact"]
-    assert report["gaps"] == 0
-    assert report["events_received"] == seen["unit"]["sequence"]
-    assert report["parcels"]["LOADED"] == len(loaded)
+    assert_all_answered_are_loaded(agent, cloud, answered)
 
 
 def test_kills_while_a_backlog_drains_lose_nothing_and_the_cloud_keeps_each_event_once(rig: Rig) -> None:
