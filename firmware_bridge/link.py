@@ -50,9 +50,8 @@ BITS_PER_BYTE: Final = 10
 AHEAD_S: Final = 0.001
 """A frame is written this long before the one in front of it has left: a sleep is not exact, and the line shall not
 idle. Not longer: a server that is slow to look (Zephyr's on a pseudo-terminal looks each 20 ms) has room for two."""
-FIRST_GAP_S: Final = 0.025
-MOST_GAP_S: Final = 0.1
-"""Between frames, for a server that does not keep up with the line: a message of several frames was lost twice."""
+GAP_S: Final = 0.025
+"""Between frames, for a server that does not keep up with the line."""
 READ_BYTES: Final = 65_536
 
 CLOSING_S: Final = 0.1
@@ -187,7 +186,8 @@ class Link:
         self._wake_read = self._wake_write = -1
         self._wire_free = 0.0
         """When the last byte that was written will have left, if the line keeps its rate."""
-        self._gap_s = 0.0
+        self._crowded = 0
+        """How many messages in a row came through only with gaps between their frames."""
         self._cut = False
         """The last line written has no end."""
 
@@ -209,7 +209,8 @@ class Link:
         self._serial = _open(self.port, self.baud)
         self._wake_read, self._wake_write = os.pipe()
         self._slots = threading.Semaphore(1)
-        self._wire_free = self._gap_s = 0.0
+        self._wire_free = 0.0
+        self._crowded = 0
         self._cut = False
         with self._state:
             self._lost = None
@@ -280,18 +281,22 @@ class Link:
         back_off_s = FIRST_BACK_OFF_S
         attempt = 0
         while True:
+            # Lost twice: perhaps the server has no room for frames that follow each other closely.
+            gaps = len(message) > FRAME_BYTES and (attempt > 1 or self._crowded > 1)
             try:
-                return self._send(message, (op + 1, group, command), timeout_s).wait()
+                answer = self._send(message, (op + 1, group, command), timeout_s, gaps=gaps).wait()
             except BridgeError as error:
                 if error.cause not in (Cause.TIMEOUT, Cause.GARBLED):
                     raise
                 if attempt == retries:
                     times = "" if attempt == 0 else f"; asked {1 + attempt} times"
                     raise BridgeError(f"{error}{times}", error.cause) from None
+            else:
+                if len(message) > FRAME_BYTES:
+                    self._crowded = self._crowded + 1 if gaps else 0
+                return answer
             attempt += 1
             self.counters.repeated += 1
-            if attempt > 1 and len(message) > FRAME_BYTES:
-                self._gap_s = min(max(FIRST_GAP_S, 2 * self._gap_s), MOST_GAP_S)
             time.sleep(back_off_s)
             back_off_s = min(2 * back_off_s, MOST_BACK_OFF_S)
 
@@ -389,7 +394,9 @@ class Link:
             )
         return message
 
-    def _send(self, message: bytearray, answers: tuple[int, int, int], timeout_s: float) -> Reply:
+    def _send(
+        self, message: bytearray, answers: tuple[int, int, int], timeout_s: float, *, gaps: bool = False
+    ) -> Reply:
         deadline = time.monotonic() + timeout_s
         self._reap()
         slots = self._slots
@@ -403,8 +410,9 @@ class Link:
                 message[_SEQUENCE_AT] = self._next_sequence()
             reply = Reply(self, message[_SEQUENCE_AT], answers, deadline, slots)
             self._pending[reply.sequence] = reply
+        lines = frames(bytes(message))
         try:
-            self._put(frames(bytes(message)), deadline)
+            self._put(lines, deadline, min(GAP_S, timeout_s / 4 / len(lines)) if gaps else 0.0)
         except BaseException:
             self.forget(reply)
             raise
@@ -438,16 +446,16 @@ class Link:
             for reply in [each for each in self._pending.values() if each.deadline < now]:
                 self._end(reply)
 
-    def _put(self, lines: list[bytes], deadline: float) -> None:
+    def _put(self, lines: list[bytes], deadline: float, gap_s: float) -> None:
         if not self._writing.acquire(timeout=max(0.0, deadline - time.monotonic())):
             raise BridgeError(f"the line to {self.port} is busy with other requests", Cause.TIMEOUT)
         try:
             for line in lines:
-                self._write(line, deadline)
+                self._write(line, deadline, gap_s)
         finally:
             self._writing.release()
 
-    def _write(self, line: bytes, deadline: float) -> None:
+    def _write(self, line: bytes, deadline: float, gap_s: float) -> None:
         second = BITS_PER_BYTE / self.baud
         if (early_s := self._wire_free - time.monotonic() - AHEAD_S) > 0:
             time.sleep(min(early_s, max(0.0, deadline - time.monotonic())))
@@ -473,7 +481,7 @@ class Link:
                     Cause.TIMEOUT,
                 )
             select.select([], [self._serial.fileno()], [], min(wait_s, CLOSING_S))
-        self._wire_free = max(self._wire_free, time.monotonic()) + max(len(line) * second, self._gap_s)
+        self._wire_free = max(self._wire_free, time.monotonic()) + max(len(line) * second, gap_s)
 
     # --- receiving ----------------------------------------------------------------------------------------------
 
