@@ -25,6 +25,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from drivers.hotplug import Numbers
+
 DEFAULT_PATH: Final = Path("/etc/kerbside/agent.toml")
 PREFIX: Final = "KERBSIDE_"
 CHANGEABLE: Final = ("delivery", "route", "gps", "camera")
@@ -126,6 +128,19 @@ def _broker_url(text: str) -> str:
     return text
 
 
+def _device(text: str) -> str:
+    if not text.startswith("/") and Numbers.parse(text) is None:
+        raise ValueError(
+            'expected a path such as "/dev/serial/by-id/…", or the numbers "vendor:product" or "vendor:product:serial" '
+            "(`kerbside devices` lists them)"
+        )
+    return text
+
+
+def _mount(text: str) -> str:
+    return text if text == "simulated" else _device(text)
+
+
 def _named_terminator(value: object) -> object:
     return {"\r": "cr", "\n": "lf", "\r\n": "crlf", "": "none"}.get(value, value) if isinstance(value, str) else value
 
@@ -135,6 +150,7 @@ def _empty_is_unset(value: object) -> object:
 
 
 Name = Annotated[str, AfterValidator(_name)]
+DeviceMatch = Annotated[str, AfterValidator(_device)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -216,8 +232,8 @@ class Gps(_Section):
 
     gpsd: OptionalAddress = "127.0.0.1:2947"
     """Where gpsd listens; empty: no receiver."""
-    device: OptionalText = None
-    """The receiver's stable path, handed to gpsd when it is plugged in; unset: gpsd knows its devices itself."""
+    device: Annotated[DeviceMatch | None, BeforeValidator(_empty_is_unset)] = None
+    """The receiver, handed to gpsd when it is plugged in; unset: gpsd knows its devices itself."""
     stale_after_s: Seconds = 5.0
     """A position older than this is no position."""
 
@@ -229,8 +245,9 @@ class Scanner(_Section):
     """What the scanner is called in events, states and logs."""
     kind: Literal["line", "ssi", "honeywell", "hid", "hidpos"] = "line"
     """`line`: a serial scanner, nothing is ever written to it; `honeywell`: the same, and it beeps with the answer."""
-    port: Annotated[str, Field(min_length=1)]
-    """Its stable path, such as `/dev/serial/by-id/…`; `kerbside devices` lists them."""
+    port: DeviceMatch
+    """Its stable path, such as `/dev/serial/by-id/…`, or its numbers, `vendor:product` or `vendor:product:serial`;
+    `kerbside devices` lists them."""
     baud: Annotated[int, Field(ge=300, le=4_000_000)] = 9600
     """Its speed; a scanner on USB ignores it."""
     terminator: Annotated[Literal["auto", "cr", "lf", "crlf", "none"], BeforeValidator(_named_terminator)] = "auto"
@@ -262,8 +279,8 @@ class Camera(_Section):
 class Mount(_Section):
     """The mount's panel: ignition, supply voltage, buttons, buzzer and lamp."""
 
-    port: OptionalText = None
-    """Its serial port; unset: no panel."""
+    port: Annotated[Annotated[str, AfterValidator(_mount)] | None, BeforeValidator(_empty_is_unset)] = None
+    """Its serial port, by path or numbers; unset: no panel."""
     shutdown_after_s: Seconds = 600.0
     """How long after the ignition goes off the unit stays up."""
 
