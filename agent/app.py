@@ -36,6 +36,7 @@ from agent.unit import Answer, Letter, Unit
 from agent.uplink.inbox import Unreadable, parse, seal_secrets
 from agent.uplink.link import Message, Uplink
 from drivers.gps import Gps
+from drivers.hotplug import Watch
 from drivers.readings import Condition, DriverError, Fix, Panel, PartState, Scan
 from drivers.scanner.line import LineScanner
 from drivers.supervisor import Supervisor
@@ -135,8 +136,10 @@ class App:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self.stop)
+        watch = Watch(self.supervisor.look_again, _devices(settings))
         tasks = [
             asyncio.create_task(self.supervisor.run(), name="supervisor"),
+            asyncio.create_task(watch.run(), name="hot-plug"),
             asyncio.create_task(self._tick(), name="tick"),
         ]
         self.uplink.start()
@@ -220,6 +223,7 @@ class App:
                 "unit.clock_synchronized",
                 {"uptimems": str(moment.uptime_ms), "time": moment.time, "previous_trust": told.previous_trust},
             )
+            self._report_status()  # since when each part is as it is, by the better clock
 
     def _change_settings(self, changes: Mapping[str, Any]) -> Settings:
         """What the cloud has set goes above the settings file. A key that is wrong by now is left out."""
@@ -516,6 +520,12 @@ class _Unsupported:
 
     async def run(self, _out: Callable[[Panel], None], _report: Callable[[PartState], None]) -> None:
         raise DriverError(f"{self.name}: {self._why}")
+
+
+def _devices(settings: Settings) -> list[str]:
+    """What the settings call devices."""
+    named = [settings.gps.device, settings.camera.source, settings.mount.port]
+    return [*(scanner.port for scanner in settings.scanner), *filter(None, named)]
 
 
 def _time_of(monotonic_ns: int, offset_ms: int) -> str:

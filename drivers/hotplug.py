@@ -217,7 +217,7 @@ def _target(path: str) -> tuple[int, int, int] | None:
     """What is behind a path, so that another thing at the same path is noticed."""
     try:
         status = os.stat(path)  # noqa: PTH116 - four times a second: without the detour
-    except OSError:
+    except (OSError, ValueError):
         return None
     return status.st_dev, status.st_ino, status.st_rdev
 
