@@ -251,9 +251,12 @@ class Scanner(_Section):
     baud: Annotated[int, Field(ge=300, le=4_000_000)] = 9600
     """Its speed; a scanner on USB ignores it."""
     terminator: Annotated[Literal["auto", "cr", "lf", "crlf", "none"], BeforeValidator(_named_terminator)] = "auto"
-    """What ends a scan; `auto` takes CR, LF and CRLF alike, `none` is for a scanner without a suffix."""
+    """What ends a scan; `auto` takes CR, LF and CRLF alike, `none` is for a scanner without a suffix. Of a scanner that
+    types, `auto` takes Enter and Tab, the others take Enter."""
     idle_flush_ms: Count = 0
     """The silence that ends a scan, for a scanner without a suffix; 0: silence ends none."""
+    layout: Literal["us", "de", "fr", "uk"] = "us"
+    """The keyboard that a scanner of kind `hid` is set to type on; the other kinds ignore it."""
 
     @model_validator(mode="after")
     def _a_scan_can_end(self) -> Self:
