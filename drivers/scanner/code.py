@@ -22,6 +22,10 @@ CODES_REMEMBERED: Final = 64
 IDENTIFIER: Final = re.compile(r"\][A-Za-z][0-9A-Za-z](?=.)", re.DOTALL)
 """An AIM symbology identifier in front of at least one character: flag, code character, modifier."""
 
+# EOT, FS, GS, RS and US structure messages of ISO/IEC 15434 and GS1; HT, CR and LF occur in text that spans lines.
+NOISE: Final = re.compile("[\x00-\x03\x05-\x08\x0b\x0c\x0e-\x1b\x7f-\x9f]")
+"""A character that no label holds: what has one is no code."""
+
 AIM: Final = {
     "A": "Code 39",
     "B": "Telepen",

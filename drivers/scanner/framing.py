@@ -17,6 +17,8 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from drivers.scanner.code import NOISE
+
 MAX_LINE_BYTES = 4096
 """More than any symbology holds (QR 4,296 digits at its very limit, labels far less)."""
 
@@ -28,8 +30,6 @@ _ENDS: dict[str, re.Pattern[bytes]] = {
     "\r\n": re.compile(rb"\r\n"),
     "": re.compile(rb"(?!)"),
 }
-# EOT, FS, GS, RS and US structure messages of ISO/IEC 15434 and GS1; HT, CR and LF occur in text that spans lines.
-_NOISE = re.compile("[\x00-\x03\x05-\x08\x0b\x0c\x0e-\x1b\x7f-\x9f]")
 _IDENTIFIER = re.compile(r"\][A-Za-z][0-9A-Za-z](?=.)", re.DOTALL)
 
 
@@ -124,7 +124,7 @@ class LineFramer:
         except UnicodeDecodeError:
             self.counters.unreadable += 1
             return None
-        if _NOISE.search(text):
+        if NOISE.search(text):
             self.counters.unreadable += 1
             return None
         self.counters.codes += 1
