@@ -88,6 +88,8 @@ class Device:
     serial_number: str | None = None
     usb_port: str | None = None
     """Where it is plugged in, as the kernel counts: ``1-1.2``."""
+    usb_interface: str | None = None
+    """Which of the functions of one USB device it is, such as ``00``."""
     sysfs: Path = Path()
     """Its folder below ``/sys/class``."""
 
@@ -237,6 +239,8 @@ def _device(subsystem: Subsystem, entry: Path, dev: Path) -> Device:
     for folder in (place, *place.parents):
         if device.vendor is None:
             device = _identified(device, folder)
+        if number := text(folder / "bInterfaceNumber"):
+            device = replace(device, usb_interface=number)
         if text(folder / "idVendor"):
             # A wireless keyboard has the numbers of the keyboard, and hangs on a port by those of its radio.
             if (text(folder / "idVendor"), text(folder / "idProduct")) == (device.vendor, device.product):
@@ -328,20 +332,65 @@ def _told_apart(found: list[Device], dev: Path) -> str:
         listed = ", ".join(f"{device.node} ({device.serial_number})" for device in found)
         one = f"{found[0].vendor}:{found[0].product}:{found[0].serial_number}"
         return f'{listed}; add the serial number of the one you mean, such as "{one}"'
-    links = lasting_paths(dev, by_id=False)
-    paths = ", ".join(links.get(os.path.realpath(device.node), device.node) for device in found)
+    by_port = links(BY_PATH, dev)
+    paths = ", ".join(by_port.get(os.path.realpath(device.node), device.node) for device in found)
     return f"{paths}; their numbers do not tell them apart: set the path of the one you mean, which stays with its port"
 
 
-def lasting_paths(dev: Path = Path("/dev"), *, by_id: bool = True) -> dict[str, str]:
-    """The best lasting name of each node: of our own rules, else by identity, else by the port it is plugged into."""
-    links: dict[str, str] = {}
-    places = ("serial", "v4l", "input")
-    ids = ["kerbside", *(f"{place}/by-id" for place in places)] if by_id else []
-    for folder in (*ids, *(f"{place}/by-path" for place in places)):
+OUR_OWN: Final = ("kerbside",)
+BY_ID: Final = ("serial/by-id", "v4l/by-id", "input/by-id")
+BY_PATH: Final = ("serial/by-path", "v4l/by-path", "input/by-path")
+
+
+def links(folders: Iterable[str], dev: Path = Path("/dev")) -> dict[str, str]:
+    """The name that udev has made in one of these folders of ``/dev`` for each node, by the node's real path."""
+    found: dict[str, str] = {}
+    for folder in folders:
         for link in sorted((dev / folder).glob("*")):
-            links.setdefault(os.path.realpath(link), str(link))
-    return links
+            found.setdefault(os.path.realpath(link), str(link))
+    return found
+
+
+class Holder(NamedTuple):
+    """A process that has a device open."""
+
+    process: int
+    command: str
+
+    def __str__(self) -> str:
+        return f"{self.command} (process {self.process})"
+
+
+def holders(nodes: Iterable[str]) -> dict[str, list[Holder]]:
+    """Which other processes have each of these devices open, as far as this user may see them."""
+    numbers: dict[str, int] = {}
+    for node in nodes:
+        with contextlib.suppress(OSError):
+            numbers[node] = os.stat(node).st_rdev  # noqa: PTH116
+    held: dict[int, list[Holder]] = {number: [] for number in numbers.values()}
+    for process in Path("/proc").glob("[0-9]*"):
+        if held and int(process.name) != os.getpid():
+            with contextlib.suppress(OSError):
+                for number in held.keys() & set(_open_devices(process)):
+                    held[number].append(Holder(int(process.name), text(process / "comm") or "a program"))
+    return {node: held[number] for node, number in numbers.items()}
+
+
+def _open_devices(process: Path) -> Iterator[int]:
+    with os.scandir(process / "fd") as descriptors:
+        for descriptor in descriptors:
+            with contextlib.suppress(OSError):
+                status = descriptor.stat()
+                if stat.S_ISCHR(status.st_mode):
+                    yield status.st_rdev
+
+
+def subsystem_of(node: str, sys: Path = Path("/sys")) -> str | None:
+    """What kind of device the kernel says is at a path; ``None`` for a pseudo-terminal or no device at all."""
+    with contextlib.suppress(OSError, ValueError):
+        number = os.stat(node).st_rdev  # noqa: PTH116
+        return (sys / f"dev/char/{os.major(number)}:{os.minor(number)}/subsystem").resolve(strict=True).name
+    return None
 
 
 def _as_udev_writes(number: str) -> str:
