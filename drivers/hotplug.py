@@ -338,8 +338,8 @@ def _told_apart(found: list[Device], dev: Path) -> str:
 
 
 OUR_OWN: Final = ("kerbside",)
-BY_ID: Final = ("serial/by-id", "v4l/by-id", "input/by-id")
-BY_PATH: Final = ("serial/by-path", "v4l/by-path", "input/by-path")
+BY_ID: Final = ("serial/by-id", "v4l/by-id", "input/by-id", "kerbside/by-id")
+BY_PATH: Final = ("serial/by-path", "v4l/by-path", "input/by-path", "kerbside/by-path")
 
 
 def links(folders: Iterable[str], dev: Path = Path("/dev")) -> dict[str, str]:

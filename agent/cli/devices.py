@@ -231,7 +231,8 @@ def _scanner(device: hotplug.Device, path: str, settings: Settings | None, taken
     if kind == "line" and device.vendor == _HONEYWELL:
         kind = "honeywell"
     for scanner in settings.scanner if settings else ():
-        if _means(scanner.port, _SUBSYSTEMS.get(scanner.kind, "tty"), device):
+        subsystem = _SUBSYSTEMS.get(scanner.kind, "tty")
+        if subsystem == device.subsystem and _means(scanner.port, subsystem, device):
             name, kind = scanner.name, scanner.kind
             break
     else:

@@ -1,6 +1,8 @@
 """What `kerbside devices` makes of a machine: trees as sysfs and udev build them."""
 
 import os
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -196,6 +198,24 @@ def test_who_has_a_device_open_is_named(machine: Machine) -> None:
             os.waitpid(process, 0)
         os.close(near_end)
         os.close(far_end)
+
+
+def _udev_can_verify() -> bool:
+    found = shutil.which("udevadm", path="/usr/bin:/bin:/usr/sbin:/sbin")
+    return bool(found) and subprocess.run([found, "verify", "--help"], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not _udev_can_verify(), reason="needs udevadm verify (udev 254 or newer, as in Debian 13)")
+def test_udev_takes_the_rules_that_are_shipped_and_those_that_are_shown(machine: Machine, tmp_path: Path) -> None:
+    machine.tty("ttyACM0", machine.usb("1-1", "1546", "01a8", "u-blox 8", 'a "b" [c]*'))
+    machine.tty("ttyUSB0", machine.usb("1-2", "067b", "2303", "Prolific GPS"))
+    shown = [rule for device in listed(machine) if (rule := device.rule)]
+    assert len(shown) == 2
+    rules = tmp_path / "71-kerbside-receiver.rules"
+    rules.write_text("\n".join(shown) + "\n")
+    files = [*(Path(__file__).parents[2] / "config/udev").glob("*.rules"), rules]
+    done = subprocess.run(["udevadm", "verify", *files], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr + done.stdout
 
 
 def test_a_machine_with_nothing_plugged_in_has_an_empty_list(machine: Machine) -> None:
