@@ -42,6 +42,7 @@ from drivers.scanner.line import LineScanner
 from drivers.supervisor import Supervisor
 
 if TYPE_CHECKING:
+    from drivers.camera import Camera
     from drivers.simulated.mount import SimulatedMount
 
 log = logging.getLogger(__name__)
@@ -70,6 +71,8 @@ class App:
         self._stop = asyncio.Event()
         self._fix: Fix | None = None
         self._panel: Panel | None = None
+        self.camera: Camera | None = None
+        """Its newest picture and its clips are for whoever needs one."""
         self._mount: SimulatedMount | None = None
         self._sampled_ns = 0
         self._asked: dict[str, Message] = {}
@@ -263,7 +266,14 @@ class App:
         from drivers.camera import Camera
 
         camera = self.settings.camera
-        driver = Camera(source, camera.width, camera.height, camera.fps)
+        self.camera = driver = Camera(
+            source,
+            camera.width,
+            camera.height,
+            camera.fps,
+            ring_s=camera.ring_s,
+            ring_max_bytes=camera.ring_max_bytes,
+        )
         if camera.read_labels:
             self.supervisor.add(LabelCamera(driver, self._expected_codes), self._seen)
         else:

@@ -269,12 +269,17 @@ class Camera(_Section):
     """The camera that reads labels and takes photos."""
 
     source: OptionalText = None
-    """A device, a file, a folder of pictures or a URL; unset: no camera."""
+    """The stable path of a device, such as `/dev/v4l/by-id/…`, or its numbers, `vendor:product` or
+    `vendor:product:serial`; or a file, a folder of pictures, or the URL of a stream (http, rtsp); unset: no camera."""
     width: Positive = 1280
     height: Positive = 720
+    """Asked of a device, which may give another size; the camera's state says so."""
     fps: Annotated[float, Field(gt=0, le=240, allow_inf_nan=False)] = 10.0
+    """Pictures a second, at most; asked of a device, too."""
     ring_s: Annotated[float, Field(ge=0, le=120, allow_inf_nan=False)] = 10.0
-    """Seconds of pictures kept in memory."""
+    """Seconds of pictures kept in memory, for clips; 0: none."""
+    ring_max_bytes: Annotated[int, Field(ge=1_048_576, le=268_435_456)] = 33_554_432
+    """The most memory that these pictures may take; what does not fit is forgotten sooner."""
     read_labels: bool = True
     """Whether labels in its pictures count as scans."""
 
