@@ -418,7 +418,7 @@ def shown(settings: Settings) -> dict[str, Any]:
     """The settings as JSON values, fit to be printed."""
     values = settings.model_dump(mode="json")
     if settings.camera.source is not None:
-        values["camera"]["source"] = re.sub("//[^/]*@", "//…@", settings.camera.source)
+        values["camera"]["source"] = re.sub(r"\?.*", "?…", re.sub("//.*@", "//…@", settings.camera.source))
     return values
 
 
