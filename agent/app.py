@@ -38,7 +38,7 @@ from agent.uplink.link import Message, Uplink
 from drivers.gps import Gps
 from drivers.hotplug import Watch
 from drivers.readings import Condition, DriverError, Fix, Panel, PartState, Scan
-from drivers.scanner.line import LineScanner
+from drivers.scanner.serial_port import SerialScanner, framer
 from drivers.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class App:
             confirm=settings.journal.confirm,
         )
         self.supervisor = Supervisor(self._part_changed)
-        self.scanners: dict[str, LineScanner] = {}
+        self.scanners: dict[str, SerialScanner] = {}
         for scanner in settings.scanner:
             self._add_scanner(scanner)
         if settings.mount.port:
@@ -241,15 +241,15 @@ class App:
         return self.settings
 
     def _add_scanner(self, scanner: Scanner) -> None:
-        if scanner.kind not in ("line", "honeywell"):
-            why = f'scanners of kind "{scanner.kind}" can not be driven by this version; set one of "line", "honeywell"'
-            self.supervisor.add(_Unsupported(scanner.name, why), self.reading)
-            return
-        driver = LineScanner(
-            scanner.name, scanner.port, scanner.baud, scanner.terminator, scanner.idle_flush_ms, scanner.kind
-        )
-        self.scanners[scanner.name] = driver
-        self.supervisor.add(driver, self.reading)
+        match scanner.kind:
+            case "hid" | "hidpos":
+                why = f'scanners of kind "{scanner.kind}" can not be driven by this version; let it send serial lines'
+                self.supervisor.add(_Unsupported(scanner.name, why), self.reading)
+            case kind:
+                protocol = framer(kind, scanner.terminator, scanner.idle_flush_ms, host_ack=scanner.host_ack)
+                driver = SerialScanner(scanner.name, scanner.port, protocol, scanner.baud)
+                self.scanners[scanner.name] = driver
+                self.supervisor.add(driver, self.reading)
 
     def _add_mount(self, port: str) -> None:
         if port != SIMULATED:

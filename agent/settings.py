@@ -142,7 +142,8 @@ def _mount(text: str) -> str:
 
 
 def _named_terminator(value: object) -> object:
-    return {"\r": "cr", "\n": "lf", "\r\n": "crlf", "": "none"}.get(value, value) if isinstance(value, str) else value
+    names = {"\r": "cr", "\n": "lf", "\r\n": "crlf", "\x03": "etx", "": "none"}
+    return names.get(value, value) if isinstance(value, str) else value
 
 
 def _empty_is_unset(value: object) -> object:
@@ -244,17 +245,22 @@ class Scanner(_Section):
     name: Annotated[str, AfterValidator(_part_name)]
     """What the scanner is called in events, states and logs."""
     kind: Literal["line", "ssi", "honeywell", "hid", "hidpos"] = "line"
-    """`line`: a serial scanner, nothing is ever written to it; `honeywell`: the same, and it beeps with the answer."""
+    """Serial: `line`, to which nothing is ever written; `honeywell`, which also beeps with the answer; `ssi`, a Zebra
+    that speaks SSI. USB: `hid` types like a keyboard, `hidpos` is HID POS."""
     port: DeviceMatch
     """Its stable path, such as `/dev/serial/by-id/…`, or its numbers, `vendor:product` or `vendor:product:serial`;
     `kerbside devices` lists them."""
     baud: Annotated[int, Field(ge=300, le=4_000_000)] = 9600
     """Its speed; a scanner on USB ignores it."""
-    terminator: Annotated[Literal["auto", "cr", "lf", "crlf", "none"], BeforeValidator(_named_terminator)] = "auto"
-    """What ends a scan; `auto` takes CR, LF and CRLF alike, `none` is for a scanner without a suffix. Of a scanner that
-    types, `auto` takes Enter and Tab, the others take Enter."""
+    terminator: Annotated[Literal["auto", "cr", "lf", "crlf", "etx", "none"], BeforeValidator(_named_terminator)] = (
+        "auto"
+    )
+    """What ends a scan; `auto` takes CR, LF and CRLF alike, `etx` is for STX before and ETX behind a code, `none` for a
+    scanner without a suffix. Of a scanner that types, `auto` takes Enter and Tab, the others take Enter."""
     idle_flush_ms: Count = 0
     """The silence that ends a scan, for a scanner without a suffix; 0: silence ends none."""
+    host_ack: bool = False
+    """Whether a scanner of kind `honeywell` is set to Host ACK, and waits for the answer before it reads on."""
     layout: Literal["us", "de", "fr", "uk"] = "us"
     """The keyboard that a scanner of kind `hid` is set to type on; the other kinds ignore it."""
 
