@@ -36,11 +36,13 @@ from agent.unit import Answer, Letter, Unit
 from agent.uplink.inbox import Unreadable, parse, seal_secrets
 from agent.uplink.link import Message, Uplink
 from drivers.gps import Gps
+from drivers.hotplug import Watch
 from drivers.readings import Condition, DriverError, Fix, Panel, PartState, Scan
-from drivers.scanner.line import LineScanner
+from drivers.scanner.serial_port import SerialScanner, framer
 from drivers.supervisor import Supervisor
 
 if TYPE_CHECKING:
+    from drivers.camera import Camera
     from drivers.simulated.mount import SimulatedMount
 
 log = logging.getLogger(__name__)
@@ -69,6 +71,8 @@ class App:
         self._stop = asyncio.Event()
         self._fix: Fix | None = None
         self._panel: Panel | None = None
+        self.camera: Camera | None = None
+        """Its newest picture and its clips are for whoever needs one."""
         self._mount: SimulatedMount | None = None
         self._sampled_ns = 0
         self._asked: dict[str, Message] = {}
@@ -118,7 +122,7 @@ class App:
             confirm=settings.journal.confirm,
         )
         self.supervisor = Supervisor(self._part_changed)
-        self.scanners: dict[str, LineScanner] = {}
+        self.scanners: dict[str, SerialScanner] = {}
         for scanner in settings.scanner:
             self._add_scanner(scanner)
         if settings.mount.port:
@@ -135,8 +139,10 @@ class App:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self.stop)
+        watch = Watch(self.supervisor.look_again, _devices(settings))
         tasks = [
             asyncio.create_task(self.supervisor.run(), name="supervisor"),
+            asyncio.create_task(watch.run(), name="hot-plug"),
             asyncio.create_task(self._tick(), name="tick"),
         ]
         self.uplink.start()
@@ -220,6 +226,7 @@ class App:
                 "unit.clock_synchronized",
                 {"uptimems": str(moment.uptime_ms), "time": moment.time, "previous_trust": told.previous_trust},
             )
+            self._report_status()  # since when each part is as it is, by the better clock
 
     def _change_settings(self, changes: Mapping[str, Any]) -> Settings:
         """What the cloud has set goes above the settings file. A key that is wrong by now is left out."""
@@ -234,15 +241,15 @@ class App:
         return self.settings
 
     def _add_scanner(self, scanner: Scanner) -> None:
-        if scanner.kind not in ("line", "honeywell"):
-            why = f'scanners of kind "{scanner.kind}" can not be driven by this version; set one of "line", "honeywell"'
-            self.supervisor.add(_Unsupported(scanner.name, why), self.reading)
-            return
-        driver = LineScanner(
-            scanner.name, scanner.port, scanner.baud, scanner.terminator, scanner.idle_flush_ms, scanner.kind
-        )
-        self.scanners[scanner.name] = driver
-        self.supervisor.add(driver, self.reading)
+        match scanner.kind:
+            case "hid" | "hidpos":
+                why = f'scanners of kind "{scanner.kind}" can not be driven by this version; let it send serial lines'
+                self.supervisor.add(_Unsupported(scanner.name, why), self.reading)
+            case kind:
+                protocol = framer(kind, scanner.terminator, scanner.idle_flush_ms, host_ack=scanner.host_ack)
+                driver = SerialScanner(scanner.name, scanner.port, protocol, scanner.baud)
+                self.scanners[scanner.name] = driver
+                self.supervisor.add(driver, self.reading)
 
     def _add_mount(self, port: str) -> None:
         if port != SIMULATED:
@@ -259,7 +266,14 @@ class App:
         from drivers.camera import Camera
 
         camera = self.settings.camera
-        driver = Camera(source, camera.width, camera.height, camera.fps)
+        self.camera = driver = Camera(
+            source,
+            camera.width,
+            camera.height,
+            camera.fps,
+            ring_s=camera.ring_s,
+            ring_max_bytes=camera.ring_max_bytes,
+        )
         if camera.read_labels:
             self.supervisor.add(LabelCamera(driver, self._expected_codes), self._seen)
         else:
@@ -516,6 +530,12 @@ class _Unsupported:
 
     async def run(self, _out: Callable[[Panel], None], _report: Callable[[PartState], None]) -> None:
         raise DriverError(f"{self.name}: {self._why}")
+
+
+def _devices(settings: Settings) -> list[str]:
+    """What the settings call devices."""
+    named = [settings.gps.device, settings.camera.source, settings.mount.port]
+    return [*(scanner.port for scanner in settings.scanner), *filter(None, named)]
 
 
 def _time_of(monotonic_ns: int, offset_ms: int) -> str:

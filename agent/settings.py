@@ -25,6 +25,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from drivers.hotplug import Numbers
+
 DEFAULT_PATH: Final = Path("/etc/kerbside/agent.toml")
 PREFIX: Final = "KERBSIDE_"
 CHANGEABLE: Final = ("delivery", "route", "gps", "camera")
@@ -126,8 +128,22 @@ def _broker_url(text: str) -> str:
     return text
 
 
+def _device(text: str) -> str:
+    if not text.startswith("/") and Numbers.parse(text) is None:
+        raise ValueError(
+            'expected a path such as "/dev/serial/by-id/…", or the numbers "vendor:product" or "vendor:product:serial" '
+            "(`kerbside devices` lists them)"
+        )
+    return text
+
+
+def _mount(text: str) -> str:
+    return text if text == "simulated" else _device(text)
+
+
 def _named_terminator(value: object) -> object:
-    return {"\r": "cr", "\n": "lf", "\r\n": "crlf", "": "none"}.get(value, value) if isinstance(value, str) else value
+    names = {"\r": "cr", "\n": "lf", "\r\n": "crlf", "\x03": "etx", "": "none"}
+    return names.get(value, value) if isinstance(value, str) else value
 
 
 def _empty_is_unset(value: object) -> object:
@@ -135,6 +151,7 @@ def _empty_is_unset(value: object) -> object:
 
 
 Name = Annotated[str, AfterValidator(_name)]
+DeviceMatch = Annotated[str, AfterValidator(_device)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -216,8 +233,8 @@ class Gps(_Section):
 
     gpsd: OptionalAddress = "127.0.0.1:2947"
     """Where gpsd listens; empty: no receiver."""
-    device: OptionalText = None
-    """The receiver's stable path, handed to gpsd when it is plugged in; unset: gpsd knows its devices itself."""
+    device: Annotated[DeviceMatch | None, BeforeValidator(_empty_is_unset)] = None
+    """The receiver, handed to gpsd when it is plugged in; unset: gpsd knows its devices itself."""
     stale_after_s: Seconds = 5.0
     """A position older than this is no position."""
 
@@ -228,15 +245,24 @@ class Scanner(_Section):
     name: Annotated[str, AfterValidator(_part_name)]
     """What the scanner is called in events, states and logs."""
     kind: Literal["line", "ssi", "honeywell", "hid", "hidpos"] = "line"
-    """`line`: a serial scanner, nothing is ever written to it; `honeywell`: the same, and it beeps with the answer."""
-    port: Annotated[str, Field(min_length=1)]
-    """Its stable path, such as `/dev/serial/by-id/…`; `kerbside devices` lists them."""
+    """Serial: `line`, to which nothing is ever written; `honeywell`, which also beeps with the answer; `ssi`, a Zebra
+    that speaks SSI. USB: `hid` types like a keyboard, `hidpos` is HID POS."""
+    port: DeviceMatch
+    """Its stable path, such as `/dev/serial/by-id/…`, or its numbers, `vendor:product` or `vendor:product:serial`;
+    `kerbside devices` lists them."""
     baud: Annotated[int, Field(ge=300, le=4_000_000)] = 9600
     """Its speed; a scanner on USB ignores it."""
-    terminator: Annotated[Literal["auto", "cr", "lf", "crlf", "none"], BeforeValidator(_named_terminator)] = "auto"
-    """What ends a scan; `auto` takes CR, LF and CRLF alike, `none` is for a scanner without a suffix."""
+    terminator: Annotated[Literal["auto", "cr", "lf", "crlf", "etx", "none"], BeforeValidator(_named_terminator)] = (
+        "auto"
+    )
+    """What ends a scan; `auto` takes CR, LF and CRLF alike, `etx` is for STX before and ETX behind a code, `none` for a
+    scanner without a suffix. Of a scanner that types, `auto` takes Enter and Tab, the others take Enter."""
     idle_flush_ms: Count = 0
     """The silence that ends a scan, for a scanner without a suffix; 0: silence ends none."""
+    host_ack: bool = False
+    """Whether a scanner of kind `honeywell` is set to Host ACK, and waits for the answer before it reads on."""
+    layout: Literal["us", "de", "fr", "uk"] = "us"
+    """The keyboard that a scanner of kind `hid` is set to type on; the other kinds ignore it."""
 
     @model_validator(mode="after")
     def _a_scan_can_end(self) -> Self:
@@ -249,12 +275,17 @@ class Camera(_Section):
     """The camera that reads labels and takes photos."""
 
     source: OptionalText = None
-    """A device, a file, a folder of pictures or a URL; unset: no camera."""
+    """The stable path of a device, such as `/dev/v4l/by-id/…`, or its numbers, `vendor:product` or
+    `vendor:product:serial`; or a file, a folder of pictures, or the URL of a stream (http, rtsp); unset: no camera."""
     width: Positive = 1280
     height: Positive = 720
+    """Asked of a device, which may give another size; the camera's state says so."""
     fps: Annotated[float, Field(gt=0, le=240, allow_inf_nan=False)] = 10.0
+    """Pictures a second, at most; asked of a device, too."""
     ring_s: Annotated[float, Field(ge=0, le=120, allow_inf_nan=False)] = 10.0
-    """Seconds of pictures kept in memory."""
+    """Seconds of pictures kept in memory, for clips; 0: none."""
+    ring_max_bytes: Annotated[int, Field(ge=1_048_576, le=268_435_456)] = 33_554_432
+    """The most memory that these pictures may take; what does not fit is forgotten sooner."""
     read_labels: bool = True
     """Whether labels in its pictures count as scans."""
 
@@ -262,8 +293,8 @@ class Camera(_Section):
 class Mount(_Section):
     """The mount's panel: ignition, supply voltage, buttons, buzzer and lamp."""
 
-    port: OptionalText = None
-    """Its serial port; unset: no panel."""
+    port: Annotated[Annotated[str, AfterValidator(_mount)] | None, BeforeValidator(_empty_is_unset)] = None
+    """Its serial port, by path or numbers; unset: no panel."""
     shutdown_after_s: Seconds = 600.0
     """How long after the ignition goes off the unit stays up."""
 
@@ -393,7 +424,7 @@ def shown(settings: Settings) -> dict[str, Any]:
     """The settings as JSON values, fit to be printed."""
     values = settings.model_dump(mode="json")
     if settings.camera.source is not None:
-        values["camera"]["source"] = re.sub("//[^/]*@", "//…@", settings.camera.source)
+        values["camera"]["source"] = re.sub(r"\?.*", "?…", re.sub("//.*@", "//…@", settings.camera.source))
     return values
 
 

@@ -1,9 +1,10 @@
-"""A camera, or what stands for one: a picture, a video, a folder of pictures, a V4L2 device or a URL.
+"""A camera, or what stands for one: a V4L2 device, a URL, a picture, a video, a folder of pictures.
 
 OpenCV reads in a thread of its own, so that a device that hangs in the kernel or on the network hangs nobody else;
 when it hangs for too long the part fails and the source is opened anew. Of a live source only the newest frame is
 worth having, so a slow reader skips frames, which are counted; a file or a folder is read in full, each picture once
-in a run.
+in a run. Where a source gives JPEGs their own bytes are handed on and kept for the last seconds, and nothing is decoded
+that nobody looks at.
 """
 
 from __future__ import annotations
@@ -11,63 +12,124 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
+import socket
 import threading
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from typing import Any, Final
+from urllib.parse import urlsplit
 
+from drivers import v4l2
+from drivers.clip import Clip, export
+from drivers.hotplug import Numbers, claim, resolve
+from drivers.jpeg import Jpeg, decode, encode, opencv
 from drivers.readings import Condition, DriverError, Frame, PartState
+from drivers.ring import MAX_BYTES, Ring
 
-PICTURES = frozenset({".bmp", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-FOLDER_POLL_S = 0.25
-SETTLED_AFTER_S = 2.0
+PICTURES: Final = frozenset({".bmp", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+FOLDER_POLL_S: Final = 0.25
+SETTLED_AFTER_S: Final = 2.0
 """A picture without its end that has not grown for this long is taken as it is."""
-MAX_PICTURE_BYTES = 64 * 1024 * 1024
-MAX_PICTURE_PIXELS = 64_000_000
-"""What OpenCV may decode: 192 MB, so that one file can not eat the memory of the board."""
-NETWORK_TIMEOUT_MS = 5000
-END_WITHIN_S = 2.0
+MAX_PICTURE_BYTES: Final = 64 * 1024 * 1024
+NETWORK_TIMEOUT_S: Final = 5
+END_WITHIN_S: Final = 2.0
+STALE_AFTER_S: Final = 3.0
+"""A live source that has given no picture for this long says so; it is opened anew only later."""
+UNPLUGGED_WITHIN_S: Final = 0.3
+"""The node of a camera that was unplugged goes a moment after its last picture."""
+WAITED_S: Final = 0.002
+"""A picture that came sooner had waited: while a stream is opened the first of them pile up."""
+PILE_S: Final = 1.0
+AGAIN_S: Final = 0.02
+ENCODING_SHARE: Final = 0.1
+"""Of one core's time, which encoding for the ring may take where a source gives no JPEGs."""
+BROKEN: Final = 10
+"""So many broken pictures, and a tenth of all, are no accident any more."""
+CLIPS: Final = 2
+"""Written at a time."""
 
 
-@dataclass(slots=True)
 class Counters:
     """What a camera has seen since it was made."""
 
-    frames: int = 0
-    skipped: int = 0
-    """Frames of a live source that came faster than they were taken."""
-    unreadable: int = 0
-    """Files that are no pictures."""
+    def __init__(self) -> None:
+        self.frames = 0
+        """Handed on."""
+        self.received = 0
+        """Whole pictures that were due."""
+        self.skipped = 0
+        """Frames of a live source that came faster than they were taken."""
+        self.unreadable = 0
+        """Files that are no pictures, and pieces of a stream that are no whole picture."""
 
 
 class Camera:
     """The part ``camera``: a `Frame` for each picture of `source`, at most `fps` a second.
 
-    `width` and `height` are asked of a V4L2 device, which may give something else.
+    `width`, `height` and `fps` are asked of a V4L2 device; where it gives something else the part's state says what.
+    The pictures of the last `ring_s` seconds are kept in memory, at most `ring_max_bytes` of them.
     """
 
     name = "camera"
 
     def __init__(
-        self, source: str, width: int = 1280, height: int = 720, fps: float = 10.0, *, hang_after_s: float = 15.0
+        self,
+        source: str,
+        width: int = 1280,
+        height: int = 720,
+        fps: float = 10.0,
+        *,
+        ring_s: float = 10.0,
+        ring_max_bytes: int = MAX_BYTES,
+        hang_after_s: float = 15.0,
     ) -> None:
         self.counters = Counters()
         self.source = source
         self.width = width
         self.height = height
+        self.fps = fps
         self.period_s = 1 / fps
-        self.label = _without_password(source)
+        self.label = _shown(source)
         """The source as it may be shown."""
-        self.wanted = asyncio.Event()
-        """Clear it while no frame is wanted: a live source goes on and its newest frame waits, files wait."""
-        self.wanted.set()
+        self.ring = Ring(ring_s, ring_max_bytes)
         self.read: set[str] = set()
         """Files of the source that were read; what has left the folder is forgotten."""
         self._hang_after_s = hang_after_s
+        self._newest: Frame | None = None
+        self._wanted = True
         self._reader: _Reader | None = None
+        self._clips = 0
+
+    def latest(self) -> Frame | None:
+        """The newest frame, the very one that was or will be handed on; ``None`` while a live source gives none."""
+        return self._newest
+
+    def pause(self) -> None:
+        """Hand on no frame for now: a live source goes on and its newest frame waits, files wait."""
+        self._wanted = False
+
+    def resume(self) -> None:
+        """Hand on frames again, at once the one that waits."""
+        self._wanted = True
+        if self._reader:
+            self._reader.news.set()
+
+    async def clip(self, path: Path, before_s: float, after_s: float, at_ns: int | None = None) -> Clip:
+        """Write what the ring holds around an instant, by default now, and what comes in the seconds after it.
+
+        :raises DriverError: there is no ring, no picture of that time, no ffmpeg, or no room
+        """
+        if not self.ring.seconds:
+            raise DriverError("no clip can be written: nothing is kept for one; set camera.ring_s above 0")
+        if self._clips >= CLIPS:
+            raise DriverError(f"no clip can be written now: {self._clips} are being written; ask again after")
+        self._clips += 1
+        try:
+            return await export(self.ring, path, time.monotonic_ns() if at_ns is None else at_ns, before_s, after_s)
+        finally:
+            self._clips -= 1
 
     async def run(self, out: Callable[[Frame], None], report: Callable[[PartState], None]) -> None:
         """Read until cancelled; files that are read to their end leave the part ready.
@@ -75,46 +137,69 @@ class Camera:
         :raises DriverError: when the source is not there, gives no more pictures or hangs.
         """
         report(PartState.now(Condition.OPENING))
+        self.ring.forget(time.monotonic_ns())
         if self._reader and self._reader.is_alive():
-            raise DriverError(f"camera {self.label} still hangs: pull its plug and plug it in again")
-        self._reader = reader = _Reader(self, report)
+            raise DriverError(f"camera {self.label} still hangs: pull its plug and plug it in again, or restart it")
+        self._reader = reader = _Reader(self)
         reader.start()
+        said: tuple[Condition, str] | None = None
         try:
             while True:
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._hang_after_s / 4):
+                    async with asyncio.timeout(min(1.0, self._hang_after_s / 4)):
                         await reader.news.wait()
                 reader.news.clear()
-                await self.wanted.wait()
-                if frame := reader.take():
+                if self._wanted and (frame := reader.take()):
                     self.counters.frames += 1
                     out(frame)
                 if reader.error:
                     raise reader.error
-                if reader.busy_s() > self._hang_after_s:
-                    raise DriverError(
-                        f"camera {self.label} has given nothing for {self._hang_after_s:g} s: check its plug or network"
-                    )
+                self._look_after(reader)
+                if (state := reader.state()) and state != said:
+                    report(PartState.now(*state))
+                    said = state
+                self.ring.forget(time.monotonic_ns())
         finally:
             reader.stop()
+            if reader.live:
+                self._newest = None
             if reader.busy_s() <= self._hang_after_s:
                 await asyncio.to_thread(reader.join, END_WITHIN_S)
+
+    def _look_after(self, reader: _Reader) -> None:
+        if max(reader.busy_s(), reader.silent_s()) <= self._hang_after_s:
+            return
+        if reader.broken_in_a_row:
+            what = f"{reader.broken_in_a_row} pieces of data and no whole picture among them"
+            raise DriverError(
+                f"camera {self.label} gives {what}: expected JPEG; check its cable, and that source is right"
+            )
+        raise DriverError(
+            f"camera {self.label} has given nothing for {self._hang_after_s:g} s: check its plug or network"
+        )
 
 
 class _Reader(threading.Thread):
     """Reads one source in its own thread and holds one frame for the loop."""
 
-    def __init__(self, camera: Camera, report: Callable[[PartState], None]) -> None:
+    def __init__(self, camera: Camera) -> None:
         super().__init__(name=f"camera {camera.label}", daemon=True)
         self.news = asyncio.Event()
         self.error: Exception | None = None
+        self.live = False
+        self.broken_in_a_row = 0
         self._camera = camera
-        self._report = report
         self._loop = asyncio.get_running_loop()
         self._room = threading.Condition()
         self._frame: Frame | None = None
         self._stopped = threading.Event()
         self._busy_since: float | None = None
+        self._ready = False
+        self._notes: dict[str, str] = {}
+        """What is to be said although it works, by subject."""
+        self._heard = time.monotonic()
+        """When the last picture of a live source came."""
+        self._encode_after = 0.0
 
     def take(self) -> Frame | None:
         """The frame that waits; makes room for the next."""
@@ -128,6 +213,18 @@ class _Reader(threading.Thread):
         since = self._busy_since
         return 0.0 if since is None else time.monotonic() - since
 
+    def silent_s(self) -> float:
+        """How long a live source has given no whole picture."""
+        return time.monotonic() - self._heard if self.live else 0.0
+
+    def state(self) -> tuple[Condition, str] | None:
+        """What the part is, once it is ready."""
+        if not self._ready:
+            return None
+        if self.silent_s() > STALE_AFTER_S:
+            return Condition.STALE, f"it has given no picture for more than {STALE_AFTER_S:g} s"
+        return Condition.READY, "; ".join(self._notes.values())
+
     def stop(self) -> None:
         """Ask the thread to end; it does so when the call it is in returns."""
         self._stopped.set()
@@ -140,121 +237,232 @@ class _Reader(threading.Thread):
         except DriverError as error:
             self.error = error
         except Exception as error:  # noqa: BLE001 - whatever happens here is the part's fault, told on the loop
-            self.error = DriverError(f"camera {self._camera.label} failed: {type(error).__name__}: {error}")
-        self._on_loop(self.news.set)
+            why = str(error).replace(self._camera.source, self._camera.label)
+            self.error = DriverError(f"camera {self._camera.label} failed: {type(error).__name__}: {why}")
+        self._tell()
 
     def _read_source(self) -> None:
-        path = Path(self._camera.source)
-        if "://" in self._camera.source:
-            self._read_stream(live=True)
+        source, shown = self._camera.source, f"camera {self._camera.label}"
+        path = Path(source)
+        if "://" in source:
+            self._read_stream(shown)
+        elif Numbers.parse(source) or path.is_char_device():
+            self._read_device(shown)
         elif path.is_dir():
             self._read_pictures(folder=path)
         elif path.is_file() and path.suffix.lower() in PICTURES:
             self._read_pictures(folder=None)
         elif path.exists():
-            self._read_stream(live=path.is_char_device())
+            self._read_video(shown)
         else:
-            raise DriverError(
-                f"camera {path} is not there: plug it in, or correct camera.source (`kerbside devices` lists cameras)",
-                Condition.ABSENT,
-            )
+            raise v4l2.absent(shown)
 
-    def _on_loop(self, call: Callable[..., Any], *arguments: Any) -> None:
+    def _tell(self) -> None:
         # The loop may be gone when a hanging call comes back at last.
         with contextlib.suppress(RuntimeError):
             if not self._stopped.is_set():
-                self._loop.call_soon_threadsafe(call, *arguments)
+                self._loop.call_soon_threadsafe(self.news.set)
 
-    def _ready(self, reason: str = "") -> None:
-        self._on_loop(self._report, PartState.now(Condition.READY, reason))
+    def _is_ready(self, **notes: str) -> None:
+        self._ready = True
+        self._notes |= notes
+        self._tell()
 
     @contextlib.contextmanager
-    def _busy(self) -> Any:
+    def _busy(self) -> Iterator[None]:
         self._busy_since = time.monotonic()
         try:
             yield
         finally:
             self._busy_since = None
 
-    def _give(self, image: Any, stamp_ns: int, origin: str | None, *, live: bool) -> None:
-        frame = Frame(self._camera.name, stamp_ns, image, origin)
+    # --- what becomes of a picture ------------------------------------------------------------------------------
+
+    def _give(self, picture: Any, stamp_ns: int, origin: str | None) -> None:
+        camera = self._camera
+        frame = Frame(camera.name, stamp_ns, picture, origin)
+        camera.counters.received += 1
+        self._keep(picture, stamp_ns)
         with self._room:
-            if live:
-                self._camera.counters.skipped += self._frame is not None
+            if self.live:
+                camera.counters.skipped += self._frame is not None
             else:
                 self._room.wait_for(lambda: self._frame is None or self._stopped.is_set())
-            self._frame = frame
-        self._on_loop(self.news.set)
+            if self._stopped.is_set():
+                return
+            self._frame = camera._newest = frame  # noqa: SLF001 - the camera's own thread
+        self._tell()
 
-    def _read_stream(self, *, live: bool) -> None:
-        camera, shown = self._camera, self._camera.label
-        device = live and "://" not in camera.source
-        if device and not os.access(camera.source, os.R_OK | os.W_OK):
-            raise DriverError(f"camera {shown} may not be opened by this user: add the user to the group video")
+    def _keep(self, picture: Any, stamp_ns: int) -> None:
+        ring = self._camera.ring
+        if not ring.seconds:
+            return
+        if isinstance(picture, Jpeg):
+            ring.add(stamp_ns, picture.data)
+        elif (began := time.monotonic()) >= self._encode_after:
+            spent = time.thread_time()
+            if (data := encode(picture)) is not None:
+                ring.add(stamp_ns, data)
+            self._encode_after = began + (time.thread_time() - spent) / ENCODING_SHARE
+        if ring.short_s is not None and "ring" not in self._notes:
+            self._notes["ring"] = (
+                f"only its last {ring.short_s:.1f} s are kept, not {ring.seconds:g} s (camera.ring_s): "
+                "camera.ring_max_bytes has room for no more"
+            )
+
+    def _broken(self) -> None:
+        counters = self._camera.counters
+        counters.unreadable += 1
+        self.broken_in_a_row += 1
+        if counters.unreadable >= BROKEN and counters.unreadable * 10 > counters.received:
+            self._notes["broken"] = "many of its pictures are broken: check its cable, hub or network"
+
+    # --- devices, streams and videos ----------------------------------------------------------------------------
+
+    def _read_device(self, shown: str) -> None:
+        camera = self._camera
         with self._busy():
-            cv2 = _opencv()
-            if device:
-                capture = cv2.VideoCapture(camera.source, cv2.CAP_V4L2)
-                capture.set(cv2.CAP_PROP_FRAME_WIDTH, camera.width)
-                capture.set(cv2.CAP_PROP_FRAME_HEIGHT, camera.height)
-                capture.set(cv2.CAP_PROP_FPS, 1 / camera.period_s)
-            elif live:
-                limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC]
-                capture = cv2.VideoCapture(
-                    camera.source, cv2.CAP_FFMPEG, [word for limit in limits for word in (limit, NETWORK_TIMEOUT_MS)]
-                )
-            else:
-                capture = cv2.VideoCapture(camera.source)
-        try:
+            node = resolve(camera.source, "video4linux", camera.name)
+        # For as long as the thread has the device, however it hangs.
+        with claim(node, camera.name):
+            self._listen()
+            with self._busy():
+                capture, given = v4l2.open_capture(node, shown, camera.width, camera.height, camera.fps)
+            notes = {}
+            rate = capture.get(opencv().CAP_PROP_FPS)
+            if 0 < rate < 0.9 * camera.fps:
+                notes["rate"] = f"it gives {rate:g} pictures a second, not {camera.fps:g}"
+            self._read_frames(capture, shown, given, node, notes)
+
+    def _read_stream(self, shown: str) -> None:
+        self._listen()
+        with self._busy():
+            cv2 = opencv()
+            limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC]
+            options = [word for limit in limits for word in (limit, NETWORK_TIMEOUT_S * 1000)]
+            capture = cv2.VideoCapture(self._camera.source, cv2.CAP_FFMPEG, options)
             if not capture.isOpened():
-                raise DriverError(f"camera {shown} gives no pictures: expected a video source that no one else uses")
-            self._read_frames(capture, live=live)
+                raise DriverError(_why_no_stream(self._camera.source, shown))
+        self._read_frames(capture, shown, _as_it_comes(capture), None, {})
+
+    def _read_video(self, shown: str) -> None:
+        with self._busy():
+            cv2 = opencv()
+            capture = cv2.VideoCapture(self._camera.source, cv2.CAP_FFMPEG)
+            if not capture.isOpened():
+                raise DriverError(f"{shown} is no video and no picture: expected a file of which one sees the pictures")
+        self._read_frames(capture, shown, _as_it_comes(capture), None, {})
+
+    def _listen(self) -> None:
+        self.live = True
+        self._heard = time.monotonic()
+
+    def _read_frames(self, capture: Any, shown: str, given: str, node: str | None, notes: dict[str, str]) -> None:
+        if given not in v4l2.JPEGS and self._camera.ring.seconds and self.live:
+            share = f"for at most {ENCODING_SHARE:.0%} of a core"
+            notes["format"] = f"it gives {given}, not MJPG: its pictures are encoded anew to be kept, {share}"
+        try:
+            if node is None and self.live:
+                self._skip_pile(capture)
+            self._follow(capture, shown, given, node, notes)
         finally:
             with self._busy():
                 capture.release()
 
-    def _read_frames(self, capture: Any, *, live: bool) -> None:
-        shown, period_s = self._camera.label, self._camera.period_s
-        origin = None if live else self._camera.source
-        due, first = time.monotonic(), True
+    def _skip_pile(self, capture: Any) -> None:
+        """Pass over what has piled up while the stream was opened; those pictures are older than they seem."""
+        until = time.monotonic() + PILE_S
+        while not self._stopped.is_set():
+            began = time.monotonic()
+            with self._busy():
+                grabbed = capture.grab()
+            now = time.monotonic()
+            if not grabbed or now - began > WAITED_S or now > until:
+                return
+
+    def _follow(self, capture: Any, shown: str, given: str, node: str | None, notes: dict[str, str]) -> None:
+        camera, cv2 = self._camera, opencv()
+        origin = None if self.live else camera.source
+        due, looked, stamp = time.monotonic(), time.monotonic(), 0.0
         while not self._stopped.is_set():
             with self._busy():
                 grabbed = capture.grab()
             now = time.monotonic()
             if not grabbed:
-                if live:
-                    gone = "://" not in self._camera.source and not Path(self._camera.source).exists()
-                    raise DriverError(
-                        f"camera {shown} gives no more pictures: check its plug or network",
-                        Condition.ABSENT if gone else Condition.FAULTY,
-                    )
-                if first:
-                    raise DriverError(f"camera {shown} holds no picture: expected a video")
+                if self.live:
+                    raise self._ended(shown, node)
+                if not self._ready:
+                    raise DriverError(f"{shown} holds no picture: expected a video")
                 return
-            # A live source must be read as fast as it gives, or its frames grow old; only what is due is decoded.
-            if live and now < due:
+            if node:
+                # After an unplug the last picture may be had again and again.
+                before, stamp = stamp, capture.get(cv2.CAP_PROP_POS_MSEC)
+                if stamp and stamp == before:
+                    self._stopped.wait(AGAIN_S)
+                    continue
+                if now - looked > 1.0:
+                    looked = now
+                    if not Path(node).exists():
+                        raise self._ended(shown, node)
+            # A live source must be read as fast as it gives, or its frames grow old; only what is due is taken. A
+            # picture that comes a little early is the one that is due: clocks differ.
+            if self.live and now < due - camera.period_s / 2:
                 continue
             stamp_ns = time.monotonic_ns()
             with self._busy():
-                good, image = capture.retrieve()
-            if not good:
-                self._camera.counters.unreadable += 1
+                picture = self._retrieve(capture, given)
+            if picture is None:
+                self._broken()
                 continue
-            if first:
-                first = False
-                self._ready()
-            if not live:
+            if not self.live:
                 self._stopped.wait(due - now)
-            due = max(due, now) + period_s
-            self._give(image, stamp_ns, origin, live=live)
+                stamp_ns = time.monotonic_ns()
+            due = max(due + camera.period_s, now)
+            self._heard, self.broken_in_a_row = time.monotonic(), 0
+            if not self._ready:
+                width, height = (picture.width, picture.height) if isinstance(picture, Jpeg) else picture.shape[1::-1]
+                if node and (width, height) != (camera.width, camera.height):
+                    notes["size"] = f"it gives {width}x{height}, not {camera.width}x{camera.height}"
+                self._is_ready(**notes)
+            self._give(picture, stamp_ns, origin)
+
+    def _retrieve(self, capture: Any, given: str) -> Any:
+        good, image = capture.retrieve()
+        if not good or image is None or not image.size:
+            return None
+        if given in v4l2.JPEGS:
+            return Jpeg.whole(image.reshape(-1).data)
+        if image.ndim == 3 and image.shape[2] == 3:
+            return image
+        # Of a camera whose pictures need no conversion OpenCV gives the bytes in one row.
+        cv2 = opencv()
+        width, height = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        return image.reshape(height, width, 3) if image.size == height * width * 3 else None
+
+    def _ended(self, shown: str, node: str | None) -> DriverError:
+        if node is None:
+            if time.monotonic() - self._heard >= NETWORK_TIMEOUT_S - 1:
+                return DriverError(f"{shown} has given nothing for {NETWORK_TIMEOUT_S} s: check its power and network")
+            return DriverError(f"{shown} has ended its stream: check its power and network; it is asked again")
+        self._stopped.wait(UNPLUGGED_WITHIN_S)
+        if not Path(node).exists():
+            return v4l2.absent(shown)
+        if not self._ready:
+            return DriverError(
+                f"{shown} starts and gives no picture: pull its plug and plug it in again; beside other devices on one "
+                "hub it may need a port of its own, or a smaller camera.width and camera.height"
+            )
+        return DriverError(f"{shown} gives no more pictures: check its plug; pull it and plug it in again")
+
+    # --- pictures -----------------------------------------------------------------------------------------------
 
     def _read_pictures(self, folder: Path | None) -> None:
         """Every picture of `folder`, or the one that is the source, as it is complete."""
         camera = self._camera
         growing: dict[str, tuple[tuple[int, int], float]] = {}
         with self._busy():
-            _opencv()
-        self._ready()
+            opencv()
+        self._is_ready()
         due = time.monotonic()
         while not self._stopped.is_set():
             names = _pictures(folder) if folder else [camera.source]
@@ -263,22 +471,20 @@ class _Reader(threading.Thread):
             for name in names:
                 if name in camera.read or self._stopped.is_set():
                     continue
-                try:
-                    with self._busy():
-                        content = self._complete(name, growing)
-                        if content is None:
-                            continue
-                        image = _decode(content)
-                except OSError:
-                    image = None
+                content, image = b"", None
+                with contextlib.suppress(OSError), self._busy():
+                    if (whole := self._complete(name, growing)) is None:
+                        continue
+                    content, image = whole, decode(whole)
                 camera.read.add(name)
                 if image is None:
                     camera.counters.unreadable += 1
-                    self._ready(f"{camera.counters.unreadable} files are no pictures, the last one {Path(name).name}")
+                    count = camera.counters.unreadable
+                    self._is_ready(files=f"{count} files are no pictures, the last one {Path(name).name}")
                     continue
                 self._stopped.wait(due - time.monotonic())
                 due = max(due, time.monotonic()) + camera.period_s
-                self._give(image, time.monotonic_ns(), name, live=False)
+                self._give(Jpeg.whole(content, image) or image, time.monotonic_ns(), name)
             if folder is None and camera.source in camera.read:
                 return
             self._stopped.wait(FOLDER_POLL_S)
@@ -303,26 +509,6 @@ class _Reader(threading.Thread):
         return content if settled or _ends(content) else None
 
 
-def _opencv() -> Any:
-    # Read once when the library is loaded.
-    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PICTURE_PIXELS))
-    import cv2  # late: 40 MB that a unit without a camera does not need
-
-    return cv2
-
-
-def _decode(content: bytes) -> Any:
-    """The picture, upright as its EXIF says, or ``None``."""
-    cv2 = _opencv()
-    import numpy as np
-
-    if not content:
-        return None
-    with contextlib.suppress(cv2.error):
-        return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-    return None
-
-
 def _ends(content: bytes) -> bool:
     """Whether the last bytes are the end of a JPEG or a PNG; other forms do not tell."""
     return content.rstrip(b"\0").endswith(b"\xff\xd9") or content[-8:-4] == b"IEND"
@@ -342,8 +528,37 @@ def _pictures(folder: Path) -> list[str]:
     return sorted(found)
 
 
-def _without_password(source: str) -> str:
-    if "://" not in source:
-        return source
-    parts = urlsplit(source)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
+def _as_it_comes(capture: Any) -> str:
+    """The format of what FFmpeg has opened; from then on JPEGs come as they are."""
+    cv2 = opencv()
+    given = int(capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little").decode("ascii", "replace").strip("\0 ")
+    if given in v4l2.JPEGS:
+        capture.set(cv2.CAP_PROP_FORMAT, -1)
+    return given
+
+
+def _shown(source: str) -> str:
+    """The source without user, password and key, in whatever way they were written into it."""
+    scheme, slashes, rest = source.partition("://")
+    return f"{scheme}{slashes}{re.split('[?#]', rest.rpartition('@')[2])[0]}" if slashes else source
+
+
+def _why_no_stream(source: str, shown: str) -> str:
+    """What keeps a stream from being opened, as far as its address can tell."""
+    try:
+        parts = urlsplit(source)
+        port = parts.port or {"rtsp": 554, "http": 80, "https": 443}.get(parts.scheme)
+        host = parts.hostname
+    except ValueError:
+        host = port = None
+    if not host or not port:
+        return f"{shown} gives no video: expected an address such as rtsp://host/path or http://host/path"
+    try:
+        socket.create_connection((host, port), NETWORK_TIMEOUT_S).close()
+    except socket.gaierror:
+        return f"{shown} is not found: no device is called {host}; check the network, or correct camera.source"
+    except ConnectionRefusedError:
+        return f"{shown} refuses connections at port {port}: let the camera give its stream, or correct camera.source"
+    except OSError:
+        return f"{shown} does not answer: check the camera's power and network, or correct camera.source"
+    return f"{shown} answers and gives no video: check path, user and password of camera.source"

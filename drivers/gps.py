@@ -286,6 +286,31 @@ def _fix(tpv: dict[str, Any], device: str, stamp_ns: int) -> Fix:
     )
 
 
+def udev_rule(vendor: str, product: str, serial_number: str | None = None, usb_port: str | None = None) -> str:
+    """The udev rule that hands exactly this receiver to gpsd, and again whenever it is plugged in again.
+
+    `vendor` and `product` are USB numbers in hexadecimal. Receivers of one kind are told apart by their serial number;
+    one without is held to `usb_port`, as the kernel names it (``1-1.2``), where that is given.
+
+    >>> print(udev_rule("1546", "01A8"))
+    ACTION!="remove", SUBSYSTEM=="tty", ATTRS{idVendor}=="1546", ATTRS{idProduct}=="01a8", \\
+        SYMLINK+="kerbside/receiver", ENV{ID_MM_DEVICE_IGNORE}="1", \\
+        TAG+="systemd", ENV{SYSTEMD_WANTS}+="kerbside-receiver@%k.service"
+    """
+    which = f'ATTRS{{idVendor}}=="{vendor.lower()}", ATTRS{{idProduct}}=="{product.lower()}"'
+    if serial_number:
+        # What udev would read as a pattern, and the quotation mark that it can not escape, may be any one character.
+        plain = "".join("?" if char in '"\\*?[]|' or not char.isprintable() else char for char in serial_number)
+        which += f', ATTRS{{serial}}=="{plain}"'
+    elif usb_port:
+        which += f', KERNELS=="{usb_port}"'
+    return (
+        f'ACTION!="remove", SUBSYSTEM=="tty", {which}, \\\n'
+        '    SYMLINK+="kerbside/receiver", ENV{ID_MM_DEVICE_IGNORE}="1", \\\n'
+        '    TAG+="systemd", ENV{SYSTEMD_WANTS}+="kerbside-receiver@%k.service"'
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class GpsLook:
     """What one look at gpsd found. `fault` says in words why there is nothing to see, and is empty otherwise."""

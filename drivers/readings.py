@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from drivers.jpeg import Data, Jpeg
+
 
 @dataclass(frozen=True, slots=True)
 class Scan:
@@ -31,9 +33,24 @@ class Scan:
     """Codes that came into view at the same instant and may be meant as well as this one."""
 
 
+class Doubt(StrEnum):
+    """Why the position of a fix is not to be acted on."""
+
+    NO_FIX = "no_fix"
+    """The receiver gives none."""
+    OLD = "old"
+    """It was held up on its way, or the receiver repeats itself."""
+    POOR = "poor"
+    """By the receiver's own account it may be anywhere around."""
+    JUMP = "jump"
+    """No vehicle comes there so fast from where it was believed to be."""
+    STANDING = "standing"
+    """The vehicle stands, and only the reported position wanders."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fix:
-    """One report of a GNSS receiver (gpsd's TPV), WGS 84."""
+    """One report of a GNSS receiver (gpsd's TPV), WGS 84: always as the receiver gave it, whatever is doubted."""
 
     device: str
     monotonic_ns: int
@@ -50,17 +67,31 @@ class Fix:
     speed_mps: float | None = None
     heading: float | None = None
     """Degrees from true north."""
+    doubts: tuple[Doubt, ...] = ()
+    """Empty: the vehicle is there. Otherwise it is believed to be where it was before."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One picture of a camera: an array of shape (height, width, 3), 8-bit BGR."""
+    """One picture of a camera."""
 
     device: str
     monotonic_ns: int
-    image: Any
+    picture: Any
+    """As it came: a `Jpeg`, or an array as in `image`."""
     origin: str | None = None
     """The file it came from, for a source of files."""
+
+    @property
+    def image(self) -> Any:
+        """An array of shape (height, width, 3), 8-bit BGR, which is shared: not to be written to. A JPEG is decoded
+        here, in the thread that asks first, once; ``None`` when it can not be."""
+        return self.picture.image if isinstance(self.picture, Jpeg) else self.picture
+
+    @property
+    def jpeg(self) -> Data | None:
+        """The camera's own bytes, where it gives JPEGs."""
+        return self.picture.data if isinstance(self.picture, Jpeg) else None
 
 
 @dataclass(frozen=True, slots=True)

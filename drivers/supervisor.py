@@ -1,13 +1,14 @@
 """Runs the parts of the agent side by side and starts each again when it fails, without touching the others.
 
 A part is anything with a `name` and `async run(out, report)`. A device that is not there is asked for again about
-once a second; a part that fails waits longer each time, with jitter, so that many units do not act in step. What each
-part is doing is always to be seen in `states`.
+once a second, and at once after `look_again`; a part that fails waits longer each time, with jitter, so that many units
+do not act in step. What each part is doing is always to be seen in `states`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -54,6 +55,7 @@ class Supervisor:
         self._first_delay_s = first_delay_s
         self._max_delay_s = max_delay_s
         self._runs: dict[str, Callable[[], Any]] = {}
+        self._again: dict[str, asyncio.Event] = {}
 
     def add(self, part: Part[Output], out: Callable[[Output], None]) -> None:
         """Take in a part before `run`; its output goes to `out`, called on the loop.
@@ -65,6 +67,12 @@ class Supervisor:
             raise ValueError(f"two parts are called {name!r}: give each its own name")
         self.states[name] = PartState.now(Condition.OPENING)
         self._runs[name] = lambda: part.run(out, lambda state: self._report(name, state))
+        self._again[name] = asyncio.Event()
+
+    def look_again(self) -> None:
+        """Something was plugged in: who waits tries again now, and who is trying tries once more if it fails."""
+        for again in self._again.values():
+            again.set()
 
     async def run(self) -> None:
         """Run all parts until cancelled; then wait until each has put its device down."""
@@ -77,6 +85,7 @@ class Supervisor:
         delay_s = self._first_delay_s
         while True:
             started = time.monotonic()
+            self._again[name].clear()
             try:
                 await self._runs[name]()
             except asyncio.CancelledError:
@@ -91,16 +100,20 @@ class Supervisor:
                 state = PartState.now(Condition.FAULTY, f"{name} failed unexpectedly: {type(error).__name__}: {error}")
             else:
                 state = PartState.now(Condition.FAULTY, f"{name} ended without being asked to")
+            was_ready = self.states[name].condition is Condition.READY
             self._report(name, state)
             if state.condition is Condition.ABSENT:
                 delay_s = self._first_delay_s
-                pause_s = min(ABSENT_POLL_S, self._max_delay_s)
+                # A loose plug is back within a moment.
+                pause_s = delay_s if was_ready else min(ABSENT_POLL_S, self._max_delay_s)
             else:
                 if time.monotonic() - started > HEALTHY_AFTER_S:
                     delay_s = self._first_delay_s
                 pause_s = delay_s
                 delay_s = min(delay_s * 2, self._max_delay_s)
-            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause_s * random.uniform(0.5, 1.0)):  # noqa: S311 - jitter
+                    await self._again[name].wait()
 
     def _report(self, name: str, state: PartState) -> None:
         known = self.states[name]

@@ -39,9 +39,9 @@ class Machine:
         (self.bin / name).write_text(f"#!/bin/sh\n{script}\n")
         (self.bin / name).chmod(0o755)
 
-    def run(self, script: str) -> subprocess.CompletedProcess[str]:
+    def run(self, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [ROOT / "scripts" / script],
+            [ROOT / "scripts" / script, *arguments],
             env={"PATH": str(self.bin), "JOURNAL": str(self.journal)},
             capture_output=True,
             text=True,
@@ -67,6 +67,16 @@ def test_without_root_the_one_command_that_is_needed_is_named(machine: Machine, 
     assert len(commands) == 1
     assert re.fullmatch(r"sudo sh -c 'apt-get update && apt-get install --yes .*\blibzbar0\b.*'", commands[0])
     assert machine.journal.read_text() == ""
+
+
+def test_what_a_virtual_unit_needs_is_installed_only_for_its_tests(machine: Machine) -> None:
+    machine.put("id", "echo 0")
+    machine.run("test")
+    machine.run("test", "--rig")
+    _, plain, _, rig = machine.journal.read_text().splitlines()
+    needed = {"qemu-system-x86", "qemu-utils", "mmdebstrap", "openssh-client", "rsync"}
+    assert not needed & set(plain.split())
+    assert needed <= set(rig.split())
 
 
 @pytest.mark.parametrize("way", ["root", "sudo"])

@@ -1,22 +1,26 @@
 """`kerbside doctor`: is everything that the unit needs in order, and if not, what to do.
 
-Each check looks for itself, changes nothing, and ends within seconds whatever it meets. A running agent is not
-disturbed: its journal is only read, its ports are not opened, and the broker sees a client of another name.
+Each check changes nothing and ends within seconds whatever it meets. No device is opened: a running agent is asked how
+it finds them, otherwise it is seen whether each is there, is of the right kind, may be used and is free. The agent's
+journal is only read, and the broker sees a client of another name.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import socket
 import ssl
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
@@ -24,6 +28,9 @@ from urllib.parse import urlsplit
 import typer
 
 from agent.cli import JsonOption, SettingsOption, chosen_settings, print_json
+from drivers import hotplug
+from drivers.hotplug import Subsystem
+from drivers.readings import DriverError
 
 if TYPE_CHECKING:
     from agent.settings import Broker, Settings
@@ -31,7 +38,16 @@ if TYPE_CHECKING:
 _TIMEOUT_S: Final = 5.0
 _EXPIRES_SOON: Final = timedelta(days=14)
 _LITTLE_SPACE: Final = 100_000_000
-_BUILT_IN_SCANNERS: Final = ("line", "honeywell")
+_SUBSYSTEMS: Final[dict[str, Subsystem]] = {"hid": "input", "hidpos": "hidraw"}
+"""Of the kinds of scanners that are no serial lines."""
+_NOUNS: Final = {
+    "tty": "a serial line",
+    "input": "an input device",
+    "hidraw": "a HID device",
+    "video4linux": "a camera",
+}
+_AGENT_USER: Final = "kerbside"
+_SIMULATED: Final = "simulated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +64,10 @@ class Finding:
 def doctor(settings: SettingsOption = None, as_json: JsonOption = False) -> None:
     """Check the unit: clock, disk, database, certificates, broker, receiver, scanners, camera, mount."""
     chosen = chosen_settings(settings)
-    with ThreadPoolExecutor(len(_CHECKS)) as pool:
-        findings = [finding for found in pool.map(lambda check: list(check(chosen)), _CHECKS) for finding in found]
+    agent = _Agent.of(chosen)
+    checks = [*(partial(check, chosen) for check in _CHECKS), *(partial(check, chosen, agent) for check in _DEVICES)]
+    with ThreadPoolExecutor(len(checks)) as pool:
+        findings = [finding for found in pool.map(lambda check: list(check()), checks) for finding in found]
     faulty = any(finding.state == "fault" for finding in findings)
     if as_json:
         print_json({"ok": not faulty, "checks": [asdict(finding) for finding in findings]})
@@ -272,13 +290,90 @@ def _connack(broker: Broker, protocol: str) -> tuple[int, str] | None:
     return answers[0] if answers else None
 
 
-def _receiver(settings: Settings) -> Iterator[Finding]:
+@dataclass(frozen=True, slots=True)
+class _Agent:
+    """The agent that has the state directory, where one runs."""
+
+    process: int | None
+    """By the lock that it holds; ``None`` also where this user may not read that."""
+    parts: Mapping[str, Mapping[str, str]]
+    """How it finds its parts; empty when it does not answer."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> _Agent:
+        process = None
+        with suppress(OSError, ValueError):
+            process = int((settings.unit.state_dir / "agent.lock").read_text(encoding="ascii"))
+        return cls(process, _asked(settings))
+
+    def finds(self, name: str, part: str, what: str) -> Finding | None:
+        """What the running agent says of one of its parts; ``None`` when there is nobody to ask."""
+        if not self.parts:
+            return None
+        state = self.parts.get(part)
+        if state is None:
+            advice = "the settings were changed since it started: `systemctl restart kerbside`"
+            return Finding(name, "warning", f"{what} is not known to the agent that runs", advice)
+        message, _, advice = state["reason"].partition(": ")
+        since = _clock_time(state["since"])
+        if state["state"] == "ready":
+            text = f"{what} is ready since {since}"
+            if message:
+                return Finding(name, "warning", f"{text}, {message}", advice or None)
+            return Finding(name, "ok", text)
+        text = f"{what} is {state['state']} since {since}"
+        return Finding(
+            name,
+            "warning" if state["state"] == "opening" else "fault",
+            f"{text}: {message}" if message else text,
+            advice or "see the agent's log: `journalctl -u kerbside`",
+        )
+
+
+def _asked(settings: Settings) -> Mapping[str, Mapping[str, str]]:
+    """The parts in the agent's own state; empty when it does not answer, or another unit does."""
+    from http.client import HTTPConnection, HTTPException
+
+    from agent.settings import split_address
+
+    host, port = split_address(settings.console.listen)
+    connection = HTTPConnection(host, port, timeout=_TIMEOUT_S)
+    try:
+        connection.request("GET", "/api/state")
+        unit = json.loads(connection.getresponse().read())["unit"]
+        if (unit["id"], unit["fleet"]) == (settings.unit.id, settings.unit.fleet):
+            parts: Mapping[str, Mapping[str, str]] = unit["parts"]
+            return parts
+    except (OSError, HTTPException, ValueError, LookupError, TypeError):
+        pass
+    finally:
+        connection.close()
+    return {}
+
+
+def _clock_time(since: str) -> str:
+    """As a wall clock shows it, with the day when that is another one."""
+    try:
+        at = datetime.fromisoformat(since).astimezone()
+    except ValueError:
+        return since
+    return f"{at:%H:%M:%S}" if at.date() == datetime.now().astimezone().date() else f"{at:%Y-%m-%d %H:%M}"
+
+
+def _receiver(settings: Settings, agent: _Agent) -> Iterator[Finding]:
     from drivers.gps import look
 
-    if settings.gps.gpsd is None:
+    gps = settings.gps
+    if gps.gpsd is None:
         yield Finding("receiver", "ok", "none in the settings")
         return
-    seen = look(settings.gps.gpsd, _TIMEOUT_S)
+    if (found := agent.finds("receiver", "gps", gps.device or "the receiver")) and found.state != "ok":
+        yield found
+        return
+    if gps.device and (found := _device("receiver", gps.device, gps.device, "tty", agent, "gpsd")).state != "ok":
+        yield found
+        return
+    seen = look(gps.gpsd, _TIMEOUT_S)
     # Newer versions of gpsd name them only now and then.
     satellites = f", {seen.satellites_used} of {seen.satellites_seen} satellites" if seen.satellites_seen else ""
     if seen.fault:
@@ -291,26 +386,31 @@ def _receiver(settings: Settings) -> Iterator[Finding]:
         yield Finding("receiver", "ok", f"{', '.join(seen.devices)}: {seen.mode}D fix{accuracy}{satellites}")
 
 
-def _scanners(settings: Settings) -> Iterator[Finding]:
+def _scanners(settings: Settings, agent: _Agent) -> Iterator[Finding]:
     if not settings.scanner:
         yield Finding("scanners", "ok", "none in the settings")
     for scanner in settings.scanner:
-        if scanner.kind not in _BUILT_IN_SCANNERS:
-            message = f"{scanner.name}: scanners of kind {scanner.kind} can not be read by this version"
-            advice = 'let it read the code of its manual for USB serial (CDC), and set kind = "line"'
-            yield Finding("scanners", "fault", message, advice)
-        else:
-            yield _port("scanners", f"{scanner.name}: {scanner.port}", Path(scanner.port), _agent(settings))
+        what = f"{scanner.name}: {scanner.port}"
+        found = agent.finds("scanners", scanner.name, what)
+        # A pseudo-terminal is always held by whoever made it, too.
+        if found is None or (found.state == "ok" and not os.path.realpath(scanner.port).startswith("/dev/pts/")):
+            seen = _device("scanners", what, scanner.port, _SUBSYSTEMS.get(scanner.kind, "tty"), agent)
+            found = seen if found is None or seen.state != "ok" else found
+        yield found
 
 
-def _camera(settings: Settings) -> Iterator[Finding]:
+def _camera(settings: Settings, agent: _Agent) -> Iterator[Finding]:
     source = settings.camera.source
     if source is None:
         yield Finding("camera", "ok", "none in the settings")
+        return
+    shown = re.sub("//[^/]*@", "//", source).partition("?")[0]
+    if found := agent.finds("camera", "camera", shown):
+        yield found
     elif "://" in source:
         yield _camera_address(source)
-    elif Path(source).is_char_device():
-        yield _port("camera", source, Path(source), _agent(settings))
+    elif hotplug.Numbers.parse(source) or Path(source).is_char_device():
+        yield _device("camera", source, source, "video4linux", agent)
     elif not Path(source).exists():
         yield Finding("camera", "fault", f"{source} is not there", "plug it in; `kerbside devices` lists what is there")
     elif not os.access(source, os.R_OK):
@@ -331,52 +431,72 @@ def _camera_address(source: str) -> Finding:
     return Finding("camera", "ok", f"{where} takes connections")
 
 
-def _mount(settings: Settings) -> Iterator[Finding]:
-    if settings.mount.port is None:
+def _mount(settings: Settings, agent: _Agent) -> Iterator[Finding]:
+    port = settings.mount.port
+    if port is None:
         yield Finding("mount", "ok", "none in the settings")
+    elif found := agent.finds("mount", "mount", port):
+        yield found
+    elif port == _SIMULATED:
+        yield Finding("mount", "ok", "simulated")
     else:
-        yield _port("mount", settings.mount.port, Path(settings.mount.port), _agent(settings))
+        yield _device("mount", port, port, "tty", agent)
 
 
-def _agent(settings: Settings) -> int | None:
-    """The process that has the state directory, by the lock that it holds."""
+def _device(name: str, what: str, match: str, subsystem: Subsystem, agent: _Agent, user: str | None = None) -> Finding:
+    """Whether a device is there, is of its kind, may be used, and is free, the agent's or of the program `user`."""
     try:
-        return int((settings.unit.state_dir / "agent.lock").read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return None
-
-
-def _port(name: str, what: str, path: Path, agent: int | None) -> Finding:
-    """Whether a device is there, may be used, and is free or the agent's."""
+        path = Path(hotplug.resolve(match, subsystem))
+    except DriverError as error:
+        message, _, advice = str(error).partition(": ")
+        return Finding(name, "fault", f"{what} {message.removeprefix(match).strip()}", advice)
     if not path.exists():
         return Finding(name, "fault", f"{what} is not there", "plug it in; `kerbside devices` lists what is there")
     if not path.is_char_device():
         return Finding(name, "fault", f"{what} is not a device", "`kerbside devices` lists what is there")
-    if not os.access(path, os.R_OK | os.W_OK):
-        group = path.group() if path.stat().st_gid else "root"
-        advice = f"add this user to the group {group}, or run doctor as the agent's user (sudo -u kerbside)"
-        return Finding(name, "fault", f"{what} may not be used by this user", advice)
-    holders = list(_holders(path))
-    strangers = [f"{command} (process {pid})" for pid, command in holders if pid != agent]
+    if (kind := hotplug.subsystem_of(str(path))) not in (subsystem, None):
+        found = _NOUNS.get(kind or "", "another device")
+        advice = "`kerbside devices` lists what is there, with the settings for it"
+        return Finding(name, "fault", f"{what} is {found}, expected {_NOUNS[subsystem]}", advice)
+    if user is None and (barred := _barred(path)):
+        return Finding(name, "fault", f"{what} {barred[0]}", barred[1])
+    holders = hotplug.holders([str(path)])[str(path)]
+    strangers = [str(holder) for holder in holders if holder.process != agent.process and holder.command != user]
     if strangers:
         advice = "two readers get half of each scan: stop it, or let udev keep it away (config/udev)"
         return Finding(name, "fault", f"{what} is held by {', '.join(strangers)}", advice)
-    return Finding(name, "ok", f"{what} is {'in use by the agent' if holders else 'there and free'}")
+    return Finding(name, "ok", f"{what} is {'in use by ' + (user or 'the agent') if holders else 'there and free'}")
 
 
-def _holders(path: Path) -> Iterator[tuple[int, str]]:
-    """Process id and command of each process that has the device open, as far as this user may see them."""
-    device = path.stat().st_rdev
-    for process in Path("/proc").glob("[0-9]*"):
+def _barred(path: Path) -> tuple[str, str] | None:
+    """That a device may not be used, and what to do; asked by root, it is the agent's user who must be able to."""
+    import grp
+    import pwd
+
+    status = path.stat()
+    try:
+        group = grp.getgrgid(status.st_gid).gr_name
+    except KeyError:
+        group = str(status.st_gid)
+    who = "this user"
+    allowed = os.access(path, os.R_OK | os.W_OK)
+    if os.geteuid() == 0:
         try:
-            holds = any(
-                stat.S_ISCHR(descriptor.stat().st_mode) and descriptor.stat().st_rdev == device
-                for descriptor in (process / "fd").iterdir()
-            )
-            if holds and int(process.name) != os.getpid():
-                yield int(process.name), (process / "comm").read_text(encoding="utf-8", errors="replace").strip()
-        except OSError:
-            continue
+            agent = pwd.getpwnam(_AGENT_USER)
+        except KeyError:
+            return None
+        who = f"the user {_AGENT_USER}"
+        groups = os.getgrouplist(_AGENT_USER, agent.pw_gid)
+        bits = 6 << (6 if status.st_uid == agent.pw_uid else 3 if status.st_gid in groups else 0)
+        allowed = status.st_mode & bits == bits
+    if allowed:
+        return None
+    message = f"may not be used by {who} ({group}, {stat.filemode(status.st_mode)})"
+    if status.st_gid == 0 or status.st_mode & 0o060 != 0o060:
+        return message, "give it to a group of the agent: install config/udev/70-kerbside.rules, and plug it in again"
+    if who == "this user":
+        return message, f"add this user to the group {group}, or run doctor as the agent's user (sudo -u kerbside)"
+    return message, f"`usermod -aG {group} {_AGENT_USER}`, then `systemctl restart kerbside`"
 
 
 _CHECKS: Final[tuple[Callable[[Settings], Iterator[Finding]], ...]] = (
@@ -385,6 +505,8 @@ _CHECKS: Final[tuple[Callable[[Settings], Iterator[Finding]], ...]] = (
     _database,
     _certificates,
     _broker,
+)
+_DEVICES: Final[tuple[Callable[[Settings, _Agent], Iterator[Finding]], ...]] = (
     _receiver,
     _scanners,
     _camera,

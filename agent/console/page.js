@@ -248,7 +248,8 @@ function render() {
   part("stops", [stops, stopId()], drawStops);
   part("messages", state.messages, drawMessages);
   part("position", state.position, drawPosition);
-  part("parts", Object.entries(unit.parts ?? {}).map(([name, one]) => [name, one.state, one.reason]), drawParts);
+  part("parts", Object.entries(unit.parts ?? {}).map(([name, one]) => [name, one.state, one.reason, clock(one.since)]),
+    drawParts);
   part("fields", [parcels.map((parcel) => [parcel.parcel_id, parcel.state]), stopId()], () => {
     if (!$("more").open) {
       drawFields();
@@ -429,8 +430,9 @@ function drawPosition(position) {
 function drawParts(parts) {
   const troubled = ([, condition]) => (condition === "ready" ? 1 : 0);
   const list = parts.sort((a, b) => troubled(a) - troubled(b) || a[0].localeCompare(b[0]));
-  $("parts").replaceChildren(...list.map(([name, condition, reason]) => el("li", { className: condition },
-    el("span", {}, name), el("span", {}, words(condition)), reason ? el("small", {}, reason) : "")));
+  $("parts").replaceChildren(...list.map(([name, condition, reason, since]) => el("li", { className: condition },
+    el("span", {}, name), el("span", {}, condition === "ready" ? words(condition) : `${words(condition)} since ${since}`),
+    reason ? el("small", {}, reason) : "")));
 }
 
 const clock = (text) => {

@@ -53,7 +53,7 @@ class LabelCamera:
             async with asyncio.TaskGroup() as group:
 
                 def take(frame: Frame) -> None:
-                    self._camera.wanted.clear()
+                    self._camera.pause()
                     group.create_task(self._read(frame, out))
 
                 await self._camera.run(take, report)
@@ -69,18 +69,21 @@ class LabelCamera:
                 ]
                 out(replace(first, others=tuple(others)))
         finally:
-            self._camera.wanted.set()
+            self._camera.resume()
 
     def _choose(self, frame: Frame, expected: Mapping[str, tuple[str, ...]]) -> Choice:
         from agent.labels.frames import FrameReader, knower, symbologies_for
         from agent.labels.reader import read
 
+        image = frame.image  # decoded here, in a thread that has time
+        if image is None:
+            return Choice()
         if _is_picture(frame):
-            symbols = read(frame.image, symbologies=symbologies_for(expected), expected=knower(expected))
+            symbols = read(image, symbologies=symbologies_for(expected), expected=knower(expected))
         else:
             reader = self._reader = self._reader or FrameReader()
             symbols = reader.look(frame, expected)
-        height, width = frame.image.shape[:2]
+        height, width = image.shape[:2]
         return choose(symbols, expected, (width, height))
 
     def _came_into_view(self, choice: Choice, frame: Frame) -> list[Identity]:

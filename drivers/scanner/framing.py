@@ -1,43 +1,20 @@
-"""Bytes of a line scanner in, codes out: pure, bounded, and indifferent to how the bytes were chunked.
+"""What the serial protocols of scanners have in common: a framer takes bytes and gives codes, and says what to send.
 
-A line longer than the cap is dropped up to its end, a line that is no text is dropped, and a rest without a line end
-is dropped or flushed when the line falls idle; each is counted, nothing raises. The AIM symbology identifier (`]C1`,
-ISO/IEC 15424) is taken off the text and kept beside it.
-
->>> framer = LineFramer()
->>> framer.feed(b"]C100340434161094042557\\r\\nTBA1234")
-[Code(text='00340434161094042557', identifier=']C1')]
->>> framer.feed(b"56789012\\r")
-[Code(text='TBA123456789012', identifier=None)]
+A framer is pure: it opens nothing, reads no clock and never raises, whatever it is fed; what it holds is bounded.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, Literal, Protocol
 
-MAX_LINE_BYTES = 4096
-"""More than any symbology holds (QR 4,296 digits at its very limit, labels far less)."""
+from drivers.scanner.code import NOISE, Code
 
-_NAMES = {"cr": "\r", "lf": "\n", "crlf": "\r\n", "none": ""}
-_ENDS: dict[str, re.Pattern[bytes]] = {
-    "auto": re.compile(rb"[\r\n]"),
-    "\r": re.compile(rb"\r"),
-    "\n": re.compile(rb"\n"),
-    "\r\n": re.compile(rb"\r\n"),
-    "": re.compile(rb"(?!)"),
-}
-# EOT, FS, GS, RS and US structure messages of ISO/IEC 15434 and GS1; HT, CR and LF occur in text that spans lines.
-_NOISE = re.compile("[\x00-\x03\x05-\x08\x0b\x0c\x0e-\x1b\x7f-\x9f]")
-_IDENTIFIER = re.compile(r"\][A-Za-z][0-9A-Za-z](?=.)", re.DOTALL)
+Tone = Literal["good", "repeat", "bad", "attention"]
+"""The answer to a scan, as the driver hears it."""
 
-
-class Code(NamedTuple):
-    """One code as the scanner sent it."""
-
-    text: str
-    identifier: str | None
+MAX_MESSAGE_BYTES: Final = 8192
+"""More than any code holds (7,089 digits in a QR code), in one line or in several packets."""
 
 
 @dataclass(slots=True)
@@ -47,87 +24,65 @@ class Counters:
     codes: int = 0
     too_long: int = 0
     unreadable: int = 0
-    """Lines with control bytes or invalid UTF-8."""
+    """Lines that are no text, messages without any."""
+    broken: int = 0
+    """Bursts of bytes that are no packet."""
     unterminated: int = 0
-    """Rests that were dropped because no line end came."""
+    """Codes of which the end never came."""
+    resent: int = 0
+    """Packets that the scanner sent again although they had arrived."""
+    unanswered: int = 0
+    """Feedback that the scanner did not take."""
 
     @property
     def dropped(self) -> int:
         """Everything that did not become a code."""
-        return self.too_long + self.unreadable + self.unterminated
+        return self.too_long + self.unreadable + self.broken + self.unterminated
 
 
-class LineFramer:
-    """Splits a byte stream at `terminator`: CR, LF or CRLF, by name (``cr``) or as it is (``\\r``).
+class Framer(Protocol):
+    """One protocol of scanners. Times are of one monotonic clock, in nanoseconds."""
 
-    ``auto`` takes CR, LF and CRLF alike; ``none`` or an empty text leaves the end to `idle`.
-
-    :raises ValueError: for any other terminator.
-    """
-
-    def __init__(self, terminator: str = "auto", *, max_bytes: int = MAX_LINE_BYTES) -> None:
-        end = _NAMES.get(terminator, terminator)
-        if end not in _ENDS:
-            raise ValueError(f'terminator: expected "auto", "cr", "lf", "crlf" or "none", got {terminator!r}')
-        self.counters = Counters()
-        self._end = _ENDS[end]
-        self._half_end = b"\r" if end == "\r\n" else b""
-        self._max_bytes = max_bytes
-        self._rest = b""
-        self._skipping = False
+    counters: Counters
+    trouble: str | None
+    """What is wrong with what arrives, and what to do, as the end of a sentence about the scanner; ``None`` as soon as
+    a code or a packet is understood."""
 
     @property
-    def pending(self) -> bool:
-        """Whether a line has begun and not ended."""
-        return bool(self._rest) or self._skipping
+    def request_to_send(self) -> bool:
+        """How the scanner wants the line RTS to rest."""
+        ...
 
-    def feed(self, data: bytes) -> list[Code]:
+    @property
+    def due_ns(self) -> int | None:
+        """When `wake` wants to be called."""
+        ...
+
+    def feed(self, data: bytes, now_ns: int) -> list[Code]:
         """Codes that `data` completes, in order."""
-        codes: list[Code] = []
-        *lines, rest = self._end.split(self._rest + data if self._rest else data)
-        for line in lines:
-            if self._skipping:
-                self._skipping = False
-            elif line and (code := self._decode(line)) is not None:
-                codes.append(code)
-        half_end = self._half_end if self._half_end and rest.endswith(self._half_end) else b""
-        if self._skipping:
-            rest = half_end
-        elif len(rest) - len(half_end) > self._max_bytes:
-            self.counters.too_long += 1
-            self._skipping = True
-            rest = half_end
-        self._rest = rest
-        return codes
+        ...
 
-    def idle(self, *, flush: bool) -> Code | None:
-        """The line has fallen silent: end what is pending, as a code if `flush`, else dropped and counted."""
-        line, skipping = self._rest.strip(b"\r\n"), self._skipping
-        self._rest, self._skipping = b"", False
-        if skipping or not line:
-            return None
-        if flush:
-            return self._decode(line)
-        self.counters.unterminated += 1
+    def wake(self, now_ns: int) -> list[Code]:
+        """What is due by now; codes that are complete because nothing more came."""
+        ...
+
+    def signal(self, tone: Tone, now_ns: int) -> None:
+        """Let the scanner give `tone`, if its protocol can."""
+        ...
+
+    def to_send(self) -> bytes:
+        """The bytes that are to be written to the scanner now, in this order; each is given once."""
+        ...
+
+    def restart(self) -> None:
+        """The scanner was plugged in anew: forget what was under way."""
+        ...
+
+
+def text_of(data: bytes) -> str | None:
+    """The text that a scanner sent; ``None`` for what can only be noise."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
         return None
-
-    def _decode(self, line: bytes) -> Code | None:
-        if len(line) > self._max_bytes:
-            self.counters.too_long += 1
-            return None
-        # A scanner that ends lines with more than it is set to must not leave the other byte in the text.
-        line = line.strip(b"\r\n")
-        if not line:
-            return None
-        try:
-            text = line.decode()
-        except UnicodeDecodeError:
-            self.counters.unreadable += 1
-            return None
-        if _NOISE.search(text):
-            self.counters.unreadable += 1
-            return None
-        self.counters.codes += 1
-        if text[0] == "]" and (found := _IDENTIFIER.match(text)):
-            return Code(text[3:], found.group())
-        return Code(text, None)
+    return None if NOISE.search(text) else text

@@ -1,5 +1,8 @@
 """What `kerbside devices` makes of a machine: trees as sysfs and udev build them."""
 
+import os
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -8,50 +11,7 @@ import pytest
 from agent.cli.devices import Device, plugged_in
 from agent.settings import Settings
 from tests.cli.kerbside import kerbside, kerbside_json
-
-
-class Machine:
-    """A /sys and a /dev to which things are plugged."""
-
-    def __init__(self, root: Path) -> None:
-        self.sys, self.dev = root / "sys", root / "dev"
-        self.sys.mkdir()
-        self.dev.mkdir()
-
-    def plugged_in(self) -> list[Device]:
-        return list(plugged_in(self.sys, self.dev))
-
-    def usb(self, port: str, vendor: str, product: str, name: str, serial: str | None = None) -> Path:
-        device = self.sys / "devices/pci0/usb1" / port
-        (device / f"{port}:1.0").mkdir(parents=True)
-        (device / "idVendor").write_text(f"{vendor}\n")
-        (device / "idProduct").write_text(f"{product}\n")
-        maker, _, model = name.partition(" ")
-        (device / "manufacturer").write_text(f"{maker}\n")
-        (device / "product").write_text(f"{model}\n")
-        if serial:
-            (device / "serial").write_text(f"{serial}\n")
-        return device / f"{port}:1.0"
-
-    def node(self, kind: str, entry_name: str, device: Path | None, **files: str) -> Path:
-        """An entry of /sys/class with its node in /dev."""
-        entry = self.sys / "class" / kind / entry_name
-        entry.mkdir(parents=True)
-        for file, content in files.items():
-            (entry / file).write_text(f"{content}\n")
-        if device:
-            (device / "driver").mkdir(exist_ok=True)
-            (entry / "device").symlink_to(device)
-        node = self.dev / ("input" if kind == "input" else "") / entry_name
-        node.parent.mkdir(exist_ok=True)
-        node.touch()
-        return node
-
-    def link(self, name: str, node: Path) -> str:
-        link = self.dev / name
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(node)
-        return str(link)
+from tests.drivers.machine import BOOT_KEYBOARD_DESCRIPTOR, POS_DESCRIPTOR, Machine
 
 
 @pytest.fixture
@@ -59,87 +19,220 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
 
 
+def listed(machine: Machine, settings: Settings | None = None) -> list[Device]:
+    return list(plugged_in(settings, machine.sys, machine.dev))
+
+
 def settings_of(device: Device) -> Settings:
     """The block that is suggested, read as a settings file."""
-    assert device.settings is not None
     return Settings.model_validate(tomllib.loads(device.settings))
 
 
+def only_scanner(device: Device) -> tuple[str, str]:
+    """Port and kind of the one scanner that is suggested."""
+    (scanner,) = settings_of(device).scanner
+    return scanner.port, scanner.kind
+
+
 def test_a_scanner_is_listed_by_its_identity_with_the_block_that_uses_it(machine: Machine) -> None:
-    usb = machine.usb("1-1", "05e0", "1701", "Zebra DS2208", "S22")
-    node = machine.node("tty", "ttyACM0", usb)
+    node = machine.tty("ttyACM0", machine.usb("1-1", "05e0", "1701", "Zebra DS2208", "S22"))
     machine.link("serial/by-path/pci-0-usb-0:1:1.0", node)
     path = machine.link("serial/by-id/usb-Zebra_DS2208_S22-if00", node)
-    (device,) = machine.plugged_in()
-    assert (device.path, device.node, device.name) == (path, str(node), "Zebra DS2208")
+    (device,) = listed(machine)
+    assert (device.kind, device.path, device.node, device.name) == ("serial", path, str(node), "Zebra DS2208")
     assert (device.usb, device.serial_number) == ("05e0:1701", "S22")
-    (scanner,) = settings_of(device).scanner
-    assert (scanner.port, scanner.kind) == (path, "line")
+    assert only_scanner(device) == (path, "line")
 
 
-def test_without_a_serial_number_the_usb_port_is_the_name_that_stays(machine: Machine) -> None:
-    node = machine.node("tty", "ttyUSB0", machine.usb("1-2", "067b", "2303", "Prolific USB-Serial"))
+def test_without_a_serial_number_the_usb_port_is_the_name_that_stays_and_that_is_said(machine: Machine) -> None:
+    node = machine.tty("ttyACM0", machine.usb("1-2", "1eab", "1a06", "Newland NLS"))
+    machine.link("serial/by-id/usb-Newland_NLS-if00", node)
     path = machine.link("serial/by-path/pci-0-usb-0:2:1.0", node)
-    assert [device.path for device in machine.plugged_in()] == [path]
+    (device,) = listed(machine)
+    assert only_scanner(device) == (path, "line")
+    assert "no serial number" in (device.note or "")
+    assert '"1eab:1a06"' in (device.note or "")
+
+
+def test_of_two_with_one_identity_each_is_named_by_its_port(machine: Machine) -> None:
+    for port in (1, 2):
+        node = machine.tty(f"ttyACM{port}", machine.usb(f"1-{port}", "05e0", "1701", "Zebra DS2208", "000"))
+        machine.link(f"serial/by-path/pci-0-usb-0:{port}:1.0", node)
+    machine.link("serial/by-id/usb-Zebra_DS2208_000-if00", node)
+    devices = listed(machine)
+    assert [only_scanner(device)[0].rpartition("/")[2] for device in devices] == [
+        "pci-0-usb-0:1:1.0",
+        "pci-0-usb-0:2:1.0",
+    ]
+    assert all("only the USB port tells them apart" in (device.note or "") for device in devices)
+
+
+def test_the_blocks_of_several_scanners_make_one_settings_file(machine: Machine) -> None:
+    for port in (1, 2, 3):
+        machine.tty(f"ttyACM{port}", machine.usb(f"1-{port}", "05e0", "1701", serial=f"S{port}"))
+    devices = listed(machine)
+    settings = Settings.model_validate(tomllib.loads("\n".join(device.settings for device in devices)))
+    assert [scanner.port for scanner in settings.scanner] == ["05e0:1701:S1", "05e0:1701:S2", "05e0:1701:S3"]
+
+
+def test_where_udev_has_made_no_path_the_numbers_are_the_name_that_stays(machine: Machine) -> None:
+    machine.tty("ttyACM0", machine.usb("1-1", "05e0", "1701", serial="S1"))
+    machine.tty("ttyUSB0", machine.usb("1-2", "1a86", "7523"))
+    assert [only_scanner(device)[0] for device in listed(machine)] == ["05e0:1701:S1", "1a86:7523"]
+
+
+def test_what_nothing_tells_apart_is_listed_with_a_warning(machine: Machine) -> None:
+    nodes = [machine.tty(f"ttyUSB{port}", machine.usb(f"1-{port}", "1a86", "7523")) for port in (1, 2)]
+    devices = listed(machine)
+    assert [device.path for device in devices] == [str(node) for node in nodes]
+    assert all("may be taken for it" in (device.note or "") for device in devices)
 
 
 def test_only_a_honeywell_is_said_to_be_one(machine: Machine) -> None:
-    machine.node("tty", "ttyACM0", machine.usb("1-1", "0c2e", "0caa", "Honeywell 1950g"))
-    (device,) = machine.plugged_in()
-    assert settings_of(device).scanner[0].kind == "honeywell"
+    machine.tty("ttyACM0", machine.usb("1-1", "0c2e", "0caa", "Honeywell 1950g"))
+    (device,) = listed(machine)
+    assert only_scanner(device) == ("0c2e:0caa", "honeywell")
 
 
-def test_a_receiver_is_not_taken_for_a_scanner(machine: Machine) -> None:
-    node = machine.node("tty", "ttyACM0", machine.usb("1-1", "1546", "01a8", "u-blox 8"))
-    (device,) = machine.plugged_in()
-    assert settings_of(device).gps.device == str(node)
-    assert settings_of(device).scanner == ()
+@pytest.mark.parametrize(
+    ("vendor", "product", "name"),
+    [("1546", "01a8", "u-blox AG - www.u-blox.com"), ("0e8d", "3329", "MTK GPS Receiver")],
+)
+def test_a_receiver_is_not_taken_for_a_scanner_and_its_udev_rule_is_shown(
+    machine: Machine, vendor: str, product: str, name: str
+) -> None:
+    node = machine.tty("ttyACM0", machine.usb("1-1.2", vendor, product, name))
+    path = machine.link("serial/by-path/usb-0:1.2:1.0", node)
+    (device,) = listed(machine)
+    assert device.kind == "receiver"
+    assert settings_of(device) == Settings.model_validate({"gps": {"device": path}})
+    assert f'ATTRS{{idVendor}}=="{vendor}", ATTRS{{idProduct}}=="{product}"' in (device.rule or "")
+    assert 'KERNELS=="1-1.2"' in (device.rule or "")
+
+
+def test_an_adapter_in_the_settings_of_the_receiver_is_one_and_else_it_is_said_how_it_would_be(
+    machine: Machine,
+) -> None:
+    node = machine.tty("ttyUSB0", machine.usb("1-1", "067b", "2303", "Prolific USB-Serial"))
+    (device,) = listed(machine)
+    assert device.kind == "serial"
+    assert '[gps]\n  device = "067b:2303"' in (device.note or "")
+    assert "SYSTEMD_WANTS" in (device.note or "")
+    (device,) = listed(machine, Settings.model_validate({"gps": {"device": str(node)}}))
+    assert device.kind == "receiver"
+    assert "SYSTEMD_WANTS" in (device.rule or "")
 
 
 def test_serial_lines_that_do_not_exist_are_not_listed(machine: Machine) -> None:
-    board = machine.sys / "devices/platform/serial8250"
-    board.mkdir(parents=True)
-    machine.node("tty", "ttyS0", board, type="4")
-    machine.node("tty", "ttyS1", board, type="0")
-    machine.node("tty", "tty1", None)
-    assert [Path(device.node).name for device in machine.plugged_in()] == ["ttyS0"]
+    board = machine.board("serial8250")
+    machine.tty("ttyS0", board, type="4")
+    machine.tty("ttyS1", board, type="0")
+    machine.tty("tty1", None)
+    (device,) = listed(machine)
+    assert only_scanner(device) == (str(machine.dev / "ttyS0"), "line")
+
+
+def test_a_serial_line_that_is_the_system_console_is_said_to_be_one(machine: Machine) -> None:
+    machine.tty("ttyS0", machine.board("serial8250"), type="4")
+    console = machine.sys / "class/tty/console"
+    console.mkdir()
+    (console / "active").write_text("tty0 ttyS0\n")
+    (device,) = listed(machine)
+    assert "console" in (device.note or "")
 
 
 def test_a_camera_is_listed_once(machine: Machine) -> None:
     usb = machine.usb("1-3", "046d", "0825", "Logitech C270")
-    node = machine.node("video4linux", "video0", usb, name="C270 HD WEBCAM", index="0")
-    machine.node("video4linux", "video1", usb, name="C270 HD WEBCAM", index="1")
+    node = machine.camera("video0", usb, "C270 HD WEBCAM")
+    machine.camera("video1", usb, "C270 HD WEBCAM", index="1")
     path = machine.link("v4l/by-id/usb-046d_C270-video-index0", node)
-    (device,) = machine.plugged_in()
-    assert device.name == "C270 HD WEBCAM"
+    (device,) = listed(machine)
+    assert (device.kind, device.name) == ("camera", "C270 HD WEBCAM")
     assert settings_of(device).camera.source == path
 
 
-def test_a_scanner_that_types_like_a_keyboard_is_told_how_to_be_one_that_does_not(machine: Machine) -> None:
-    node = machine.node("input", "event3", machine.usb("1-4", "05e0", "1200", "Zebra Scanner"))
-    machine.link("input/by-id/usb-Zebra-event-kbd", node)
-    mouse = machine.node("input", "event4", machine.usb("1-5", "046d", "c077", "Logitech Mouse"))
-    machine.link("input/by-id/usb-Logitech-event-mouse", mouse)
-    (device,) = machine.plugged_in()
-    assert (device.kind, device.settings) == ("keyboard", None)
+def test_a_scanner_that_types_is_listed_with_the_block_that_keeps_it_from_the_screen(machine: Machine) -> None:
+    usb = machine.usb("1-4", "05e0", "1200", "Zebra Scanner", "K1")
+    machine.keyboard("event2", usb, "05e0:1200", "Zebra Scanner Consumer Control", keys="3007f 0 0 0 c00 0")
+    node = machine.keyboard("event3", usb, "05e0:1200", "Zebra Scanner")
+    path = machine.link("input/by-id/usb-Zebra_Scanner_K1-event-kbd", node)
+    (device,) = listed(machine)
+    assert (device.kind, device.usb, device.serial_number) == ("keyboard", "05e0:1200", "K1")
+    assert only_scanner(device) == (path, "hid")
     assert "USB serial" in (device.note or "")
 
 
 def test_a_scanner_in_hid_pos_mode_is_found_by_what_it_reports(machine: Machine) -> None:
-    usb = machine.usb("1-6", "0c2e", "0c61", "Honeywell 1470g")
-    (usb / "report_descriptor").write_bytes(b"\x05\x8c\x09\x02\xa1\x01")
-    machine.node("hidraw", "hidraw0", usb)
-    (device,) = machine.plugged_in()
-    assert (device.kind, device.usb) == ("hidpos", "0c2e:0c61")
+    usb = machine.usb("1-6", "0c2e", "0c61", "Honeywell 1470g", "H1")
+    machine.hid("hidraw0", usb, "0c2e:0c61", BOOT_KEYBOARD_DESCRIPTOR)
+    node = machine.hid("hidraw1", usb, "0c2e:0c61", POS_DESCRIPTOR, title="Honeywell 1470g")
+    (device,) = listed(machine)
+    assert (device.kind, device.node, device.name) == ("hidpos", str(node), "Honeywell 1470g")
+    assert only_scanner(device) == ("0c2e:0c61:H1", "hidpos")
+
+
+def test_what_the_settings_use_already_is_marked_however_they_name_it(machine: Machine) -> None:
+    for number in (1, 2, 3):
+        node = machine.tty(f"ttyACM{number}", machine.usb(f"1-{number}", "05e0", "1701", serial=f"S{number}"))
+        path = machine.link(f"serial/by-path/usb-0:{number}:1.0", node)
+    scanners = [{"name": "scanner", "port": "05e0:1701:S1"}, {"name": "fixed", "port": path}]
+    devices = listed(machine, Settings.model_validate({"scanner": scanners}))
+    assert [device.used_by for device in devices] == [['scanner[0] "scanner"'], [], ['scanner[1] "fixed"']]
+    assert [settings_of(device).scanner[0].name for device in devices] == ["scanner", "scanner2", "fixed"]
+
+
+def test_who_has_a_device_open_is_named(machine: Machine) -> None:
+    node = machine.tty("ttyACM0", machine.usb("1-1", "05e0", "1701"))
+    far_end, near_end = os.openpty()
+    node.unlink()
+    node.symlink_to(os.ttyname(near_end))
+    child = os.posix_spawnp("sleep", ["sleep", "60"], os.environ)
+    os.set_inheritable(near_end, True)
+    holder = os.posix_spawnp("sleep", ["sleep", "60"], os.environ)
+    try:
+        (device,) = listed(machine)
+        assert [(held.process, held.command) for held in device.held_by] == [(holder, "sleep")]
+    finally:
+        for process in (child, holder):
+            os.kill(process, 9)
+            os.waitpid(process, 0)
+        os.close(near_end)
+        os.close(far_end)
+
+
+def _udev_can_verify() -> bool:
+    found = shutil.which("udevadm", path="/usr/bin:/bin:/usr/sbin:/sbin")
+    return bool(found) and subprocess.run([found, "verify", "--help"], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not _udev_can_verify(), reason="needs udevadm verify (udev 254 or newer, as in Debian 13)")
+def test_udev_takes_the_rules_that_are_shipped_and_those_that_are_shown(machine: Machine, tmp_path: Path) -> None:
+    machine.tty("ttyACM0", machine.usb("1-1", "1546", "01a8", "u-blox 8", 'a "b" [c]*'))
+    machine.tty("ttyUSB0", machine.usb("1-2", "067b", "2303", "Prolific GPS"))
+    shown = [rule for device in listed(machine) if (rule := device.rule)]
+    assert len(shown) == 2
+    rules = tmp_path / "71-kerbside-receiver.rules"
+    rules.write_text("\n".join(shown) + "\n")
+    files = [*(Path(__file__).parents[2] / "config/udev").glob("*.rules"), rules]
+    done = subprocess.run(["udevadm", "verify", *files], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr + done.stdout
 
 
 def test_a_machine_with_nothing_plugged_in_has_an_empty_list(machine: Machine) -> None:
-    assert machine.plugged_in() == []
+    assert listed(machine) == []
 
 
 def test_the_command_lists_this_machine() -> None:
     done = kerbside("devices")
     assert done.returncode == 0
     assert done.stdout
-    listed = kerbside_json("devices")["devices"]
-    assert all(device["path"] in done.stdout for device in listed)
+    found = kerbside_json("devices")["devices"]
+    assert all(device["path"] in done.stdout and device["settings"].splitlines()[0] in done.stdout for device in found)
+
+
+def test_settings_that_are_wrong_are_told_when_they_were_asked_for(tmp_path: Path) -> None:
+    settings = tmp_path / "agent.toml"
+    settings.write_text('[[scanner]]\nname = "hand"\nport = "ttyUSB0"\n')
+    done = kerbside("devices", "--settings", settings)
+    assert done.returncode == 2
+    assert "scanner[0].port: expected a path" in done.stderr

@@ -17,8 +17,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from agent.cli import doctor
+from agent.demo.stage import Agent, wait_until
 from agent.journal.store import Journal
-from drivers.simulated import Broker, Gpsd, SimulatedReceiver, free_port
+from drivers.simulated import Broker, Gpsd, SimulatedReceiver, SimulatedScanner, free_port
 from tests.cli.kerbside import kerbside, kerbside_json
 
 ORDER = ["clock", "disk", "database", "certificates", "broker", "receiver", "scanners", "camera", "mount"]
@@ -109,11 +111,71 @@ def test_a_program_that_holds_the_scanner_is_named_unless_it_is_the_agent(patien
             holder.kill()
 
 
-def test_a_kind_of_scanner_that_can_not_be_read_is_a_fault(patient: Patient) -> None:
+def test_a_scanner_that_is_named_by_numbers_and_is_not_there_is_a_fault(patient: Patient) -> None:
+    patient.set(SCANNER__0__NAME="hand", SCANNER__0__PORT="0c2e:ffff:S1")
+    finding = patient.examined("scanners")
+    assert (finding["state"], finding["message"]) == ("fault", "hand: 0c2e:ffff:S1 is not plugged in")
+    assert finding["advice"].startswith("plug it in")
+
+
+def test_a_device_of_another_kind_is_a_fault(patient: Patient) -> None:
     patient.set(SCANNER__0__NAME="hand", SCANNER__0__PORT="/dev/null", SCANNER__0__KIND="hid")
     finding = patient.examined("scanners")
     assert finding["state"] == "fault"
-    assert 'kind = "line"' in finding["advice"]
+    assert finding["message"] == "hand: /dev/null is another device, expected an input device"
+    assert "kerbside devices" in finding["advice"]
+
+
+def test_a_device_that_the_agent_may_not_use_is_a_fault_with_its_group(
+    port: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Asked by root it is the agent's user who must be able to; the test has none, so another one stands in for it.
+    monkeypatch.setattr(doctor, "_AGENT_USER", "nobody")
+    Path(port).chmod(0o600 if os.geteuid() == 0 else 0)
+    finding = doctor._device("scanners", "hand", port, "tty", doctor._Agent(None, {}))
+    assert finding.state == "fault"
+    assert finding.message.startswith("hand may not be used by ")
+    assert "group" in (finding.advice or "")
+    Path(port).chmod(0o666)
+    assert doctor._device("scanners", "hand", port, "tty", doctor._Agent(None, {})).state == "ok"
+
+
+def test_a_running_agent_is_asked_how_it_finds_its_devices(tmp_path: Path, broker: Broker) -> None:
+    def examined() -> dict[str, Any]:
+        done = kerbside("doctor", "--json", "--settings", agent.settings)
+        (finding,) = [check for check in _checks(done.stdout) if check["name"] == "scanners"]
+        return finding
+
+    def is_(state: str) -> bool:
+        return bool((agent.screen.look() or {})["unit"]["parts"]["hand"]["state"] == state)
+
+    with SimulatedScanner() as scanner:
+        settings = {
+            "broker": {"url": broker.url},
+            "gps": {"gpsd": ""},
+            "mount": {"port": "simulated"},
+            "scanner": [{"name": "hand", "port": scanner.port}],
+        }
+        with Agent(tmp_path, settings) as agent:
+            agent.start_ready()
+            wait_until(lambda: is_("ready"), "the scanner")
+            seen = examined()
+            assert seen["state"] == "ok"
+            assert seen["message"].startswith(f"hand: {scanner.port} is ready since ")
+            scanner.unplug()
+            wait_until(lambda: is_("absent"), "the scanner to be missed")
+            seen = examined()
+            assert seen["state"] == "fault"
+            assert f"hand: {scanner.port} is absent since " in seen["message"]
+            assert "plug it in" in seen["advice"]
+            with agent.settings.open("a") as file:
+                file.write('[[scanner]]\nname = "new"\nport = "/dev/null"\n')
+            done = kerbside("doctor", "--json", "--settings", agent.settings)
+            assert [
+                check["message"].partition(":")[0] for check in _checks(done.stdout) if check["name"] == "scanners"
+            ] == ["hand", "new"]
+            assert "systemctl restart" in done.stdout
+            assert "mount" in done.stdout
 
 
 def test_a_broker_that_is_not_there_is_a_fault(patient: Patient) -> None:
@@ -349,6 +411,11 @@ def test_a_camera_on_the_network_is_reached_and_its_password_not_shown(patient: 
     finding_gone = patient.examined("camera")
     assert finding_gone["state"] == "fault"
     assert "hunter2" not in str([finding, finding_gone])
+
+
+def test_a_simulated_mount_is_in_order(patient: Patient) -> None:
+    patient.set(MOUNT__PORT="simulated")
+    assert patient.examined("mount")["state"] == "ok"
 
 
 def test_a_mount_that_is_not_there_is_a_fault(patient: Patient, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What becomes of the bytes of a scanner, whatever they are and however they come."""
+"""What becomes of the bytes of a scanner that sends lines, whatever they are and however they come."""
 
 from __future__ import annotations
 
@@ -6,9 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.scanner.framing import MAX_LINE_BYTES, Code, LineFramer
+from drivers.scanner.code import Code
+from drivers.scanner.framing import MAX_MESSAGE_BYTES
+from drivers.scanner.line import LineFramer
+from drivers.scanner.ssi import Opcode, Packet, Source
 
-TERMINATORS = ["auto", "cr", "lf", "crlf", "none"]
+TERMINATORS = ["auto", "cr", "lf", "crlf", "etx", "none"]
+
+
+SILENCE_NS = 1_000_000_000
 
 
 def texts(framer: LineFramer, data: bytes) -> list[str]:
@@ -37,13 +43,13 @@ def test_a_scanner_that_sends_both_ends_is_read_with_either_setting(terminator: 
 
 
 def test_an_unknown_terminator_is_refused_with_what_was_expected() -> None:
-    with pytest.raises(ValueError, match=r'expected "auto", "cr", "lf", "crlf" or "none", got \'tab\''):
+    with pytest.raises(ValueError, match=r'expected "auto", "cr", "lf", "crlf", "etx" or "none", got \'tab\''):
         LineFramer("tab")
 
 
 def test_the_symbology_identifier_is_taken_off_and_kept() -> None:
     assert LineFramer().feed(b"]C100340434161094042557\r]d2\r]\r") == [
-        Code("00340434161094042557", "]C1"),
+        Code("00340434161094042557", "]C1", "Code 128"),
         Code("]d2", None),
         Code("]", None),
     ]
@@ -64,8 +70,8 @@ def test_a_line_of_a_megabyte_is_dropped_once_and_the_next_good_line_is_read() -
 
 def test_the_longest_line_that_is_allowed_is_read() -> None:
     framer = LineFramer("crlf")
-    assert texts(framer, b"A" * MAX_LINE_BYTES + b"\r") == []
-    assert texts(framer, b"\n") == ["A" * MAX_LINE_BYTES]
+    assert texts(framer, b"A" * MAX_MESSAGE_BYTES + b"\r") == []
+    assert texts(framer, b"\n") == ["A" * MAX_MESSAGE_BYTES]
 
 
 @pytest.mark.parametrize("noise", [b"\x00TBA1", b"TBA\x1b[1", b"\xff\xfe\xfd", b"TBA\x7f1", b"\x06", b"\x15"])
@@ -78,27 +84,33 @@ def test_noise_is_no_code_and_is_counted(noise: bytes) -> None:
 def test_a_rest_without_an_end_is_dropped_and_counted_when_the_line_falls_idle() -> None:
     framer = LineFramer()
     framer.feed(b"TBA1")
-    assert framer.pending
-    assert framer.idle(flush=False) is None
-    assert not framer.pending
+    assert framer.due_ns is not None
+    assert framer.wake(framer.due_ns) == []
+    assert framer.due_ns is None
     assert framer.counters.unterminated == 1
     assert texts(framer, b"TBA2\r") == ["TBA2"]
 
 
 def test_a_scanner_without_a_suffix_ends_its_codes_by_silence() -> None:
-    framer = LineFramer("none")
-    assert framer.feed(b"]E04006381") == []
-    assert framer.feed(b"333931") == []
-    assert framer.idle(flush=True) == Code("4006381333931", "]E0")
-    assert framer.idle(flush=True) is None
+    framer = LineFramer("none", idle_flush_ms=50)
+    assert framer.feed(b"]E04006381", 0) == []
+    assert framer.feed(b"333931", 40_000_000) == []
+    assert framer.wake(89_000_000) == []
+    assert framer.wake(90_000_000) == [Code("4006381333931", "]E0", "EAN-13")]
+    assert framer.wake(200_000_000) == []
 
 
 def test_what_is_left_of_a_line_that_was_too_long_is_never_flushed_as_a_code() -> None:
-    framer = LineFramer("none")
-    framer.feed(b"A" * 5000)
+    framer = LineFramer("none", idle_flush_ms=50)
+    framer.feed(b"A" * 9000)
     framer.feed(b"TBA1")
-    assert framer.idle(flush=True) is None
+    assert framer.wake(SILENCE_NS) == []
     assert framer.counters.too_long == 1
+
+
+def held(framer: LineFramer) -> int:
+    """How many bytes a framer keeps."""
+    return len(framer._rest) + len(framer._unread) + len(framer._outbox)
 
 
 lines = st.lists(
@@ -126,13 +138,78 @@ def test_however_the_bytes_are_chunked_the_codes_are_the_same(
         at, turn = at + size, turn + 1
     assert found == expected
     assert chunked.counters == whole.counters
-    assert chunked.idle(flush=True) == whole.idle(flush=True)
+    assert chunked.wake(SILENCE_NS) == whole.wake(SILENCE_NS)
+    assert chunked.counters == whole.counters
 
 
 @given(st.sampled_from(TERMINATORS), st.lists(st.one_of(st.binary(max_size=300), st.none()), max_size=60))
 def test_garbage_never_raises_and_nothing_grows(terminator: str, chunks: list[bytes | None]) -> None:
-    framer = LineFramer(terminator, max_bytes=64)
+    framer = LineFramer(terminator, idle_flush_ms=50, max_bytes=64)
     for chunk in chunks:
-        codes = framer.feed(chunk) if chunk is not None else [framer.idle(flush=True)]
-        assert all(code is None or 0 < len(code.text.encode()) <= 64 for code in codes)
-        assert len(framer._rest) <= 65
+        codes = framer.feed(chunk) if chunk is not None else framer.wake(SILENCE_NS)
+        assert all(0 < len(code.text.encode()) <= 64 for code in codes)
+        assert held(framer) <= 65 + 600
+
+
+@pytest.mark.parametrize("gap", [b"", b"\r\n", b"\n"])
+def test_a_code_between_stx_and_etx_is_what_is_between_them(gap: bytes) -> None:
+    framer = LineFramer("etx")
+    data = gap.join([b"\x02]C0TBA1\x03", b"\x02TBA2\x03", b"TBA3\x03", b""])
+    assert framer.feed(data) == [Code("TBA1", "]C0", "Code 128"), Code("TBA2", None), Code("TBA3", None)]
+    assert framer.counters.dropped == 0
+
+
+def test_a_code_that_lost_its_etx_does_not_spoil_the_next_one() -> None:
+    framer = LineFramer("etx")
+    assert texts(framer, b"\x02TBA1\x02TBA2\x03\xff\xfe\x02TBA3\x03") == ["TBA2", "TBA3"]
+    assert framer.counters.unterminated == 2
+
+
+@pytest.mark.parametrize(
+    ("set_to", "sent", "advice"),
+    [
+        ("crlf", b"TBA1\r", 'set terminator = "cr"'),
+        ("lf", b"TBA1\r", 'set terminator = "cr"'),
+        ("cr", b"TBA1\n", 'set terminator = "lf"'),
+        ("etx", b"TBA1\r\n", 'set terminator = "crlf"'),
+        ("lf", b"\x02TBA1\x03\r", 'set terminator = "etx"'),
+        ("auto", b"\x02TBA1\x03\r\n", 'set terminator = "etx"'),
+        ("auto", b"TBA1", 'set terminator = "none" and idle_flush_ms = 50'),
+    ],
+)
+def test_codes_with_another_end_are_told_with_the_end_to_set(set_to: str, sent: bytes, advice: str) -> None:
+    framer = LineFramer(set_to)
+    for _ in range(2):
+        framer.feed(sent)
+        framer.wake(SILENCE_NS)
+    assert framer.trouble is not None
+    assert advice in framer.trouble
+
+
+@pytest.mark.parametrize("terminator", TERMINATORS)
+def test_packets_of_ssi_are_told_from_noise_by_the_first_one(terminator: str) -> None:
+    framer = LineFramer(terminator)
+    framer.feed(Packet(Opcode.DECODE_DATA, b"\x03TBA1\r\n", source=Source.DECODER).encode())
+    framer.wake(SILENCE_NS)
+    assert framer.trouble is not None
+    assert 'set kind = "ssi"' in framer.trouble
+
+
+def test_what_is_no_text_is_told_to_be_a_wrong_baud_and_forgotten_with_the_next_code() -> None:
+    framer = LineFramer()
+    framer.feed(b"\xf8\x00\xfe\x80" * 10)
+    framer.wake(SILENCE_NS)
+    assert framer.trouble == "sends what is no text: set baud as the scanner is set"
+    framer.feed(b"TBA1\r")
+    assert framer.trouble is None
+
+
+def test_one_accident_is_no_trouble() -> None:
+    framer = LineFramer()
+    framer.feed(b"\x00")
+    framer.wake(SILENCE_NS)
+    framer.feed(b"TBA1\r")
+    framer.feed(b"TBA2")
+    framer.wake(SILENCE_NS)
+    assert framer.counters.dropped == 2
+    assert framer.trouble is None

@@ -71,6 +71,72 @@ def test_what_is_not_there_is_absent_and_stays_so_while_it_is_looked_for() -> No
     asyncio.run(test())
 
 
+def test_what_was_plugged_in_is_not_waited_for() -> None:
+    async def waits(start: int, out: Any, report: Any) -> None:
+        if start == 1:
+            raise DriverError("no lamp is plugged in", Condition.ABSENT)
+        if start == 2:
+            raise DriverError("the lamp may not be switched on by this user")
+        await works(start, out, report)
+
+    async def test() -> None:
+        part, states = Scripted(waits), Watched()
+        supervisor = Supervisor(states.changed, first_delay_s=3600, max_delay_s=7200)
+        supervisor.add(part, states.out)
+        running = asyncio.create_task(supervisor.run())
+        await states.until(lambda: len(states.states) == 1)
+        supervisor.look_again()
+        await states.until(lambda: len(states.states) == 2)
+        supervisor.look_again()
+        await states.until_state(Condition.READY)
+        running.cancel()
+        await asyncio.wait([running])
+
+    asyncio.run(test())
+
+
+def test_what_is_plugged_in_while_its_part_still_gives_up_the_old_one_is_not_missed() -> None:
+    async def test() -> None:
+        async def plugged_in_meanwhile(start: int, out: Any, report: Any) -> None:
+            if start == 1:
+                supervisor.look_again()
+                raise DriverError("the lamp was unplugged", Condition.ABSENT)
+            await works(start, out, report)
+
+        states = Watched()
+        supervisor = Supervisor(states.changed, first_delay_s=3600, max_delay_s=7200)
+        supervisor.add(Scripted(plugged_in_meanwhile), states.out)
+        running = asyncio.create_task(supervisor.run())
+        await states.until_state(Condition.READY)
+        running.cancel()
+        await asyncio.wait([running])
+
+    asyncio.run(test())
+
+
+def test_since_when_a_part_is_away_does_not_move_while_it_is_tried_again() -> None:
+    async def comes_and_goes(start: int, out: Any, report: Any) -> None:
+        report(PartState.now(Condition.OPENING))
+        if start == 3:
+            report(PartState.now(Condition.READY))
+        raise DriverError(f"the lamp is away ({min(start, 3)})", Condition.ABSENT)
+
+    async def test() -> None:
+        part = Scripted(comes_and_goes)
+        async with watching(part) as watched:
+            await watched.until(lambda: len(part.starts) >= 6)
+        since = [(state.condition, state.since_ns) for state in watched.states]
+        assert [condition for condition, _ in since] == [
+            Condition.ABSENT,
+            Condition.ABSENT,
+            Condition.READY,
+            Condition.ABSENT,
+        ]
+        assert since[0][1] == since[1][1] < since[2][1] < since[3][1]
+
+    asyncio.run(test())
+
+
 def test_one_part_that_crashes_again_and_again_leaves_the_others_alone(caplog: pytest.LogCaptureFixture) -> None:
     async def crashes(start: int, out: Any, report: Any) -> None:
         raise ZeroDivisionError("seven by nought")

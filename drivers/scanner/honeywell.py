@@ -1,0 +1,25 @@
+"""What a Honeywell scanner understands on its serial line; it sends its codes as lines.
+
+SYN BEL CR lets it beep. One that is set to Host ACK gives no sign of its own and reads no further code until the host
+has answered with ESC sequences, or ten seconds have passed: there the only beep is that of the verdict. Nothing here
+changes a setting of the scanner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from drivers.scanner.framing import Tone
+
+_BEEP: Final = b"\x16\x07\r"
+
+BEEPS: Final[Mapping[Tone, bytes]] = {"good": _BEEP, "repeat": 2 * _BEEP, "bad": 3 * _BEEP, "attention": 4 * _BEEP}
+
+HOST_ACK: Final[Mapping[Tone, bytes]] = {
+    "good": b"\x1b6,\x1b1,",  # high beep, green lamp
+    "repeat": b"\x1b6,\x1b6,",
+    "bad": b"\x1bb,",  # razz
+    "attention": b"\x1b4,\x1b5,\x1b6,",
+}
+"""The answers of Host ACK mode."""
