@@ -21,6 +21,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
@@ -146,6 +147,15 @@ def _named_terminator(value: object) -> object:
     return names.get(value, value) if isinstance(value, str) else value
 
 
+def _listed(value: object) -> object:
+    """An environment variable holds a list as the shell does its paths."""
+    if isinstance(value, str):
+        return [part for part in value.split(os.pathsep) if part]
+    if not isinstance(value, list | tuple):
+        raise ValueError('expected a list of paths, such as ["/etc/kerbside/firmware.pem"]')  # noqa: TRY004
+    return value
+
+
 def _empty_is_unset(value: object) -> object:
     return None if value == "" else value
 
@@ -158,6 +168,7 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Metres = Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)]
 OptionalText = Annotated[str | None, BeforeValidator(_empty_is_unset)]
 OptionalPath = Annotated[Path | None, BeforeValidator(_empty_is_unset)]
+Paths = Annotated[tuple[Path, ...], BeforeValidator(_listed)]
 OptionalAddress = Annotated[Annotated[str, AfterValidator(_address)] | None, BeforeValidator(_empty_is_unset)]
 
 
@@ -295,8 +306,29 @@ class Mount(_Section):
 
     port: Annotated[Annotated[str, AfterValidator(_mount)] | None, BeforeValidator(_empty_is_unset)] = None
     """Its serial port, by path or numbers; unset: no panel."""
+    baud: Annotated[int, Field(ge=1200, le=4_000_000)] = 115_200
+    """Its speed; a mount on USB ignores it."""
     shutdown_after_s: Seconds = 600.0
     """How long after the ignition goes off the unit stays up."""
+    firmware_keys: Paths = ()
+    """The public keys (PEM; Ed25519 or ECDSA P-256) that may have signed its firmware; no other is ever sent to it."""
+    vendor_id: OptionalText = None
+    """Whose board it is: a UUID, or the domain name that imgtool was given (`--vid`); unset: images must name none."""
+    class_id: OptionalText = None
+    """Which board it is: a UUID, or the name that imgtool was given (`--cid`); unset: images must name none."""
+    slot_bytes: Annotated[int, Field(gt=0)] | None = None
+    """How large an image may be, where the mount's firmware does not say."""
+    confirm_after_s: Annotated[float, Field(ge=1, le=3600, allow_inf_nan=False)] = 10.0
+    """How long new firmware must answer without a break before it is kept; otherwise the mount goes back."""
+
+    @model_validator(mode="after")
+    def _class_is_whose(self) -> Self:
+        if self.class_id is not None and self.vendor_id is None:
+            try:
+                UUID(self.class_id)
+            except ValueError:
+                raise ValueError("expected a vendor_id with a class_id that is a name") from None
+        return self
 
 
 class Console(_Section):
