@@ -14,6 +14,7 @@ import logging
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ from agent.identity.seal import Sealer, SealError
 from agent.journal.entries import JournalError
 from agent.journal.store import Journal
 from agent.labels.identity import to_input
-from agent.notify import notify
+from agent.notify import ask_power_off, notify
 from agent.settings import Scanner, Settings, SettingsError, change
 from agent.unit import Answer, Letter, Unit
 from agent.uplink.inbox import Unreadable, parse, seal_secrets
@@ -40,10 +41,12 @@ from drivers.hotplug import Watch
 from drivers.readings import Condition, DriverError, Fix, Panel, PartState, Scan
 from drivers.scanner.serial_port import SerialScanner, framer
 from drivers.supervisor import Supervisor
+from firmware_bridge.power import ALARMING, Power
 
 if TYPE_CHECKING:
     from drivers.camera import Camera
     from drivers.simulated.mount import SimulatedMount
+    from firmware_bridge.mount import Mount
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +60,7 @@ MAX_MESSAGE_BYTES = 512 * 1024
 """Of the inbox: a block of several hundred parcels takes 160 KB."""
 SIMULATED = "simulated"
 """The mount's port in settings for a vehicle without one: the demo's."""
+POWER_OFF = {"ignition": "the ignition has been off for long", "supply": "the supply is low ({:.1f} V)"}
 ASKING = frozenset({"command", "settings"})
 """Kinds of messages that are answered on `replies`."""
 ON_BOARD = frozenset({"CHECKED_IN", "LOADING", "LOADED", "ON_ROUTE", "PAUSED", "RETURNING"})
@@ -73,7 +77,10 @@ class App:
         self._panel: Panel | None = None
         self.camera: Camera | None = None
         """Its newest picture and its clips are for whoever needs one."""
-        self._mount: SimulatedMount | None = None
+        self._mount: Mount | SimulatedMount | None = None
+        self._power = Power(settings.mount.shutdown_after_s)
+        self._power_off: str | None = None
+        """Why the unit is being shut down."""
         self._sampled_ns = 0
         self._asked: dict[str, Message] = {}
 
@@ -101,6 +108,8 @@ class App:
             await self._run(state_dir)
         finally:
             await asyncio.to_thread(self.journal.close)
+        if self._power_off:
+            ask_power_off()
 
     async def _run(self, state_dir: Path) -> None:
         settings = self.settings
@@ -163,7 +172,8 @@ class App:
             for task in (*tasks, stopping):
                 task.cancel()
             await asyncio.gather(*tasks, stopping, return_exceptions=True)
-            self.unit.record("unit.stopped", {"version": __version__})
+            why = {"reason": self._power_off} if self._power_off else {}
+            self.unit.record("unit.stopped", {"version": __version__, **why})
             self.unit.snapshot()
             await self.unit.settle()
             await asyncio.to_thread(self.uplink.stop)
@@ -185,7 +195,23 @@ class App:
             case Fix():
                 self._located(reading)
             case Panel():
-                self._panel = reading
+                self._powered(reading)
+
+    def _powered(self, panel: Panel) -> None:
+        before, self._panel = self._panel, panel
+        began = before is None and panel.reset_cause in ALARMING
+        if began or (before is not None and panel.uptime_ms < before.uptime_ms):
+            log.warning("the mount's microcontroller has restarted: %s", panel.reset_cause)
+            self.unit.record(
+                "firmware.restarted",
+                {"reason": panel.reset_cause, "uptime_ms": panel.uptime_ms, "supply_mv": panel.supply_mv},
+            )
+        if before is None or (before.ignition, before.buttons) != (panel.ignition, panel.buttons):
+            self.unit.changed()
+        if (why := self._power.take(panel)) and self._power_off is None:
+            log.warning("shutting down: %s", POWER_OFF[why].format(panel.supply_mv / 1000))
+            self._power_off = why
+            self.stop()
 
     def _located(self, fix: Fix) -> None:
         self._fix = fix
@@ -252,14 +278,20 @@ class App:
                 self.supervisor.add(driver, self.reading)
 
     def _add_mount(self, port: str) -> None:
-        if port != SIMULATED:
-            why = f'a mount at {port} can not be driven by this version; unset mount.port, or set "{SIMULATED}"'
-            self.supervisor.add(_Unsupported("mount", why), self.reading)
-            return
-        from drivers.simulated.mount import SimulatedMount
+        if port == SIMULATED:
+            from drivers.simulated.mount import SimulatedMount
 
-        self._mount = SimulatedMount()
+            self._mount = SimulatedMount()
+        else:
+            from firmware_bridge.mount import Mount
+
+            self._mount = Mount(port, self.settings.mount.baud, now=self._trusted_time)
         self.supervisor.add(self._mount, self.reading)
+
+    def _trusted_time(self) -> datetime | None:
+        """What the mount's clock may be set by."""
+        moment = self.clock.now()
+        return datetime.fromtimestamp(moment.wall_ms / 1000, UTC) if moment.trust in ("gps", "ntp") else None
 
     def _add_camera(self, source: str) -> None:
         from agent.labels.watch import LabelCamera
@@ -328,10 +360,22 @@ class App:
                 "sequence": status["sequence"],
                 "backlog": status["backlog"],
                 "clock": {"time": moment.time, "trust": moment.trust},
-                "mount": self._panel and {"ignition": self._panel.ignition, "supply_mv": self._panel.supply_mv},
+                "mount": self._seen_of_mount(),
                 "parts": self._parts(),
             },
             **deliveries,
+        }
+
+    def _seen_of_mount(self) -> dict[str, Any] | None:
+        """What the panel shows, while it does."""
+        panel, state = self._panel, self.supervisor.states.get("mount")
+        if panel is None or state is None or state.condition is not Condition.READY:
+            return None
+        return {
+            "ignition": panel.ignition,
+            "supply_mv": panel.supply_mv,
+            "buttons": panel.buttons,
+            "reset_cause": panel.reset_cause,
         }
 
     def _open_secrets(self, seen: dict[str, Any]) -> None:

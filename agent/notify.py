@@ -1,7 +1,8 @@
 """Telling systemd how the service is doing: one datagram to the socket it names (sd_notify(3)), and no library.
 
 Outside of systemd nothing happens. A message that can not be sent is logged, never raised: the agent has better
-things to do than to fail for its supervisor.
+things to do than to fail for its supervisor. The agent itself may not switch the unit off: it leaves a file, and the
+service's ExecStopPost does it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from pathlib import Path
 from typing import Final
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -27,3 +29,12 @@ def notify(state: str) -> None:
             sender.sendto(state.encode(), address)
         except OSError as error:
             _LOGGER.warning("systemd did not take %r: %s", state, error.strerror)
+
+
+def ask_power_off() -> None:
+    """Have the unit switched off once the service has ended: ``power-off`` in its runtime directory says so."""
+    if folder := os.environ.get("RUNTIME_DIRECTORY"):
+        try:
+            (Path(folder) / "power-off").touch()
+        except OSError as error:
+            _LOGGER.warning("the unit stays on, %s can not be written: %s", folder, error.strerror)

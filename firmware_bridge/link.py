@@ -173,6 +173,8 @@ class Link:
         self.parameters = Parameters(ASSUMED_BUFFER_BYTES, 1, told=False)
         self.counters = Counters()
         self._on_line = on_line
+        self._opening = threading.Lock()
+        """Held while the line is taken up or put down."""
         self._state = threading.Lock()
         """Guards what follows; held for moments only."""
         self._pending: dict[int, Reply] = {}
@@ -205,7 +207,22 @@ class Link:
 
         :raises BridgeError: gone, busy, line; timeout or garbled when no server answers
         """
-        self.close()
+        with self._opening:
+            self._put_down()
+            self._take_up()
+        try:
+            self.parameters = self._ask_parameters()
+        except BaseException:
+            self.close()
+            raise
+        self._slots = threading.Semaphore(self.window)
+
+    def close(self) -> None:
+        """Give the line back, from any thread but `on_line`'s. Whoever waits for an answer gets `Cause.GONE`."""
+        with self._opening:
+            self._put_down()
+
+    def _take_up(self) -> None:
         self._serial = _open(self.port, self.baud)
         self._wake_read, self._wake_write = os.pipe()
         self._slots = threading.Semaphore(1)
@@ -218,15 +235,8 @@ class Link:
             target=self._read, args=(self._serial.fileno(), self._wake_read), name=f"smp {self.port}", daemon=True
         )
         self._reader.start()
-        try:
-            self.parameters = self._ask_parameters()
-        except BaseException:
-            self.close()
-            raise
-        self._slots = threading.Semaphore(self.window)
 
-    def close(self) -> None:
-        """Give the line back. Whoever waits for an answer gets `Cause.GONE`."""
+    def _put_down(self) -> None:
         self._lose(_closed(self.port))
         if self._reader is not None:
             os.write(self._wake_write, b"x")

@@ -440,7 +440,44 @@ def _mount(settings: Settings, agent: _Agent) -> Iterator[Finding]:
     elif port == _SIMULATED:
         yield Finding("mount", "ok", "simulated")
     else:
-        yield _device("mount", port, port, "tty", agent)
+        found = _device("mount", port, port, "tty", agent)
+        # A pseudo-terminal is always held by whoever made it, too.
+        if found.state == "ok" or os.path.realpath(port).startswith("/dev/pts/"):
+            found = _microcontroller(port, settings.mount.baud)
+        yield found
+
+
+def _microcontroller(port: str, baud: int) -> Finding:
+    """What the mount's firmware says of itself and of the vehicle's power."""
+    from firmware_bridge.link import BridgeError, Cause, CommandId, GroupId, Link
+    from firmware_bridge.mount import read_panel
+    from firmware_bridge.power import ALARMING
+
+    try:
+        with Link(hotplug.resolve(port, "tty"), baud, timeout_s=0.5, retries=2) as link:
+            panel = read_panel(link)
+            try:
+                images = link.read(GroupId.IMAGE_MANAGEMENT, CommandId.ImageManagement.STATE).get("images")
+            except BridgeError as error:
+                if error.cause is not Cause.UNSUPPORTED:
+                    raise
+                images = None
+    except BridgeError as error:
+        if error.cause is Cause.UNSUPPORTED:
+            advice = "it needs SMP group 65: see docs/firmware.md"
+            return Finding("mount", "fault", f"{port} answers, and its firmware has no panel", advice)
+        message, _, advice = str(error).partition(": ")
+        return Finding("mount", "fault", message, advice)
+    listed = images if isinstance(images, list) else []
+    running = next((image for image in listed if isinstance(image, dict) and image.get("active")), None)
+    firmware = f"firmware {running.get('version')}" if running else "firmware without image management"
+    message = (
+        f"{port}: {firmware}, ignition {'on' if panel.ignition else 'off'}, {panel.supply_mv / 1000:.1f} V, "
+        f"last reset: {panel.reset_cause}"
+    )
+    if panel.reset_cause in ALARMING:
+        return Finding("mount", "warning", message, "look at its supply: wires, fuse, the battery's age")
+    return Finding("mount", "ok", message)
 
 
 def _device(name: str, what: str, match: str, subsystem: Subsystem, agent: _Agent, user: str | None = None) -> Finding:
