@@ -89,6 +89,8 @@ class Wanted:
     hash: bytes
     content: bytes | None = field(default=None, repr=False)
     """``None``: an update that was begun earlier is only seen through."""
+    panel: bool | None = None
+    """The firmware before it had a panel, and so must this; ``None``: not known yet."""
     tried: bool = False
     """The boot loader was told to start it, earlier."""
 
@@ -132,6 +134,7 @@ class Update:
         self._boot_s = boot_s
         self._without_return = without_return
         self._tries: Counter[str] = Counter()
+        self._panel = wanted.panel
         self._uploaded = False
         self._tried = wanted.tried
         """The boot loader has taken it for the next to start, or has started it."""
@@ -155,7 +158,8 @@ class Update:
         if self._wanted.content is not None:
             if mine is not None and mine.active and mine.confirmed:
                 return Outcome(Result.UNCHANGED, None, f"{mine.version} runs already", mine.version)
-            self._note("update_started", None, running=old.version if old else None)
+            self._pulse()
+            self._note("update_started", None, running=old.version if old else None, panel=self._panel)
         while True:
             if mine is not None and mine.active:
                 outcome = self._settle(mine)
@@ -291,6 +295,8 @@ class Update:
             try:
                 uptime_ms = self._pulse()
             except BridgeError as error:
+                if error.cause is Cause.UNSUPPORTED:
+                    return False
                 if error.cause not in PASSING:
                     raise
                 if error.cause is Cause.GONE:
@@ -308,19 +314,23 @@ class Update:
         return False
 
     def _pulse(self) -> int:
-        """The uptime that its panel tells; 0 from a firmware without one, which must echo.
+        """The uptime that the panel tells; 0 from firmware that never had one, which must echo.
 
         :raises BridgeError: it does not answer as it should
         """
-        try:
-            uptime_ms = self._link.read(PANEL, 0).get("up", 0)
-        except BridgeError as error:
-            if error.cause is not Cause.UNSUPPORTED:
-                raise
-            if self._link.echo("kerbside") != "kerbside":
-                raise BridgeError(f"the microcontroller at {self._link.port} echoes wrongly", Cause.GARBLED) from None
-            return 0
-        return uptime_ms if isinstance(uptime_ms, int) else 0
+        if self._panel is not False:
+            try:
+                uptime_ms = self._link.read(PANEL, 0).get("up")
+            except BridgeError as error:
+                if error.cause is not Cause.UNSUPPORTED or self._panel:
+                    raise
+            else:
+                self._panel = True
+                return uptime_ms if isinstance(uptime_ms, int) else 0
+        if self._link.echo("kerbside") != "kerbside":
+            raise BridgeError(f"the microcontroller at {self._link.port} echoes wrongly", Cause.GARBLED)
+        self._panel = False
+        return 0
 
     def _gone_back(self, mine: Slot | None, old: Slot | None) -> Outcome:
         """The old image runs again: the boot loader has swapped them back, or has never started the new one."""

@@ -15,13 +15,11 @@ from typing import Any, Final
 from firmware_bridge.errors import BridgeError, Cause
 from firmware_bridge.link import OP, CommandId, GroupId, Link, Reply
 
-ERASE_S: Final = 60.0
-"""The first answer may take so long: some servers erase the whole slot before it."""
-FIRST_ANSWER_S: Final = 3.0
-"""For one attempt; a server that is erasing takes the repetition for a question how far it is."""
-LEAST_ANSWER_S: Final = 0.4
-MOST_ANSWER_S: Final = 5.0
-PATIENCE_S: Final = 20.0
+FIRST_ANSWERS_S: Final = (0.5, 1.0, *[3.0] * 20)
+"""For one attempt each; a server that is erasing takes the repetition for a question how far it is."""
+LEAST_ANSWER_S: Final = 0.25
+MOST_ANSWER_S: Final = 4.0
+PATIENCE_S: Final = 10.0
 """A server that has taken nothing for so long is given up."""
 MAX_STALLS: Final = 20
 """How often in a row a server may take nothing."""
@@ -49,8 +47,11 @@ class _Upload:
         self._taken_at = time.monotonic()
         self._returns = 0
         self._stalls = 0
-        self._rtt_s = 1.0
+        self._rtt_s = 0.25
+        self._back_off = 1.0
         self._sent_last = False
+        self._matches = True
+        """The server knows what to compare with."""
 
     def run(self) -> bool:
         size, at = len(self._content), 0
@@ -68,19 +69,28 @@ class _Upload:
         first = {"len": size, "off": 0, "sha": hashlib.sha256(self._content).digest()}
         room = self._link.room(first)
         if room < min(LEAST_CHUNK_BYTES, size):
+            # A server with messages so short can not resume, nor say whether it has all.
+            del first["sha"]
+            self._matches = False
+            room = self._link.room(first)
+        if room < min(LEAST_CHUNK_BYTES, size):
             raise BridgeError(
                 f"the microcontroller at {self._link.port} takes messages of {self._link.parameters.buffer_bytes} "
                 "bytes, too few for an image: build its firmware with a larger CONFIG_MCUMGR_TRANSPORT_NETBUF_SIZE",
                 Cause.INVALID,
             )
-        answer = self._link.write(
-            GroupId.IMAGE_MANAGEMENT,
-            CommandId.ImageManagement.UPLOAD,
-            {**first, "data": self._content[:room]},
-            timeout_s=FIRST_ANSWER_S,
-            retries=int(ERASE_S / FIRST_ANSWER_S),
-        )
-        return self._offset(answer)
+        payload = {**first, "data": self._content[:room]}
+        for timeout_s in FIRST_ANSWERS_S[:-1]:
+            try:
+                return self._write(payload, timeout_s)
+            except BridgeError as error:
+                if error.cause not in (Cause.TIMEOUT, Cause.GARBLED):
+                    raise
+        return self._write(payload, FIRST_ANSWERS_S[-1])
+
+    def _write(self, payload: Mapping[str, Any], timeout_s: float) -> int:
+        group, command = GroupId.IMAGE_MANAGEMENT, CommandId.ImageManagement.UPLOAD
+        return self._offset(self._link.write(group, command, payload, timeout_s=timeout_s, retries=0))
 
     def _stream(self, at: int) -> int:
         """Send pieces from `at` on, several at a time; where the server is when something did not go as it should."""
@@ -109,18 +119,19 @@ class _Upload:
             at = offset
             self._taken(at)
             self._rtt_s = 0.8 * self._rtt_s + 0.2 * (time.monotonic() - sent_at)
+            self._back_off = 1.0
         return at
 
     def _patience_s(self) -> float:
         """How long to wait for an answer: some round trips, and longer each time that one has not come."""
-        return min(MOST_ANSWER_S, max(LEAST_ANSWER_S, 3 * self._rtt_s))
+        return min(MOST_ANSWER_S, max(LEAST_ANSWER_S, 4 * self._rtt_s) * self._back_off)
 
     def _after_loss(self, error: BridgeError, under_way: deque[tuple[Reply, int, float]], at: int) -> int:
         if error.cause not in (Cause.TIMEOUT, Cause.GARBLED):
             raise error
         if time.monotonic() - self._taken_at > PATIENCE_S:
             raise error
-        self._rtt_s = min(MOST_ANSWER_S, 1.5 * self._rtt_s)
+        self._back_off *= 1.5
         return self._drained(under_way, at)
 
     def _drained(self, under_way: deque[tuple[Reply, int, float]], offset: int) -> int:
@@ -136,7 +147,7 @@ class _Upload:
     def _offset(self, answer: Mapping[str, Any]) -> int:
         offset = answer.get("off")
         if isinstance(offset, int) and not isinstance(offset, bool) and 0 <= offset <= len(self._content):
-            if answer.get("match") is False:
+            if self._matches and answer.get("match") is False:
                 raise BridgeError(
                     f"what the microcontroller at {self._link.port} has written is not what was sent: try again; its "
                     "flash may be worn",
