@@ -52,6 +52,8 @@ AHEAD_S: Final = 0.001
 idle. Not longer: a server that is slow to look (Zephyr's on a pseudo-terminal looks each 20 ms) has room for two."""
 GAP_S: Final = 0.025
 """Between frames, for a server that does not keep up with the line."""
+DEEPEST: Final = 16
+"""How many lists and maps may be inside each other in an answer."""
 READ_BYTES: Final = 65_536
 
 CLOSING_S: Final = 0.1
@@ -568,6 +570,8 @@ class Link:
             raise self._no_answer(f"{type(error).__name__}") from None
         if not isinstance(answer, dict):
             raise self._no_answer(f"a map was expected, not {type(answer).__name__}")
+        if not _is_plain(answer):
+            raise self._no_answer("it has more in it than numbers, text, bytes, lists and maps")
         match answer:
             case {"err": {"rc": rc, "group": group}} if _is_number(rc) and _is_number(group) and rc:
                 raise self._refused(rc, group, answer)
@@ -612,6 +616,23 @@ def error_name(rc: int, group: int | None) -> str:
 
 def _is_number(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_plain(value: Any, depth: int = 0) -> bool:
+    """What SMP is made of. CBOR can say more: numbers that take minutes to write down, things that hold themselves."""
+    match value:
+        case None | bool() | float() | str() | bytes():
+            return True
+        case int():
+            return -1 << 64 <= value < 1 << 64
+        case list():
+            return depth < DEEPEST and all(_is_plain(each, depth + 1) for each in value)
+        case dict():
+            return depth < DEEPEST and all(
+                isinstance(key, str | int) and _is_plain(key) and _is_plain(each, depth + 1)
+                for key, each in value.items()
+            )
+    return False
 
 
 def _closed(port: str) -> BridgeError:

@@ -37,6 +37,9 @@ ALIVE_S: Final = 5.0
 CLOCK_S: Final = 3600.0
 LAMP_S: Final = 2.0
 """How long the lamp shows the last feedback."""
+MOST: Final = 1 << 32
+MOST_MS: Final = 1 << 53
+"""Bounds of the panel's numbers."""
 TIMEOUT_S: Final = 0.5
 RETRIES: Final = 2
 
@@ -308,10 +311,11 @@ def read_panel(link: Link, name: str = "mount") -> Panel:
             "acc": [int() as x, int() as y, int() as z],
             "rst": str() as reset_cause,
             "up": int() as uptime_ms,
-        }:
+        } if all(abs(number) < MOST for number in (supply_mv, buttons, x, y, z)) and 0 <= uptime_ms < MOST_MS:
             return Panel(name, now_ns, ignition, supply_mv, buttons, (x, y, z), reset_cause[:32], uptime_ms)
+    found = ", ".join(f"{str(key)[:20]}: {type(value).__name__}" for key, value in list(answer.items())[:12])
     raise BridgeError(
-        f"the panel of {name} at {link.port} says {str(answer)[:120]}: expected a map with ign, mv, btn, acc, rst and "
-        "up (docs/firmware.md)",
+        f"the panel of {name} at {link.port} says {{{found}}}: expected ign: bool, mv: int, btn: int, acc: three int, "
+        "rst: str and up: int (docs/firmware.md)",
         Cause.REFUSED,
     )

@@ -81,7 +81,7 @@ class Microcontroller:
     lacks: frozenset[tuple[int, int] | int] = frozenset()
     """Groups, or pairs of group and command, that this firmware was built without."""
     version_1: bool = False
-    """Answers errors as the first version of SMP does, and success with rc 0."""
+    """Answers errors as the first version of SMP does."""
     checks_hash: bool = True
     """Says of an upload whether it matches its SHA-256."""
     erase_s: float = 0.0
@@ -147,12 +147,11 @@ class Microcontroller:
             return None
         self.busy_s = 0.0
         try:
-            answer = self._answer(OP(op), group, command, _understood(data))
+            return self._answer(OP(op), group, command, _understood(data))
         except _Refused as refused:
             if refused.group is None or version == 0 or self.version_1:
                 return {"rc": _plain(refused.rc, refused.group)}
             return {"err": {"group": refused.group, "rc": refused.rc}}
-        return {"rc": 0, **answer} if self.version_1 else answer
 
     def _answer(self, op: OP, group: int, command: int, data: Mapping[str, Any]) -> dict[str, Any]:
         handlers: dict[tuple[int, int, OP], Callable[[Mapping[str, Any]], dict[str, Any]]] = {

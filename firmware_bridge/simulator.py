@@ -365,7 +365,7 @@ class Simulator:
 def obey(simulator: Simulator, line: str) -> dict[str, Any]:
     """Carry out a command of the standard input, and say how things are."""
     mcu = simulator.mcu
-    match line.split(maxsplit=1):
+    match line.strip().split(maxsplit=1):
         case ["ignition", "on" | "off" as word]:
             mcu.panel.ignition = word == "on"
         case ["supply", millivolts]:

@@ -124,11 +124,18 @@ def test_each_error_has_its_name_and_its_number() -> None:
 
 def test_errors_of_the_first_version_of_smp_are_understood() -> None:
     with Simulator(Microcontroller(version_1=True)) as mount, Link(mount.port) as link:
-        assert link.echo("rc 0 is no error") == "rc 0 is no error"
         with pytest.raises(BridgeError) as raised:
             link.write(1, 5, {"slot": 0})
         assert (raised.value.cause, raised.value.group, raised.value.rc) == (Cause.REFUSED, None, 6)
         assert "EBADSTATE" in str(raised.value)
+
+
+def test_rc_0_is_no_error() -> None:
+    with (
+        Stranger(lambda request: [framed(answer_to(request, {"rc": 0, "r": "fine"}))]) as peer,
+        Link(peer.port) as link,
+    ):
+        assert link.echo("fine") == "fine"
 
 
 def test_a_reason_in_words_is_passed_on() -> None:
@@ -327,7 +334,19 @@ def test_garbled_frames_are_told_apart_from_silence(noise: bytes) -> None:
         assert "baud" in str(error)
 
 
-@pytest.mark.parametrize("payload", [b"\xff", b"\x9f" * 300, cbor2.dumps([1]), cbor2.dumps(7), b"\x5b" + b"\xff" * 8])
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"\xff",
+        b"\x9f" * 300,
+        b"\x5b" + b"\xff" * 8,
+        cbor2.dumps([1]),
+        cbor2.dumps(7),
+        cbor2.dumps({"rc": 1 << 30_000}),
+        cbor2.dumps({"a": cbor2.CBORTag(4, [1 << 40, 1])}),
+        bytes.fromhex("d81ca16161d81d00"),  # a map that holds itself
+    ],
+)
 def test_an_answer_that_is_no_map_is_garbled(payload: bytes) -> None:
     with Stranger(lambda request: [framed(answer_to(request, payload))]) as peer, Link(peer.port) as link:
         assert failure(link).cause is Cause.GARBLED
@@ -359,12 +378,15 @@ def test_endless_bytes_do_not_hold_a_request_up() -> None:
 
 
 def test_a_server_that_stops_reading_does_not_hold_a_request_up() -> None:
+    def fill(link: Link) -> None:
+        for _ in range(2000):  # until the kernel takes no more
+            link.post(OP.WRITE, 0, 0, {"d": "x" * 340}, timeout_s=0.02)
+            time.sleep(0.03)
+
     with Stranger(lambda _: []) as peer, Link(peer.port, 4_000_000) as link:
         peer.deaf = True
         with pytest.raises(BridgeError) as raised:
-            for _ in range(2000):  # until the kernel takes no more
-                link.post(OP.WRITE, 0, 0, {"d": "x" * 340}, timeout_s=0.02)
-                time.sleep(0.03)
+            fill(link)
         assert raised.value.cause is Cause.TIMEOUT
         assert "takes no bytes" in str(raised.value)
         assert failure(link).cause is Cause.TIMEOUT
