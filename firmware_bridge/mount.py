@@ -66,7 +66,8 @@ SIGNALS: Final[dict[Tone, Signal]] = {
 class Mount:
     """The panel behind `port`, a path or ``vendor:product[:serial]``.
 
-    `now` gives the time to set the microcontroller's clock by, or ``None`` while there is none to be trusted.
+    `now` gives the time to set the microcontroller's clock by, or ``None`` while there is none to be trusted. `opened`
+    is called with the link, in its own thread, each time before the first reading, and may take its time.
     """
 
     def __init__(
@@ -77,12 +78,14 @@ class Mount:
         name: str = "mount",
         rate_hz: float = RATE_HZ,
         now: Callable[[], datetime | None] = lambda: None,
+        opened: Callable[[Link], None] = lambda _link: None,
     ) -> None:
         self.name = name
         self._port = port
         self._baud = baud
         self._period_s = 1 / rate_hz
         self._now = now
+        self._opened = opened
         self._session: _Session | None = None
 
     def signal(self, tone: Tone) -> None:
@@ -99,7 +102,7 @@ class Mount:
         node = await asyncio.to_thread(resolve, self._port, "tty", self.name)
         with claim(node, self.name):
             link = Link(node, self._baud, timeout_s=TIMEOUT_S, retries=RETRIES, on_line=self._heard)
-            self._session = session = _Session(self.name, link, self._period_s, self._now, out, report)
+            self._session = session = _Session(self.name, link, self._period_s, self._now, self._opened, out, report)
             try:
                 await session.run()
             finally:
@@ -122,6 +125,7 @@ class _Session:
         link: Link,
         period_s: float,
         now: Callable[[], datetime | None],
+        opened: Callable[[Link], None],
         out: Callable[[Panel], None],
         report: Callable[[PartState], None],
     ) -> None:
@@ -129,6 +133,7 @@ class _Session:
         self._link = link
         self._period_s = period_s
         self._now = now
+        self._opened = opened
         self._out = out
         self._report = report
         self._loop = asyncio.get_running_loop()
@@ -171,6 +176,8 @@ class _Session:
         fault: Exception | None = None
         try:
             with self._link:
+                self._opened(self._link)
+                self._taken_at = time.monotonic()
                 while not self._stopping:
                     pause_s = self._look()
                     self._hurry.wait(pause_s)

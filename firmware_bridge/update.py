@@ -8,6 +8,7 @@ boot loader goes back to the old one. Each step is told to `note` before it is t
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -18,11 +19,11 @@ from typing import Any, Final
 from firmware_bridge.errors import BridgeError, Cause
 from firmware_bridge.images import Image
 from firmware_bridge.link import Link
+from firmware_bridge.mount import GROUP as PANEL
+from firmware_bridge.mount import KICK, KICK_S, read_panel
 from firmware_bridge.slots import Slot, confirm, erase, read_slots, try_next
 from firmware_bridge.upload import upload
 
-PANEL: Final = 65
-"""The SMP group of the panel."""
 BOOT_S: Final = 120.0
 """The longest that the mount may be silent: swapping two images takes its time."""
 POLL_S: Final = 0.5
@@ -111,6 +112,7 @@ class Update:
     :param may_restart: why the mount may not be restarted now, a code and a sentence; ``None`` when it may
     :param confirm_after_s: for how long without a break the new image must answer before it is kept
     :param without_return: go on where the boot loader can not take an image back
+    :param sleep: waits so many seconds; what it raises ends the update where it is, to be seen through later
     """
 
     def __init__(
@@ -124,6 +126,7 @@ class Update:
         confirm_after_s: float = 10.0,
         boot_s: float = BOOT_S,
         without_return: bool = False,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._link = link
         self._wanted = wanted
@@ -133,6 +136,8 @@ class Update:
         self._confirm_after_s = confirm_after_s
         self._boot_s = boot_s
         self._without_return = without_return
+        self._sleep = sleep
+        self._kick_due = 0.0
         self._tries: Counter[str] = Counter()
         self._panel = wanted.panel
         self._uploaded = False
@@ -189,7 +194,7 @@ class Update:
         size = len(content)
         self._progress(Progress(Stage.UPLOADING, 0, size))
         try:
-            upload(self._link, content, lambda sent: self._progress(Progress(Stage.UPLOADING, sent, size)))
+            upload(self._link, content, lambda sent: self._sent(sent, size))
         except BridgeError as error:
             if error.cause not in PASSING:
                 raise
@@ -199,6 +204,18 @@ class Update:
             self._uploaded = True
             self._note("uploaded", mine, bytes=size, seconds=round(time.monotonic() - started_at))
         return None
+
+    def _sent(self, sent: int, size: int) -> None:
+        self._progress(Progress(Stage.UPLOADING, sent, size))
+        self._kick()
+
+    def _kick(self) -> None:
+        """Nobody else keeps the mount's watchdog quiet meanwhile."""
+        now = time.monotonic()
+        if self._panel and now >= self._kick_due:
+            self._kick_due = now + KICK_S
+            with contextlib.suppress(BridgeError):
+                self._link.write(PANEL, KICK, retries=0)
 
     def _mark(self, mine: Slot, old: Slot | None) -> Outcome | None:
         """Have the boot loader start it at the next restart, for a trial."""
@@ -246,7 +263,7 @@ class Update:
         started_at = time.monotonic()
         while (waited_s := time.monotonic() - started_at) < self._boot_s:
             self._progress(Progress(Stage.RESTARTING, waited_s, self._boot_s))
-            time.sleep(POLL_S)
+            self._sleep(POLL_S)
             try:
                 slots = read_slots(self._link)
             except BridgeError as error:
@@ -295,10 +312,8 @@ class Update:
             try:
                 uptime_ms = self._pulse()
             except BridgeError as error:
-                if error.cause is Cause.UNSUPPORTED:
-                    return False
                 if error.cause not in PASSING:
-                    raise
+                    return False
                 if error.cause is Cause.GONE:
                     self._open()
                 failed = True
@@ -310,7 +325,8 @@ class Update:
                 self._progress(Progress(Stage.PROVING, now - since, self._confirm_after_s))
                 if now - since >= self._confirm_after_s:
                     return True
-            time.sleep(POLL_S)
+                self._kick()
+            self._sleep(POLL_S)
         return False
 
     def _pulse(self) -> int:
@@ -320,13 +336,13 @@ class Update:
         """
         if self._panel is not False:
             try:
-                uptime_ms = self._link.read(PANEL, 0).get("up")
+                uptime_ms = read_panel(self._link).uptime_ms
             except BridgeError as error:
-                if error.cause is not Cause.UNSUPPORTED or self._panel:
+                if error.cause in PASSING or self._panel:
                     raise
             else:
                 self._panel = True
-                return uptime_ms if isinstance(uptime_ms, int) else 0
+                return uptime_ms
         if self._link.echo("kerbside") != "kerbside":
             raise BridgeError(f"the microcontroller at {self._link.port} echoes wrongly", Cause.GARBLED)
         self._panel = False
@@ -366,10 +382,12 @@ class Update:
     def _reopen(self) -> None:
         """Wait for a line that was unplugged."""
         until = time.monotonic() + self._boot_s
-        while not self._open():
+        while True:
+            self._sleep(POLL_S)
+            if self._open():
+                return
             if time.monotonic() > until:
                 raise self._silent()
-            time.sleep(POLL_S)
 
     def _open(self) -> bool:
         try:
