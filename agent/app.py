@@ -46,6 +46,7 @@ from firmware_bridge.power import ALARMING, Power
 if TYPE_CHECKING:
     from drivers.camera import Camera
     from drivers.simulated.mount import SimulatedMount
+    from firmware_bridge.link import Link
     from firmware_bridge.mount import Mount
 
 log = logging.getLogger(__name__)
@@ -285,8 +286,45 @@ class App:
         else:
             from firmware_bridge.mount import Mount
 
-            self._mount = Mount(port, self.settings.mount.baud, now=self._trusted_time)
+            self._mount = Mount(
+                port, self.settings.mount.baud, now=self._trusted_time, opened=self._see_firmware_through
+            )
         self.supervisor.add(self._mount, self.reading)
+
+    def _see_firmware_through(self, link: Link) -> None:
+        """An update of the mount that broke off: keep the new image if it is well, or say what became of it.
+
+        Called in the mount's thread, whenever it has come back.
+        """
+        from agent import firmware
+        from firmware_bridge.update import Update
+
+        state_dir = self.settings.unit.state_dir
+        if (wanted := firmware.pending(state_dir)) is None:
+            return
+
+        def note(event: str, data: Mapping[str, Any]) -> None:
+            firmware.begin(state_dir, event, data)
+            asyncio.run_coroutine_threadsafe(record(event, data), self._loop).result()
+            firmware.end(state_dir, event, data)
+
+        async def record(event: str, data: Mapping[str, Any]) -> None:
+            self.unit.record(event, data)
+            await self.unit.settle()
+
+        def sleep(seconds: float) -> None:
+            if self._stop.is_set():
+                raise _EndingError
+            time.sleep(seconds)
+
+        def may_restart() -> tuple[str, str] | None:
+            return firmware.objection(self.unit.state.blocks.values(), self._fix.speed_mps if self._fix else None)
+
+        log.warning("the update of the mount to firmware %s broke off: seeing it through", wanted.version)
+        after_s = self.settings.mount.confirm_after_s
+        with contextlib.suppress(_EndingError):
+            outcome = Update(link, wanted, note, may_restart=may_restart, confirm_after_s=after_s, sleep=sleep).run()
+            log.warning("the mount's firmware %s: %s, %s", wanted.version, outcome.result, outcome.message)
 
     def _trusted_time(self) -> datetime | None:
         """What the mount's clock may be set by."""
@@ -580,6 +618,10 @@ def _devices(settings: Settings) -> list[str]:
     """What the settings call devices."""
     named = [settings.gps.device, settings.camera.source, settings.mount.port]
     return [*(scanner.port for scanner in settings.scanner), *filter(None, named)]
+
+
+class _EndingError(Exception):
+    """The agent ends while a piece of work is not done."""
 
 
 def _time_of(monotonic_ns: int, offset_ms: int) -> str:
