@@ -1,0 +1,166 @@
+"""A whole unit in a vehicle mount: what the microcontroller says becomes, and what it is told."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.demo.stage import Agent, wait_until
+from firmware_bridge.mount import SIGNALS
+from firmware_bridge.simulator import Simulator
+from tests.agent.rig import Rig, begin_loading, tracking_numbers, until
+
+
+@pytest.fixture
+def mount() -> Iterator[Simulator]:
+    with Simulator(baud=115_200) as running:
+        running.off_s = 0.2
+        yield running
+
+
+@pytest.fixture
+def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The service's runtime directory, as systemd makes it."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(folder))
+    return folder
+
+
+def in_mount(rig: Rig, mount: Simulator, shutdown_after_s: float = 600.0) -> Agent:
+    """The agent, running, with the mount read at least once."""
+    agent = rig.agent(mount={"port": mount.port, "shutdown_after_s": shutdown_after_s})
+    agent.start_ready()
+    until(agent.screen, lambda seen: seen["unit"]["mount"], "the mount")
+    return agent
+
+
+def events(agent: Agent) -> list[dict[str, Any]]:
+    """What the journal holds, once the agent has ended."""
+    command = [sys.executable, "-m", "agent.cli", "journal", "export", "--format", "jsonl"]
+    command += ["--state-dir", str(agent.state_dir)]
+    exported = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    return [json.loads(line) for line in exported.stdout.splitlines()]
+
+
+def of_type(all_events: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    return [event["data"] for event in all_events if event["type"] == f"org.kerbside.{name}.v1"]
+
+
+def test_the_screen_shows_ignition_and_supply_and_that_the_mount_was_pulled_out(rig: Rig, mount: Simulator) -> None:
+    agent = in_mount(rig, mount)
+    mount.mcu.panel.ignition, mount.mcu.panel.supply_mv = False, 12_345
+    seen = until(agent.screen, lambda seen: not (seen["unit"]["mount"] or {}).get("ignition", True), "the ignition")
+    assert seen["unit"]["mount"] == {"ignition": False, "supply_mv": 12_345, "buttons": 0, "reset_cause": "por"}
+    assert seen["unit"]["parts"]["mount"]["state"] == "ready"
+    mount.unplug()
+    seen = until(agent.screen, lambda seen: seen["unit"]["parts"]["mount"]["state"] == "absent", "the pulled cable")
+    assert seen["unit"]["mount"] is None
+    mount.plug()
+    until(agent.screen, lambda seen: seen["unit"]["parts"]["mount"]["state"] == "ready", "the cable plugged in again")
+
+
+def test_buzzer_and_lamp_answer_each_scan_with_the_scanners_tone(rig: Rig, mount: Simulator) -> None:
+    (mine, foreign), agent = tracking_numbers(2), in_mount(rig, mount)
+    begin_loading(rig, agent, [mine])
+    mount.mcu.told.clear()
+    for code, tone in ((mine, "good"), (mine, "repeat"), (foreign, "bad")):
+        count = len(mount.mcu.told)
+        assert rig.beep(code)
+        wait_until(lambda count=count: [told for told in list(mount.mcu.told)[count:] if told.buzzer], "the buzzer")
+        told = [told for told in mount.mcu.told if told.buzzer][-1]
+        assert (told.buzzer, told.lamp) == SIGNALS[tone]  # type: ignore[index]
+
+
+def test_a_brown_out_of_the_mount_is_an_event(rig: Rig, mount: Simulator) -> None:
+    agent = in_mount(rig, mount)
+    time.sleep(0.5)
+    mount.cut()
+    until(agent.screen, lambda seen: (seen["unit"]["mount"] or {}).get("reset_cause") == "brownout", "the brown-out")
+    agent.stop()
+    (restarted,) = of_type(events(agent), "firmware.restarted")
+    assert restarted["reason"] == "brownout"
+    assert restarted["supply_mv"] == 13_800
+
+
+def test_a_brown_out_before_the_agents_start_is_told_as_well(rig: Rig, mount: Simulator) -> None:
+    mount.cut(cause="watchdog")
+    time.sleep(0.5)
+    agent = in_mount(rig, mount)
+    agent.stop()
+    assert [each["reason"] for each in of_type(events(agent), "firmware.restarted")] == ["watchdog"]
+
+
+def test_the_watchdog_is_kicked_and_the_end_of_the_agent_ends_that(rig: Rig, mount: Simulator) -> None:
+    agent = in_mount(rig, mount)
+    wait_until(lambda: mount.mcu.kicks >= 2, "kicks")
+    agent.stop()
+    kicks = mount.mcu.kicks
+    time.sleep(1.5)
+    assert mount.mcu.kicks == kicks
+
+
+def test_some_time_after_the_ignition_the_agent_ends_in_order_and_asks_to_be_switched_off(
+    rig: Rig, mount: Simulator, runtime: Path
+) -> None:
+    agent = in_mount(rig, mount, shutdown_after_s=2.0)
+    mount.mcu.panel.ignition = False
+    time.sleep(1.0)
+    mount.mcu.panel.ignition = True  # the driver is back: nothing happens
+    time.sleep(2.5)
+    assert agent.pid is not None
+    assert not (runtime / "power-off").exists()
+    mount.mcu.panel.ignition = False
+    wait_until(lambda: agent.pid is None, "the end of the agent")
+    assert agent.returncode == 0
+    assert (runtime / "power-off").exists()
+    assert "the ignition has been off" in agent.log()
+    written = events(agent)
+    assert written[-1]["type"] == "org.kerbside.unit.stopped.v1"
+    assert written[-1]["data"]["reason"] == "ignition"
+
+
+def test_a_low_supply_ends_the_agent_at_once(rig: Rig, mount: Simulator, runtime: Path) -> None:
+    agent = in_mount(rig, mount)
+    mount.mcu.panel.supply_mv = 9_800
+    wait_until(lambda: agent.pid is None, "the end of the agent", timeout_s=20)
+    assert agent.returncode == 0
+    assert (runtime / "power-off").exists()
+    assert of_type(events(agent), "unit.stopped")[-1]["reason"] == "supply"
+
+
+def test_an_agent_that_is_only_stopped_does_not_ask_to_be_switched_off(
+    rig: Rig, mount: Simulator, runtime: Path
+) -> None:
+    agent = in_mount(rig, mount)
+    agent.stop()
+    assert not (runtime / "power-off").exists()
+    assert "reason" not in of_type(events(agent), "unit.stopped")[-1]
+
+
+def test_the_doctor_asks_a_mount_and_tells_of_a_brown_out(rig: Rig, mount: Simulator) -> None:
+    agent = rig.agent(mount={"port": mount.port})
+
+    def examined() -> dict[str, Any]:
+        command = [sys.executable, "-m", "agent.cli", "doctor", "--settings", str(agent.settings), "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        (found,) = [check for check in json.loads(done.stdout)["checks"] if check["name"] == "mount"]
+        return dict(found)
+
+    finding = examined()
+    assert finding["state"] == "ok"
+    assert "firmware 1.0.0, ignition on, 13.8 V" in finding["message"]
+    mount.cut()
+    time.sleep(0.5)
+    assert examined()["state"] == "warning"
+    mount.mcu.stop()
+    finding = examined()
+    assert finding["state"] == "fault"
+    assert "does not answer" in finding["message"]
