@@ -20,11 +20,11 @@ class Check:
     ok: bool
     message: str
     """What was found; when it is not ok, what to do as well."""
+    reason: str = ""
+    """The code of it in events; by default after the name."""
 
-    @property
-    def reason(self) -> str:
-        """The code of it in events."""
-        return self.name.upper().replace(" ", "_")
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", self.reason or self.name.upper().replace(" ", "_"))
 
 
 def check_file(image: Image, keys: Sequence[Key], vendor_id: UUID | None, class_id: UUID | None) -> list[Check]:

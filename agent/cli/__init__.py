@@ -16,7 +16,7 @@ import typer
 if TYPE_CHECKING:
     from agent.settings import Settings
 
-_COMMANDS: Final = ("run", "demo", "doctor", "devices", "settings", "decode", "journal", "contract")
+_COMMANDS: Final = ("run", "demo", "doctor", "devices", "settings", "decode", "journal", "firmware", "contract")
 
 SettingsOption = Annotated[
     Path | None,
