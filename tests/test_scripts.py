@@ -214,6 +214,8 @@ def test_the_service_runs_what_is_installed_and_feeds_its_watchdog() -> None:
     unit = (ROOT / "systemd/kerbside.service").read_text()
     assert "ExecStart=/opt/kerbside/.venv/bin/kerbside run --settings /etc/kerbside/agent.toml\n" in unit
     assert "Type=notify\n" in unit
+    assert "RuntimeDirectory=kerbside\n" in unit  # where the agent asks to be switched off
+    assert re.search("^ExecStopPost=.*/run/kerbside/power-off.* poweroff", unit, re.MULTILINE)
     assert "kerbside" in PROJECT["project"]["scripts"]
 
 
