@@ -307,7 +307,7 @@ class Mount(_Section):
     port: Annotated[Annotated[str, AfterValidator(_mount)] | None, BeforeValidator(_empty_is_unset)] = None
     """Its serial port, by path or numbers; unset: no panel."""
     baud: Annotated[int, Field(ge=1200, le=4_000_000)] = 115_200
-    """Its speed; a mount on USB ignores it."""
+    """Its speed; for a mount on USB only the pace at which it is written to."""
     shutdown_after_s: Seconds = 600.0
     """How long after the ignition goes off the unit stays up."""
     firmware_keys: Paths = ()
