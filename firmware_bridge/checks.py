@@ -65,6 +65,12 @@ def check_mount(
             )
         return f"{running.version} runs{'' if running.confirmed else ' for a trial'}"
 
+    def hash_() -> str:
+        if len(image.hash) != len(running.hash or b""):
+            known = len(running.hash or b"") * 8
+            raise _invalid(f"{image.hash_algorithm.upper()}, and the mount knows images by {known} bits: sign it so")
+        return image.hash_algorithm.upper()
+
     def version() -> str:
         images.check_version(image, Version.parse(running.version))
         return f"{image.version}, {running.version} runs"
@@ -88,6 +94,7 @@ def check_mount(
 
     return [
         _checked("state", state),
+        _checked("hash", hash_),
         _checked("version", version),
         _checked("size", size),
         _checked("way back", way_back),

@@ -15,10 +15,7 @@ from firmware_bridge.link import CommandId, GroupId, Link
 
 IMAGE: Final = GroupId.IMAGE_MANAGEMENT
 STATE: Final = CommandId.ImageManagement.STATE
-ERASE: Final = CommandId.ImageManagement.ERASE
 SLOT_INFO: Final = 6
-ERASE_S: Final = 60.0
-"""The longest that a server may take to erase a slot; it answers nothing meanwhile."""
 MODES: Final = {
     0: "single slot",
     1: "swap using scratch",
@@ -159,14 +156,6 @@ def confirm(link: Link) -> tuple[Slot, ...]:
     """
     # Without a hash, which would make another image the next one if the mount has just gone back to it.
     return _slots(link, link.write(IMAGE, STATE, {"confirm": True}))
-
-
-def erase(link: Link) -> None:
-    """Empty the slot that is not running.
-
-    :raises BridgeError: as `Link.request`
-    """
-    link.write(IMAGE, ERASE, timeout_s=ERASE_S, retries=0)
 
 
 def _slots(link: Link, answer: Mapping[str, Any]) -> tuple[Slot, ...]:

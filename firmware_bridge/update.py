@@ -14,14 +14,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from firmware_bridge.errors import BridgeError, Cause
 from firmware_bridge.images import Image
 from firmware_bridge.link import Link
 from firmware_bridge.mount import GROUP as PANEL
 from firmware_bridge.mount import KICK, KICK_S, read_panel
-from firmware_bridge.slots import Slot, confirm, erase, read_slots, try_next
+from firmware_bridge.slots import Slot, confirm, read_slots, try_next
 from firmware_bridge.upload import upload
 
 BOOT_S: Final = 120.0
@@ -101,6 +101,7 @@ class Wanted:
         return cls(str(image.version), image.hash, image.content)
 
 
+T = TypeVar("T")
 Note = Callable[[str, Mapping[str, Any]], None]
 """Gets ``firmware.…`` and the members of the event; returns once it is durable."""
 
@@ -140,6 +141,8 @@ class Update:
         self._kick_due = 0.0
         self._tries: Counter[str] = Counter()
         self._panel = wanted.panel
+        self._trials = True
+        """The boot loader can start an image for a trial."""
         self._uploaded = False
         self._tried = wanted.tried
         """The boot loader has taken it for the next to start, or has started it."""
@@ -163,8 +166,14 @@ class Update:
         if self._wanted.content is not None:
             if mine is not None and mine.active and mine.confirmed:
                 return Outcome(Result.UNCHANGED, None, f"{mine.version} runs already", mine.version)
-            self._pulse()
+            self._asked(self._pulse)
             self._note("update_started", None, running=old.version if old else None, panel=self._panel)
+            if old is not None and old.confirmed and not self._knows_trials() and not self._without_return:
+                message = (
+                    "its boot loader starts the newest image and can not take it back: nothing was sent; "
+                    "--without-return updates it all the same"
+                )
+                return self._end(Result.REFUSED, "WAY_BACK", message, old)
         while True:
             if mine is not None and mine.active:
                 outcome = self._settle(mine)
@@ -184,6 +193,16 @@ class Update:
 
     # --- the steps ----------------------------------------------------------------------------------------------
 
+    def _knows_trials(self) -> bool:
+        """Whether marks can be set at all: keeping what is kept already changes nothing."""
+        try:
+            self._asked(lambda: confirm(self._link))
+        except BridgeError as error:
+            if error.cause not in (Cause.UNSUPPORTED, Cause.REFUSED):
+                raise
+            self._trials = error.cause is Cause.REFUSED  # there is something to be kept or not, but not now
+        return self._trials
+
     def _upload(self, old: Slot | None) -> Outcome | None:
         content, version = self._wanted.content, self._wanted.version
         if content is None:
@@ -194,7 +213,7 @@ class Update:
         size = len(content)
         self._progress(Progress(Stage.UPLOADING, 0, size))
         try:
-            upload(self._link, content, lambda sent: self._sent(sent, size))
+            whole = upload(self._link, content, lambda sent: self._sent(sent, size))
         except BridgeError as error:
             if error.cause not in PASSING:
                 raise
@@ -203,6 +222,9 @@ class Update:
         if mine is not None:
             self._uploaded = True
             self._note("uploaded", mine, bytes=size, seconds=round(time.monotonic() - started_at))
+        elif whole:
+            message = f"the mount at {self._link.port} has taken {version}, and does not list it: is it for this mount?"
+            raise BridgeError(message, Cause.REFUSED)
         return None
 
     def _sent(self, sent: int, size: int) -> None:
@@ -224,26 +246,15 @@ class Update:
         self._count("mark", "does not keep in mind which image to start")
         if self._tries["mark"] == 1:
             self._note("test_started", mine)
+        if not self._trials:
+            self._tried = True
+            return self._restart(mine)
         try:
             try_next(self._link, self._wanted.hash)
         except BridgeError as error:
-            if error.cause is Cause.UNSUPPORTED:
-                return self._without_trial(mine, old)
             if error.cause not in PASSING:
                 raise
         return None
-
-    def _without_trial(self, mine: Slot, old: Slot | None) -> Outcome | None:
-        """The boot loader starts the newest image, and only ever goes forward."""
-        if self._without_return:
-            self._tried = True
-            return self._restart(mine)
-        erase(self._link)
-        message = (
-            "its boot loader starts the newest image and can not take it back: nothing was changed; "
-            "--without-return updates it all the same"
-        )
-        return self._end(Result.REFUSED, "WAY_BACK", message, old)
 
     def _restart(self, mine: Slot) -> Outcome | None:
         """Have the boot loader act: start the new image, or take it back."""
@@ -366,11 +377,14 @@ class Update:
     # --- talking to the mount -----------------------------------------------------------------------------------
 
     def _slots(self) -> tuple[Slot, ...]:
-        """What the mount holds; waits for a mount that is away."""
+        return self._asked(lambda: read_slots(self._link))
+
+    def _asked(self, question: Callable[[], T]) -> T:
+        """The answer of a mount that may be away for a while."""
         until = time.monotonic() + self._boot_s
         while True:
             try:
-                return read_slots(self._link)
+                return question()
             except BridgeError as error:
                 if error.cause not in PASSING:
                     raise

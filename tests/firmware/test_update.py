@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from firmware_bridge import images, update
+from firmware_bridge import upload as upload_module
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.images import Image
 from firmware_bridge.link import OP, Link
@@ -51,6 +52,7 @@ def new(folder: Path, key: Path) -> Image:
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(update, "POLL_S", 0.05)
     monkeypatch.setattr(update, "RESTART_S", 1.0)
+    monkeypatch.setattr(upload_module, "PATIENCE_S", 3.0)
 
 
 @dataclass
@@ -178,6 +180,16 @@ def test_an_image_that_is_not_well_is_taken_back(
         assert run.after_a_restart() == "1.0.0"
 
 
+def test_an_image_that_waits_already_is_started_without_sending_it_again(old: Image, new: Image) -> None:
+    with mount(old) as run:
+        run.simulator.mcu.flash.secondary.data[: len(new.content)] = new.content
+        run.simulator.mcu.flash.request(permanent=False)
+
+        assert run.update(new).result is Result.CONFIRMED
+        assert "uploaded" not in run.steps
+        assert run.after_a_restart() == "2.0.0"
+
+
 def test_a_mount_whose_image_may_not_be_started_now_keeps_the_old_one(old: Image, new: Image) -> None:
     with mount(old) as run:
         outcome = run.update(new, may_restart=lambda: ("MOVING", "the vehicle moves"))
@@ -187,13 +199,13 @@ def test_a_mount_whose_image_may_not_be_started_now_keeps_the_old_one(old: Image
         assert run.after_a_restart() == "1.0.0"
 
 
-def test_a_boot_loader_without_trials_is_left_with_the_old_image(old: Image, new: Image) -> None:
+def test_a_boot_loader_without_trials_is_sent_nothing(old: Image, new: Image) -> None:
     with mount(old, mcu=_WithoutMarks, flash=_Forward(slot_bytes=SLOT_BYTES)) as run:
         outcome = run.update(new)
 
         assert (outcome.result, outcome.reason) == (Result.REFUSED, "WAY_BACK")
         assert "--without-return" in outcome.message
-        assert run.simulator.mcu.flash.secondary.image is None
+        assert run.simulator.seen.steps == 0
         assert run.after_a_restart() == "1.0.0"
 
 
@@ -243,12 +255,12 @@ def test_an_upload_that_broke_off_goes_on_where_it_was(old: Image, new: Image) -
     with mount(old, baud=115_200) as run:
         threading.Timer(0.5, run.link.close).start()
         with pytest.raises(BridgeError):
-            update.upload(run.link, new.content, lambda _sent: None)
+            upload_module.upload(run.link, new.content, lambda _sent: None)
         taken = run.simulator.mcu._upload.offset
         before = run.simulator.seen.received_bytes
 
         run.link.open()
-        assert update.upload(run.link, new.content, lambda _sent: None)
+        assert upload_module.upload(run.link, new.content, lambda _sent: None)
 
         assert taken > 1000
         assert run.simulator.seen.received_bytes - before < 1.7 * (len(new.content) - taken) + 1000
