@@ -129,7 +129,7 @@ class Reply:
         finally:
             self._link.forget(self)
         if self._lost is not None:
-            raise self._lost
+            raise _again(self._lost)
         if not came:
             raise self._silence()
         return self._link.understand(self._payload)
@@ -417,7 +417,7 @@ class Link:
         with self._state:
             if self._lost is not None:
                 slots.release()
-                raise self._lost
+                raise _again(self._lost)
             if not message[_SEQUENCE_AT] or message[_SEQUENCE_AT] in self._pending:
                 message[_SEQUENCE_AT] = self._next_sequence()
             reply = Reply(self, message[_SEQUENCE_AT], answers, deadline, slots)
@@ -475,7 +475,7 @@ class Link:
         left = (b"\n" if self._cut else b"") + line
         while left:
             if self._lost is not None or self._serial is None:
-                raise self._lost or _closed(self.port)
+                raise _again(self._lost or _closed(self.port))
             try:
                 left = left[os.write(self._serial.fileno(), left) :]
             except BlockingIOError:
@@ -633,6 +633,11 @@ def _is_plain(value: Any, depth: int = 0) -> bool:
                 for key, each in value.items()
             )
     return False
+
+
+def _again(error: BridgeError) -> BridgeError:
+    """To be raised as often as one likes: an exception that is raised anew keeps every traceback that it had."""
+    return BridgeError(str(error), error.cause)
 
 
 def _closed(port: str) -> BridgeError:
