@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,16 +11,14 @@ from typing import Any
 
 import pytest
 
+from drivers.simulated import Gpsd, SimulatedReceiver
 from firmware_bridge import images
 from firmware_bridge.images import Image
 from firmware_bridge.simulated_boot import Flash
 from firmware_bridge.simulated_mcu import NO_PANEL, Microcontroller
 from firmware_bridge.simulator import Simulator
-from tests.agent.rig import Rig, begin_loading, tracking_numbers
-from tests.cli.kerbside import COMMAND, kerbside, kerbside_json
+from tests.cli.kerbside import kerbside, kerbside_json
 from tests.firmware.signing import make_image, make_key, public_half
-
-pytest_plugins = ("tests.agent.conftest",)
 
 BODY = bytes(range(256)) * 60
 STEPS = ["update_started", "uploaded", "test_started", "booted", "confirmed"]
@@ -285,68 +281,21 @@ def test_root_does_not_leave_files_behind_that_the_agent_can_not_read(unit: Path
     assert list(state_dir.iterdir()) == []
 
 
-# --- beside the agent ------------------------------------------------------------------------------------------------
+def test_a_vehicle_that_moves_keeps_its_firmware(unit: Path, mount: Simulator, new: Path) -> None:
+    with SimulatedReceiver() as receiver, Gpsd(receiver.port) as gpsd:
+        unit.write_text(unit.read_text().replace('gps.gpsd = ""', f'gps.gpsd = "{gpsd.address}"'))
+        receiver.move(52.09, 5.12, speed_mps=12.0)
+        refused = kerbside_json("firmware", "update", new, "--settings", unit, expect=1)
+        receiver.move(52.09, 5.12, speed_mps=0.0)
+        deadline = time.monotonic() + 20
+        while (seen := kerbside("firmware", "update", new, "--dry-run", "--settings", unit)).returncode:
+            assert time.monotonic() < deadline, seen.stdout
+        done = kerbside("firmware", "update", new, "--settings", unit)
 
-
-def _mounted(mount: Simulator, key: Path) -> dict[str, Any]:
-    return {"port": mount.port, "firmware_keys": [str(public_half(key))], "confirm_after_s": 2.0}
-
-
-def test_the_running_agent_keeps_its_mount(rig: Rig, mount: Simulator, new: Path, key: Path) -> None:
-    agent = rig.agent(mount=_mounted(mount, key))
-    agent.start_ready()
-
-    refused = kerbside("firmware", "update", new, "--settings", agent.settings)
-
-    assert refused.returncode == 1
-    assert "systemctl stop kerbside" in refused.stderr
-    assert mount.seen.steps == 0
-
-
-def test_no_firmware_is_touched_in_the_middle_of_a_block(rig: Rig, mount: Simulator, new: Path, key: Path) -> None:
-    agent = rig.agent(mount=_mounted(mount, key))
-    agent.start_ready()
-    begin_loading(rig, agent, tracking_numbers(2))
-
-    with_the_agent = kerbside_json("firmware", "update", new, "--settings", agent.settings, expect=1)
-    agent.stop()
-    without_it = kerbside_json("firmware", "update", new, "--settings", agent.settings, expect=1)
-    restart = kerbside_json("firmware", "reset", "--settings", agent.settings, expect=1)
-
-    assert {each["reason"] for each in (with_the_agent, without_it, restart)} == {"BLOCK_ACTIVE"}
-    assert "block" in without_it["message"]
-    assert mount.seen.steps == 0
-    refusals = [event for event in events(agent.settings) if event["step"] == "refused"]
-    assert [event["reason"] for event in refusals] == ["BLOCK_ACTIVE"]
-
-
-@pytest.mark.parametrize("stage", ["uploading", "proving"])
-def test_the_agent_sees_an_update_through_whose_command_was_killed(
-    rig: Rig, mount: Simulator, new: Path, key: Path, stage: str
-) -> None:
-    mount.mcu.write_bytes_per_s = 10_000
-    agent = rig.agent(mount=_mounted(mount, key))
-    command = [COMMAND, "firmware", "update", new, "--settings", agent.settings]
-    with subprocess.Popen([str(word) for word in command], stderr=subprocess.PIPE, text=True) as update:
-        assert update.stderr
-        for line in update.stderr:
-            if line.startswith(stage):
-                break
-        time.sleep(0.5)
-        update.send_signal(signal.SIGKILL)
-
-    agent.start_ready()
-    result, version = ("confirmed", "2.0.0") if stage == "proving" else ("failed", "1.0.0")
-    deadline = time.monotonic() + 30
-    while steps(agent.settings)[-1] != result and time.monotonic() < deadline:
-        time.sleep(0.2)
-
-    last = events(agent.settings)[-1]
-    assert (last["step"], last["version"]) == (result, "2.0.0")
-    assert last.get("reason") == (None if stage == "proving" else "INTERRUPTED")
-    assert not (agent.state_dir / "firmware.json").exists()
-    agent.stop()
-    mount.cut()
-    time.sleep(1.0)
+    assert refused["reason"] == "MOVING"
+    assert "km/h" in refused["message"]
+    assert "it stands" in seen.stdout
+    assert done.returncode == 0, done.stderr
+    assert steps(unit) == ["refused", *STEPS]
+    assert events(unit)[0]["reason"] == "MOVING"
     assert mount.mcu.running
-    assert mount.mcu.running.version_text == version
