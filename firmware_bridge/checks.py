@@ -51,7 +51,7 @@ def check_mount(
         return [Check("state", False, message)]
     if running is None or running.hash is None:
         found = "no image runs" if running is None else "it tells no hashes"
-        message = f"{found}, as far as the mount says: is this its boot loader? Switch its power off and on"
+        message = f"{found}, as far as the mount says: is this its boot loader? `kerbside firmware reset` leaves it"
         return [Check("state", False, message)]
 
     def state() -> str:

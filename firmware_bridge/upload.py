@@ -33,7 +33,8 @@ def upload(link: Link, content: bytes, progress: Callable[[int], None]) -> bool:
     """Send an image; `progress` gets the number of bytes that the server has.
 
     :returns: False where the server has lost its place at the very end: what it holds must be read from its slots
-    :raises BridgeError: as `Link.request`; garbled or timeout from a server that does not get on
+    :raises BridgeError: as `Link.request`; garbled or timeout from a server that does not get on, refused when it has
+        written something else
     """
     return _Upload(link, content, progress).run()
 
@@ -151,7 +152,7 @@ class _Upload:
                 raise BridgeError(
                     f"what the microcontroller at {self._link.port} has written is not what was sent: try again; its "
                     "flash may be worn",
-                    Cause.GARBLED,
+                    Cause.REFUSED,
                 )
             return offset
         raise BridgeError(

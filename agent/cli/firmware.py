@@ -513,6 +513,10 @@ def _show(port: str, server: Server) -> None:
     typer.echo(f"{port}: {', '.join(told)}")
     if server.slots is None:
         typer.echo("its firmware has no image management: it is updated through the microcontroller's debug connector")
+    elif server.running is None:
+        typer.echo(
+            "no image runs, as far as it says: is this its boot loader? `kerbside firmware reset` starts the firmware"
+        )
     several = any(slot.image for slot in server.slots or ())
     for slot in server.slots or ():
         where = f"slot {slot.slot}" if not several else f"image {slot.image} slot {slot.slot}"
@@ -529,7 +533,7 @@ def _state(slot: Slot) -> str:
         return f"starts at the next restart, {'and stays' if slot.permanent else 'for a trial'}"
     if slot.confirmed:
         return "comes back at the next restart"
-    return "does not run" if slot.bootable else "is not to be run"
+    return "does not run"
 
 
 def _show_image(image: Image, checks: list[Check]) -> None:
