@@ -365,9 +365,12 @@ class Update:
         if self._unhealthy:
             message = f"{version} did not answer reliably and was taken back"
             return self._end(Result.REVERTED, "UNHEALTHY", message, old)
-        if self._ran or mine is not None:
-            began = f"the mount restarted before {version} was confirmed" if self._ran else f"{version} did not come up"
-            return self._end(Result.REVERTED, "NOT_CONFIRMED", f"{began}, and was taken back", old)
+        if self._ran:
+            message = f"the mount restarted before {version} was confirmed, and was taken back"
+            return self._end(Result.REVERTED, "NOT_CONFIRMED", message, old)
+        if mine is not None:
+            message = f"{version} did not come up, or was never started"
+            return self._end(Result.REVERTED, "NOT_CONFIRMED", message, old)
         message = (
             f"refused by the boot loader: {version} did not come up; is it signed with the key that the boot loader "
             "knows, and made for this board?"
