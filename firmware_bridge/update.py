@@ -237,7 +237,7 @@ class Update:
         if self._panel and now >= self._kick_due:
             self._kick_due = now + KICK_S
             with contextlib.suppress(BridgeError):
-                self._link.write(PANEL, KICK, retries=0)
+                self._link.write(PANEL, KICK, timeout_s=0.5, retries=0)
 
     def _mark(self, mine: Slot, old: Slot | None) -> Outcome | None:
         """Have the boot loader start it at the next restart, for a trial."""
@@ -326,7 +326,10 @@ class Update:
                 if error.cause not in PASSING:
                     return False
                 if error.cause is Cause.GONE:
-                    self._open()
+                    # A pulled cable says nothing of the image.
+                    gone_at = time.monotonic()
+                    self._reopen()
+                    self._prove_until += time.monotonic() - gone_at
                 failed = True
             else:
                 if failed or uptime_ms < last_uptime_ms:

@@ -251,6 +251,21 @@ def test_a_cable_that_is_pulled_and_plugged_in_again_is_waited_for(old: Image, n
         assert run.simulator.seen.received_bytes < 3 * len(new.content)
 
 
+def test_a_cable_that_is_pulled_while_the_image_is_on_trial_does_not_cost_it(old: Image, new: Image) -> None:
+    with mount(old) as run:
+
+        def pull(progress: Progress) -> None:
+            if progress.stage is Stage.PROVING and not run.stages:
+                run.stages.append(progress)
+                run.simulator.unplug()
+                threading.Timer(1.0, run.simulator.plug).start()
+
+        outcome = Update(run.link, Wanted.of(new), lambda *_: None, progress=pull, confirm_after_s=1.0).run()
+
+        assert run.stages
+        assert outcome.result is Result.CONFIRMED
+
+
 def test_an_upload_that_broke_off_goes_on_where_it_was(old: Image, new: Image) -> None:
     with mount(old, baud=115_200) as run:
         threading.Timer(0.5, run.link.close).start()
