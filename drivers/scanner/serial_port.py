@@ -130,7 +130,7 @@ class SerialScanner:
                     Condition.ABSENT,
                 )
             case errno.EACCES:
-                return DriverError(f"{who} may not be opened by this user: {_membership(node)}")
+                return DriverError(f"{who} may not be opened by this user: {membership(node)}")
             case errno.EPERM:
                 return DriverError(
                     f"{who} may not be opened by this service: allow its kind in DeviceAllow of the unit"
@@ -157,7 +157,8 @@ def _number(error: Exception) -> int | None:
     return number
 
 
-def _membership(node: str) -> str:
+def membership(node: str) -> str:
+    """What to do for a device that this user may not open."""
     try:
         status = Path(node).stat()
         group = grp.getgrgid(status.st_gid).gr_name
