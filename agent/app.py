@@ -43,6 +43,7 @@ from drivers.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from drivers.camera import Camera
+    from drivers.scanner.input_device import HidPosScanner, KeyboardScanner
     from drivers.simulated.mount import SimulatedMount
 
 log = logging.getLogger(__name__)
@@ -122,7 +123,7 @@ class App:
             confirm=settings.journal.confirm,
         )
         self.supervisor = Supervisor(self._part_changed)
-        self.scanners: dict[str, SerialScanner] = {}
+        self.scanners: dict[str, SerialScanner | KeyboardScanner | HidPosScanner] = {}
         for scanner in settings.scanner:
             self._add_scanner(scanner)
         if settings.mount.port:
@@ -241,15 +242,22 @@ class App:
         return self.settings
 
     def _add_scanner(self, scanner: Scanner) -> None:
+        driver: SerialScanner | KeyboardScanner | HidPosScanner
         match scanner.kind:
-            case "hid" | "hidpos":
-                why = f'scanners of kind "{scanner.kind}" can not be driven by this version; let it send serial lines'
-                self.supervisor.add(_Unsupported(scanner.name, why), self.reading)
+            case "hid":
+                from drivers.scanner.input_device import KeyboardScanner
+
+                end, silence_ms = scanner.terminator, scanner.idle_flush_ms
+                driver = KeyboardScanner(scanner.name, scanner.port, scanner.layout, end, silence_ms)
+            case "hidpos":
+                from drivers.scanner.input_device import HidPosScanner
+
+                driver = HidPosScanner(scanner.name, scanner.port)
             case kind:
                 protocol = framer(kind, scanner.terminator, scanner.idle_flush_ms, host_ack=scanner.host_ack)
                 driver = SerialScanner(scanner.name, scanner.port, protocol, scanner.baud)
-                self.scanners[scanner.name] = driver
-                self.supervisor.add(driver, self.reading)
+        self.scanners[scanner.name] = driver
+        self.supervisor.add(driver, self.reading)
 
     def _add_mount(self, port: str) -> None:
         if port != SIMULATED:
