@@ -531,7 +531,7 @@ def _pictures(folder: Path) -> list[str]:
 def _as_it_comes(capture: Any) -> str:
     """The format of what FFmpeg has opened; from then on JPEGs come as they are."""
     cv2 = opencv()
-    given = int(capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little").decode("ascii", "replace").strip("\0 ")
+    given = int(capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little").decode("ascii", "replace").strip("\0 ").upper()
     if given in v4l2.JPEGS:
         capture.set(cv2.CAP_PROP_FORMAT, -1)
     return given

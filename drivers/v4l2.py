@@ -46,14 +46,19 @@ def formats(node: str, who: str) -> tuple[str, ...]:
     except OSError as error:
         raise _fault(node, who, error) from error
     try:
-        return _ask(handle, who)
-    except OSError as error:
-        raise _fault(node, who, error) from error
+        return _ask(handle, node, who)
     finally:
         os.close(handle)
 
 
-def _ask(handle: int, who: str) -> tuple[str, ...]:
+def _ask(handle: int, node: str, who: str) -> tuple[str, ...]:
+    try:
+        return _formats(handle, who)
+    except OSError as error:
+        raise _fault(node, who, error) from error
+
+
+def _formats(handle: int, who: str) -> tuple[str, ...]:
     answer = bytearray(_CAPABILITY.size)
     fcntl.ioctl(handle, _QUERYCAP, answer)
     *_, everything, here = _CAPABILITY.unpack(answer)
