@@ -39,6 +39,7 @@ _BEEPS: Final[dict[Tone, tuple[int, ...]]] = {
 }
 """For each tone the sounds that can stand for it, the best first."""
 _NO_IDENTIFIER: Final = bytes(3)
+_MAX_REPORT_BYTES: Final = 4096
 
 
 class Reports(NamedTuple):
@@ -73,12 +74,15 @@ class Reports(NamedTuple):
         beeps = {
             tone: _output(outputs[usage], sizes["output", outputs[usage].report])
             for tone, usages in _BEEPS.items()
-            if (usage := next((usage for usage in usages if usage in outputs), None)) is not None
+            if (usage := next((usage for usage in usages if usage in outputs), 0))
+            and sizes["output", outputs[usage].report] <= _MAX_REPORT_BYTES
         }
         data, length, more = (inputs.get(usage) for usage in (_DECODED_DATA, _BYTE_COUNT, _DECODE_DATA_CONTINUED))
         identifier = inputs.get(_SYMBOLOGY_IDENTIFIER_1)
-        if not (data and length and more) or any(
-            member and (member.report != data.report or member.at % 8) for member in (data, length, more, identifier)
+        if (
+            not (data and length and more)
+            or sizes["input", data.report] > _MAX_REPORT_BYTES
+            or any(each and (each.report != data.report or each.at % 8) for each in (data, length, more, identifier))
         ):
             return STANDARD._replace(beeps=beeps)
         return cls(
@@ -145,15 +149,17 @@ class HidPosFramer:
         if reports.number is not None and report[0] != reports.number:
             return None  # of its settings or its state
         self._last_report_ns = now_ns
-        whole = len(report) == reports.size
-        more = whole and bool(report[reports.more_at] & 1)
+        if len(report) != reports.size:
+            self.counters.unreadable += 1
+            self._skip(more=False)
+            return None
+        more = bool(report[reports.more_at] & 1)
         if self._skipping:
             self._skipping = more
             return None
-        length = report[reports.length_at] if whole else reports.data_bytes + 1
-        at = reports.identifier_at
+        length, at = report[reports.length_at], reports.identifier_at
         identifier = _NO_IDENTIFIER if at is None else report[at : at + 3]
-        if self._begun and whole and identifier not in (self._identifier, _NO_IDENTIFIER):
+        if self._begun and identifier not in (self._identifier, _NO_IDENTIFIER):
             # The end of another code was lost; this report begins one.
             self._begun = False
             self.counters.unterminated += 1
@@ -161,18 +167,19 @@ class HidPosFramer:
         first = not self._begun
         if length > reports.data_bytes or (first and (length == 0 or not _is_identifier(identifier))):
             self.counters.unreadable += 1
-            self._skip(more)
+            self._skip(more=more)
             return None
         if first:
             self._begun, self._identifier, self._data = True, identifier, b""
         if len(self._data) + length > self._max_bytes:
             self.counters.too_long += 1
-            self._skip(more)
+            self._skip(more=more)
             return None
         self._data += report[reports.data_at : reports.data_at + length]
         return None if more else self._end()
 
-    def _skip(self, more: bool) -> None:
+    def _skip(self, *, more: bool) -> None:
+        """Drop the code that a report belongs to, up to its end."""
         self._begun, self._skipping = False, more
         self._lose()
 

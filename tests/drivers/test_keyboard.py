@@ -8,6 +8,24 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 
 import pytest
+from hid_devices import (
+    ALT,
+    ALTGR,
+    CAPS,
+    CTRL,
+    ENTER,
+    KEYPAD,
+    KEYPAD_ENTER,
+    SHIFT,
+    SPACE,
+    TAB,
+    by_number,
+    event,
+    press,
+    release,
+    stroke,
+    strokes,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,35 +44,9 @@ from drivers.scanner.keyboard import (
 
 LAYOUTS: list[Layout] = ["us", "de", "fr", "uk"]
 GS = "\x1d"
-SHIFT, CTRL, ALT, ALTGR, CAPS, SPACE, ENTER, TAB, KEYPAD_ENTER = 42, 29, 56, 100, 58, 57, 28, 15, 96
 OTHER = {SHIFT: 54, CTRL: 97}
-KEYPAD = dict(zip("0123456789", (82, 79, 80, 81, 75, 76, 77, 71, 72, 73), strict=True))
 DEAD = {"\u0302": "^", "\u0301": "\xb4", "\u0300": "`", "\u0308": "\xa8", "\u0303": "~"}
 SILENCE_NS = PARTIAL_AFTER_MS * 1_000_000
-
-
-def event(kind: int, number: int, value: int) -> bytes:
-    return EVENT.pack(1_700_000_000, 250_000, kind, number, value)
-
-
-def press(*keys: int) -> bytes:
-    return b"".join(event(4, 4, 458_756) + event(EV_KEY, key, 1) + event(EV_SYN, SYN_REPORT, 0) for key in keys)
-
-
-def release(*keys: int) -> bytes:
-    return b"".join(event(EV_KEY, key, 0) + event(EV_SYN, SYN_REPORT, 0) for key in keys)
-
-
-def stroke(key: int, *modifiers: int) -> bytes:
-    return press(*modifiers, key) + release(key, *modifiers)
-
-
-def strokes(*keys: int) -> bytes:
-    return b"".join(map(stroke, keys))
-
-
-def by_number(digits: str, alt: int = ALT) -> bytes:
-    return press(alt) + strokes(*(KEYPAD[digit] for digit in digits)) + release(alt)
 
 
 class Typist:
