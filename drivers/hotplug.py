@@ -178,6 +178,8 @@ class Watch:
             loop.add_reader(monitor.fileno(), self._hear, monitor)
         try:
             known = {path: _target(path) for path in self._paths}
+            if not known:
+                await asyncio.Event().wait()
             while True:
                 await asyncio.sleep(PATHS_EVERY_S)
                 there = {path: _target(path) for path in self._paths}
