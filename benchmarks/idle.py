@@ -104,7 +104,7 @@ def main() -> None:
                 sections["gps"] = {"gpsd": stack.enter_context(Gpsd(receiver.port)).address}
             if count >= 3:
                 url = f"http://127.0.0.1:{port}/live.mjpg"
-                sections["camera"] = {"source": url, "fps": PICTURES_PER_S, "read_labels": False}
+                sections["camera"] = {"source": url, "read_labels": False}
             return sections
 
         names = ["no device", "4 scanners", "+ receiver", "+ camera"]
