@@ -378,6 +378,13 @@ def holders(nodes: Iterable[str]) -> dict[str, list[Holder]]:
     return {node: held[number] for node, number in numbers.items()}
 
 
+def in_use(node: str) -> str:
+    """What to say of a device that another program has, by its name where that can be seen, and what to do."""
+    if others := holders([node]).get(node):
+        return f"in use by {' and '.join(map(str, others))}: stop that program"
+    return f"in use by another program: stop that one (`fuser {node}` names it)"
+
+
 def _open_devices(process: Path) -> Iterator[int]:
     with os.scandir(process / "fd") as descriptors:
         for descriptor in descriptors:

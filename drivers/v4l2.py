@@ -14,6 +14,7 @@ import struct
 from pathlib import Path
 from typing import Any, Final
 
+from drivers.hotplug import in_use
 from drivers.jpeg import opencv
 from drivers.readings import Condition, DriverError
 
@@ -96,7 +97,7 @@ def _fault(node: str, who: str, error: OSError) -> DriverError:
         case errno.EACCES | errno.EPERM:
             return DriverError(f"{who} may not be opened by this user: add the user to the group video")
         case errno.EBUSY:
-            return DriverError(f"{who} is in use by another program: stop that one (`fuser {node}` names it)")
+            return DriverError(f"{who} is {in_use(node)}")
     return DriverError(f"{who} does not answer as a camera does ({error.strerror}): pull its plug and plug it in again")
 
 

@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Final, TypeVar
 
-from drivers.hotplug import claim, resolve
+from drivers.hotplug import claim, in_use, resolve
 from drivers.readings import Condition, DriverError, PartState, Scan
 from drivers.scanner.code import Code, Repeats
 from drivers.scanner.framing import Counters, Tone
@@ -247,9 +247,7 @@ def _fault(who: str, node: str, error: OSError, wrong_kind: str) -> DriverError:
         case errno.EPERM:
             return DriverError(f"{who} may not be opened by this service: allow its kind in DeviceAllow of the unit")
         case errno.EBUSY:
-            return DriverError(
-                f"{who} is in use by another program, which has grabbed it: stop that one (`fuser {node}` names it)"
-            )
+            return DriverError(f"{who} is {in_use(node)}")
         case errno.ENOTTY | errno.EINVAL | errno.EISDIR | errno.ENOTDIR:
             return DriverError(f"{who} {wrong_kind} (`kerbside devices` lists them)")
     return DriverError(f"{who} can not be opened: {error.strerror}")

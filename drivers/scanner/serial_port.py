@@ -24,7 +24,7 @@ from typing import Final, Literal
 
 import serial
 
-from drivers.hotplug import claim, resolve
+from drivers.hotplug import claim, in_use, resolve
 from drivers.readings import Condition, DriverError, PartState, Scan
 from drivers.scanner import honeywell
 from drivers.scanner.code import Code, Repeats
@@ -138,7 +138,7 @@ class SerialScanner:
             case errno.ENOTTY | errno.EISDIR:
                 return DriverError(f"{who} is not a serial port: correct its port (`kerbside devices` lists them)")
             case errno.EBUSY | errno.EAGAIN:
-                return DriverError(f"{who} is in use by another program: stop that one (`fuser {node}` names it)")
+                return DriverError(f"{who} is {in_use(node)}")
         return DriverError(f"{who} can not be set up: {error}; expected a serial port that takes {self._baud} baud")
 
 
