@@ -41,8 +41,10 @@ SILENCE_NS: Final = 250_000_000
 """A packet that has not gone on for this long is broken: its end will not come, and the line is free."""
 RESENT_WITHIN_NS: Final = 30_000_000_000
 """The last resend of a message: two times the longest response time-out that can be set (9.9 s), and some."""
+FOLLOWS_WITHIN_NS: Final = 750_000_000
+"""The next packet of a message comes at once; one that comes later and is no resend begins another message."""
 PARTS_WITHIN_NS: Final = 5_000_000_000
-"""The next packet of a message comes within this, with one resend at the default time-out."""
+"""The resends of the next packet come within this, at the default time-out."""
 PATIENCE_NS: Final = 3_000_000_000
 """Feedback that has waited this long would be taken for the answer to another scan."""
 MAX_WAITING: Final = 16
@@ -181,9 +183,13 @@ class _Message:
 
 
 class Link:
-    """One end of the line; `source` is who we are. Pure: bytes and times in, packets and bytes out."""
+    """One end of the line; `source` is who we are. Pure: bytes and times in, packets and bytes out.
 
-    def __init__(self, source: Source, response_ns: int = RESPONSE_NS) -> None:
+    Handshaking can be turned off in a scanner. Unless it `insists`, this end gives up waiting for answers, and resends
+    with it, when a message got none at all, until there is one again.
+    """
+
+    def __init__(self, source: Source, response_ns: int = RESPONSE_NS, *, insists: bool = False) -> None:
         self.resent = 0
         """Packets that came again although they had arrived."""
         self.refused = 0
@@ -194,6 +200,7 @@ class Link:
         """Bursts of bytes that were no packet."""
         self._source = source
         self._response_ns = response_ns
+        self._insists = insists
         self._answering = True
         self.restart()
 
@@ -251,7 +258,7 @@ class Link:
             if self._under_way.sent <= RESENDS:
                 self._resend(self._under_way, now_ns)
             else:
-                self._answering = False
+                self._answering = self._insists
                 self.unanswered += 1
                 self._under_way = None
         self._send_next(now_ns)
@@ -344,7 +351,6 @@ class Link:
             self._under_way = message
             self._transmit(message, message.packet, now_ns)
             if not self._answering:
-                # It does not answer, as some are set: what it is told is not told three times.
                 self._under_way = None
 
     def _transmit(self, message: _Message, packet: Packet, now_ns: int) -> None:
@@ -437,8 +443,6 @@ class SsiFramer:
         self._partial_type: int | None = None
         self._partial_ns = 0
         self._segments = 0
-        self._doubtful = False
-        """So much arrived damaged that the sender may have given up, and begin another message."""
         self._broken = self._link.broken
         self._asked_for_packets = False
         self._lamp_off_ns: int | None = None
@@ -457,7 +461,6 @@ class SsiFramer:
         """As `Framer.wake`."""
         codes = self._codes(self._link.wake(now_ns), now_ns)
         self._drop_stale(now_ns)
-        self._doubtful |= self._link.bursts >= BURSTS_IN_A_ROW
         if self._lamp_off_ns is not None and now_ns >= self._lamp_off_ns:
             self._darken(now_ns)
         if self._link.bursts and self._link.broken > self._broken:
@@ -488,7 +491,7 @@ class SsiFramer:
     def _codes(self, packets: list[Packet], now_ns: int) -> list[Code]:
         codes = []
         if self._link.resent > self.counters.resent:
-            self._partial_ns, self._doubtful = now_ns, False  # its sender has not given it up
+            self._partial_ns = now_ns  # its sender has not given it up
         for packet in packets:
             self._drop_stale(now_ns)
             if packet.opcode == Opcode.DECODE_DATA:
@@ -512,10 +515,9 @@ class SsiFramer:
     def _of_packets(self, packet: Packet, now_ns: int) -> bytes | None:
         """Type byte and data, once the last packet of the message is here; each packet begins with the type."""
         kind = packet.data[0] if packet.data else 0
-        other = kind != self._partial_type or self._segments or (self._doubtful and not packet.resent)
-        if self._partial and other:
+        late = not packet.resent and now_ns > self._partial_ns + FOLLOWS_WITHIN_NS
+        if self._partial and (late or kind != self._partial_type or self._segments):
             self._drop_partial()
-        self._doubtful = False
         if not self._partial and not packet.continues:
             return packet.data
         self._partial_type = kind

@@ -36,7 +36,7 @@ class Decoder:
         """What it was set to, without the beep."""
         self.transmit_errors = 0
         """Messages that it gave up."""
-        self._link = Link(Source.DECODER, response_ns)
+        self._link = Link(Source.DECODER, response_ns, insists=True)
         self._packets: deque[Packet] = deque()
         self._telling = Packet(Opcode.EVENT)
 
@@ -145,6 +145,12 @@ class SimulatedSsiScanner(Terminal):
         """Read one code; returns `time.monotonic_ns()` right after its first packet was handed to the line."""
         with self._lock:
             self.decoder.scan(text.encode(), time.monotonic_ns(), symbology)
+            return self._transmit()
+
+    def say(self, packet: Packet) -> int:
+        """Send any other message, as `scan` does."""
+        with self._lock:
+            self.decoder.send(packet, time.monotonic_ns())
             return self._transmit()
 
     def next_signal(self, timeout_s: float = 5.0) -> Signal | None:

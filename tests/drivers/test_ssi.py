@@ -151,9 +151,11 @@ def test_a_long_code_comes_in_packets_each_of_which_is_acknowledged() -> None:
     framer = SsiFramer()
     assert framer.feed(decode("A" * 250, 0x11, Status.CONTINUATION), 0) == []
     assert framer.to_send() == ACK
-    assert framer.feed(decode("B" * 250, 0x11, Status.CONTINUATION), S) == []
+    assert framer.feed(decode("B" * 250, 0x11, Status.CONTINUATION), S // 2) == []
     assert framer.to_send() == ACK
-    assert framer.feed(decode("C", 0x11), 2 * S) == [Code("A" * 250 + "B" * 250 + "C", "]L0", "PDF417")]
+    assert framer.feed(decode("C", 0x11, Status.RETRANSMIT), 4 * S) == [
+        Code("A" * 250 + "B" * 250 + "C", "]L0", "PDF417")
+    ]
     assert framer.to_send() == ACK
 
 
@@ -164,6 +166,13 @@ def test_the_beginning_of_a_code_without_its_end_is_dropped_and_counted() -> Non
     framer.wake(framer.due_ns)
     assert framer.counters.unterminated == 1
     assert [code.text for code in framer.feed(decode("TBA1"), 20 * S)] == ["TBA1"]
+
+
+def test_a_code_after_one_of_which_the_end_never_came_is_not_glued_to_it() -> None:
+    framer = SsiFramer()
+    framer.feed(decode("A" * 250, status=Status.CONTINUATION), 0)
+    assert [code.text for code in framer.feed(decode("TBA1"), S)] == ["TBA1"]
+    assert framer.counters.unterminated == 1
 
 
 def test_another_symbology_begins_another_code() -> None:
@@ -177,9 +186,9 @@ def test_a_code_in_endless_packets_is_dropped_and_the_next_one_is_read() -> None
     framer = SsiFramer()
     for turn in range(100):
         text = f"{turn:03}" + "A" * 240
-        assert framer.feed(decode(text, 0x11, Status.CONTINUATION), turn * S) == []
+        assert framer.feed(decode(text, 0x11, Status.CONTINUATION), turn * S // 3) == []
         assert len(framer._partial) <= MAX_MESSAGE_BYTES + 1
-    assert framer.feed(decode("end", 0x11), 100 * S) == []
+    assert framer.feed(decode("end", 0x11), 100 * S // 3) == []
     assert framer.counters.too_long == 1
     assert [code.text for code in framer.feed(decode("TBA1"), 101 * S)] == ["TBA1"]
 
