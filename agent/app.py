@@ -163,6 +163,7 @@ class App:
             for task in (*tasks, stopping):
                 task.cancel()
             await asyncio.gather(*tasks, stopping, return_exceptions=True)
+            self._sample_positions(self._trip.turn(self._block_under_way()))
             self._trip.save()
             self.unit.record("unit.stopped", {"version": __version__})
             self.unit.snapshot()
