@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,6 +50,11 @@ def part(agent: Agent, name: str) -> dict[str, str]:
     assert seen
     state: dict[str, str] = seen["unit"]["parts"][name]
     return state
+
+
+def assert_same_time(one: str, other: str) -> None:
+    """By some milliseconds it differs where the clock was adjusted meanwhile."""
+    assert abs(datetime.fromisoformat(one) - datetime.fromisoformat(other)) < timedelta(seconds=0.5)
 
 
 def check_in(rig: Rig, agent: Agent) -> None:
@@ -95,8 +101,7 @@ def plug_in_and_out(rig: Rig, cycles: int, out_s: float, in_s: float) -> None:
         rig.scanner.unplug()
         wait_until(lambda: part(agent, "handheld")["state"] == "absent", "the scanner to be missed")
         assert "plug it in again" in part(agent, "handheld")["reason"]
-        # By another millisecond where the clock was set right meanwhile.
-        assert part(agent, "second")["since"][:-4] == untouched[:-4]
+        assert_same_time(part(agent, "second")["since"], untouched)
         assert agent.pid, "the agent has ended"
         agent.stop()
     assert Counter(rejected(agent)) == Counter(scanned)
@@ -115,4 +120,41 @@ def test_a_scanner_with_a_loose_plug_loses_no_scan_and_uses_nothing_up(rig: Rig)
 @pytest.mark.soak
 @pytest.mark.timeout(1500)
 def test_ten_minutes_of_a_scanner_that_is_plugged_in_and_out_every_two_seconds(rig: Rig) -> None:
-    plug_in_and_out(rig, cycles=300, out_s=1.0, in_s=0.5)
+    plug_in_and_out(rig, cycles=300, out_s=1.0, in_s=0.8)
+
+
+def test_of_two_settings_that_mean_one_device_the_one_that_has_it_works_and_the_other_names_it(
+    rig: Rig, tmp_path: Path
+) -> None:
+    other_name = tmp_path / "by-id"
+    other_name.symlink_to(rig.scanner.port)
+    agent = rig.agent(
+        scanner=[
+            {"name": "left", "kind": "honeywell", "port": rig.scanner.port},
+            {"name": "right", "kind": "honeywell", "port": str(other_name)},
+        ]
+    )
+    agent.start_ready()
+    check_in(rig, agent)
+
+    def one_each() -> tuple[str, str] | None:
+        """Who has the device, and who is told so."""
+        states = {part(agent, name)["state"]: name for name in ("left", "right")}
+        return (states["ready"], states["faulty"]) if set(states) == {"ready", "faulty"} else None
+
+    numbers = tracking_numbers(3)
+    for number in numbers:
+        has, told = wait_until(one_each, "one to have the device and the other to say why not")
+        assert f"scanner {told} at " in part(agent, told)["reason"]
+        assert f"is the same device as scanner {has}: two settings match one device" in part(agent, told)["reason"]
+        since = part(agent, told)["since"]
+        rig.scanner.scan(number)
+        assert rig.scanner.next_signal(10.0)
+        time.sleep(1.0)  # it is tried again meanwhile, which is no news
+        assert_same_time(part(agent, told)["since"], since)
+        assert rig.scanner.next_signal(0) is None
+        rig.scanner.unplug()
+        wait_until(lambda: {part(agent, name)["state"] for name in ("left", "right")} == {"absent"}, "both to miss it")
+        rig.scanner.plug()
+    agent.stop()
+    assert rejected(agent) == numbers
