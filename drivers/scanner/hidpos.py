@@ -286,7 +286,7 @@ def _members(descriptor: bytes) -> Iterator[_Member]:
 
 
 def _items(descriptor: bytes) -> Iterator[tuple[int, int, int, int]]:
-    """Type, tag, value and size of each item; ends where the descriptor is cut off."""
+    """Type, tag, value and size of each item."""
     at = 0
     while at < len(descriptor):
         prefix = descriptor[at]
@@ -294,8 +294,6 @@ def _items(descriptor: bytes) -> Iterator[tuple[int, int, int, int]]:
             at += 3 + (descriptor[at + 1] if at + 1 < len(descriptor) else 0)
             continue
         size = (0, 1, 2, 4)[prefix & 3]
-        data = descriptor[at + 1 : at + 1 + size]
-        if len(data) < size:
-            return
-        yield prefix >> 2 & 3, prefix >> 4, int.from_bytes(data, "little"), size
+        value = int.from_bytes(descriptor[at + 1 : at + 1 + size], "little")
+        yield prefix >> 2 & 3, prefix >> 4, value, size
         at += 1 + size

@@ -5,7 +5,19 @@ from __future__ import annotations
 import random
 
 import pytest
-from hid_devices import collection, descriptor, item, page, report, reports, scanned_data, size, trigger, usage
+from hid_devices import (
+    OUT,
+    collection,
+    descriptor,
+    item,
+    page,
+    report,
+    reports,
+    scanned_data,
+    size,
+    trigger,
+    usage,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -67,7 +79,7 @@ def test_letters_beyond_ascii_are_read_in_both_usual_encodings(data: bytes, text
 @pytest.mark.parametrize(
     "bad",
     [
-        report(b"TBA1", length=57),
+        report(b"A" * 56, length=58)[:61] + b"BC\0",
         report(b"TBA1", length=255),
         report(b"", length=0),
         report(b"TBA1", identifier=b"TBA"),
@@ -165,7 +177,8 @@ def test_what_is_no_bar_code_scanner_is_told_from_one() -> None:
 
 
 def test_a_scanner_that_does_not_describe_its_codes_is_read_in_the_standard_form() -> None:
-    assert Reports.of(descriptor(trigger())) == STANDARD
+    found = Reports.of(descriptor(trigger(0x86)))
+    assert found == STANDARD._replace(beeps={"good": b"\x04\x01"})
 
 
 def test_a_scanner_that_can_beep_has_a_report_for_each_tone() -> None:
@@ -180,6 +193,17 @@ def test_a_scanner_that_knows_not_on_file_sounds_that_for_a_repeat() -> None:
     found = Reports.of(descriptor(scanned_data(), trigger(0x85, 0x86, 0x87)))
     assert found is not None
     assert found.beeps == {"good": b"\x04\x02", "repeat": b"\x04\x04", "bad": b"\x04\x01", "attention": b"\x04\x04"}
+
+
+def test_a_descriptor_may_name_page_and_usage_at_once() -> None:
+    found = Reports.of(descriptor(scanned_data(), page(0xFF66) + trigger(0x8C_0086, 0x8C_0085)))
+    assert found is not None
+    assert (found.beeps["good"], found.beeps["bad"]) == (b"\x04\x01", b"\x04\x02")
+
+
+def test_a_report_of_a_size_that_can_not_be_is_not_made() -> None:
+    too_long = size(8, 0xFFFF) + item(0, 9, OUT)
+    assert Reports.of(descriptor(scanned_data(data_bytes=0xFFFF), trigger(0x85) + too_long)) == STANDARD
 
 
 def test_a_beep_without_a_report_number_goes_out_behind_a_zero() -> None:
