@@ -109,7 +109,7 @@ def _lines(device: Device) -> Iterator[str]:
     for line in device.settings.splitlines():
         yield f"    {line}"
     if device.rule:
-        yield "  in /etc/udev/rules.d/71-kerbside-receiver.rules:"
+        yield "  in /etc/udev/rules.d/71-kerbside-receiver.rules, then `udevadm control --reload && udevadm trigger`:"
         for line in device.rule.splitlines():
             yield f"    {line}"
 

@@ -367,7 +367,7 @@ def _receiver(settings: Settings, agent: _Agent) -> Iterator[Finding]:
     if gps.gpsd is None:
         yield Finding("receiver", "ok", "none in the settings")
         return
-    if (found := agent.finds("receiver", "gps", gps.device or "the receiver")) and found.state != "ok":
+    if (found := agent.finds("receiver", "gps", gps.device or "the receiver")) and found.state == "fault":
         yield found
         return
     if gps.device and (found := _device("receiver", gps.device, gps.device, "tty", agent, "gpsd")).state != "ok":
