@@ -365,6 +365,17 @@ def test_a_camera_that_falls_silent_is_stale_before_it_is_faulty() -> None:
     asyncio.run(test())
 
 
+def test_a_camera_of_which_a_picture_is_wanted_only_now_and_then_is_not_stale_between() -> None:
+    async def test() -> None:
+        async with HttpCamera(shades_of_grey) as peer:
+            camera = Camera(peer.url, fps=0.25)
+            async with watching(camera) as watched:
+                await watched.until_readings(3)
+                assert {state.condition for state in watched.states} <= {Condition.OPENING, Condition.READY}
+
+    asyncio.run(test())
+
+
 def test_a_network_camera_that_is_turned_off_and_on_again_says_so_and_is_read_again() -> None:
     async def test() -> None:
         async with HttpCamera(shades_of_grey) as peer, watching(Camera(peer.url, fps=50)) as watched:
