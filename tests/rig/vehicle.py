@@ -36,8 +36,7 @@ KERBSIDE = "runuser -u kerbside -- /opt/kerbside/.venv/bin/kerbside"
 class Vehicle:
     """One virtual unit, its broker, and the way in and out."""
 
-    def __init__(self, name: str, folder: Path, stack: ExitStack, disk: str = "qcow2") -> None:
-        self._stack = stack
+    def __init__(self, name: str, folder: Path, stack: ExitStack, disk: str = "raw") -> None:
         rig = image.load()
         self._lock = stack.enter_context((rig.RUN / f"{name}.lock").open("w"))
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # two runs would unplug each other's devices
@@ -86,6 +85,15 @@ class Vehicle:
             *steps,
             "systemctl daemon-reload && systemctl enable --quiet kerbside && systemctl restart gpsd.socket",
         )
+
+    def cut_power(self) -> None:
+        """Pull the plug of the unit: what its disk has not got is gone."""
+        self.machine.power_cut()
+
+    def boot(self) -> None:
+        """Switch it on again; nothing that qemu had plugged in is there any more."""
+        self.machine.start()
+        self._reach()
 
     # --- the guest ----------------------------------------------------------------------------------------------
 
@@ -208,6 +216,7 @@ class Adapter:
         self._machine = vehicle.machine
         self._name = name
         self._socket: socket.socket | None = None
+        """Open while it is plugged in."""
         self.path = f"/dev/serial/by-id/usb-QEMU_QEMU_USB_SERIAL_RIG{name.upper()}-if00-port0"
 
     def plug(self) -> FarEnd:
@@ -222,9 +231,14 @@ class Adapter:
             return
         time.sleep(0.3)  # what was sent has arrived
         self._machine.unplug(self._name)
-        self._socket.close()
-        self._socket = None
+        self.forget()
         time.sleep(0.5)  # what follows at once would be one and the same change for the kernel
+
+    def forget(self) -> None:
+        """It went with the power of the unit."""
+        if self._socket:
+            self._socket.close()
+        self._socket = None
 
 
 class _Gadget:
