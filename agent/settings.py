@@ -250,7 +250,7 @@ class Gps(_Section):
     """Where gpsd listens; empty: no receiver."""
     device: Annotated[DeviceMatch | None, BeforeValidator(_empty_is_unset)] = None
     """The receiver, handed to gpsd when it is plugged in; unset: gpsd knows its devices itself."""
-    stale_after_s: Seconds = 5.0
+    stale_after_s: Seconds = 4.0
     """A position older than this is no position."""
 
 

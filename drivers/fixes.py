@@ -44,7 +44,7 @@ USUAL_ERROR_M: Final = 15.0
 """Of a fix whose error is not told."""
 MIN_ERROR_M: Final = 10.0
 MAX_ERROR_M: Final = 60.0
-GAP_COUNTS_S: Final = 600.0
+GAP_COUNTS_S: Final = 10.0
 EARTH_RADIUS_M: Final = 6_371_000.0
 
 

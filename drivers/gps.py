@@ -39,6 +39,8 @@ FIRST_REPORT_S: Final = 10.0
 """gpsd may try several speeds before it understands a receiver; leaving earlier would make it begin again."""
 FIX_LOST_AFTER_S: Final = 3.0
 """Reports without a position for so long: the fix is lost, and has not only failed once."""
+LATENCY_S: Final = 0.25
+"""A position is about this old when it arrives: computed, sent over a slow line, put together by gpsd."""
 STAY_AWAY_S: Final = 2.5
 UNREADABLE_IN_A_ROW: Final = 10
 NULL_ISLAND_DEG: Final = 0.001
@@ -58,7 +60,7 @@ class Gps:
     name = "gps"
 
     def __init__(
-        self, address: str, stale_after_s: float = 5.0, device: str | None = None, *, control: str = CONTROL
+        self, address: str, stale_after_s: float = 4.0, device: str | None = None, *, control: str = CONTROL
     ) -> None:
         self.unreadable = 0
         """Lines that were no JSON object."""
@@ -177,6 +179,8 @@ class Gps:
     def _wait_until(self, talk: _Talk, now: float) -> float | None:
         """Judge what has not come by now; returns when to judge again, ``None`` when there is nothing to wait for."""
         silent_at = (talk.start if talk.heard is None else talk.heard) + self._stale_after_s
+        if talk.heard is not None:
+            silent_at -= min(LATENCY_S, self._stale_after_s / 4)
         if now >= silent_at:
             what = f"no report of the receiver for {self._stale_after_s:g} s: check its plug and antenna"
             if talk.heard is None and talk.no_receiver:

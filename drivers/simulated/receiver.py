@@ -17,6 +17,8 @@ from drivers.simulated.terminal import Terminal
 
 KNOTS_PER_MPS = 3600 / 1852
 MAX_BACKLOG_S = 0.2
+SETTLE_S = 1
+CHUNK_BYTES = 128
 
 # Eight satellites well spread over the sky: PRN, elevation, azimuth, signal.
 _SKY = (
@@ -116,6 +118,24 @@ class SimulatedReceiver(Terminal):
                     self.epochs += 1
             due = max(due + 1 / self.rate_hz, time.monotonic())
             self._stop.wait(due - time.monotonic())
+
+
+def replay(line: Terminal, recording: bytes, bytes_per_s: float = 10_000.0) -> float:
+    """Send what a receiver once sent, NMEA or binary; returns `time.monotonic()` right after the last byte.
+
+    Comments at its head, as gpsd's own recordings have them, are left out. Before it come other comments, for as long
+    as gpsd tries speeds and throws away what it reads.
+    """
+    body = recording
+    while body.startswith(b"#"):
+        body = body.partition(b"\n")[2]
+    for _ in range(SETTLE_S * 20):
+        line.write(b"# \n")
+        time.sleep(0.05)
+    for begin in range(0, len(body), CHUNK_BYTES):
+        line.write(body[begin : begin + CHUNK_BYTES])
+        time.sleep(CHUNK_BYTES / bytes_per_s)
+    return time.monotonic()
 
 
 def _angle(degrees: float, width: int, signs: str) -> str:
