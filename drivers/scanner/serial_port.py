@@ -236,7 +236,7 @@ class _Session:
     def signal(self, tone: Tone) -> None:
         self._framer.signal(tone, time.monotonic_ns())
         # What is answered while the scan is still being handed over goes out behind its acknowledgement.
-        if not self._handing_over:
+        if not self._handing_over and not self.ended.done():
             self._settle()
 
     def _read(self) -> None:
