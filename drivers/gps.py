@@ -45,6 +45,8 @@ STAY_AWAY_S: Final = 2.5
 UNREADABLE_IN_A_ROW: Final = 10
 NULL_ISLAND_DEG: Final = 0.001
 POLL_PAUSE_S: Final = 0.3
+SKY_WITHIN_S: Final = 2.0
+"""A receiver without a fix that names no satellites by then names none."""
 NO_RECEIVERS: Final = frozenset({"AIS", "RTCM2", "RTCM3"})
 """What gpsd calls the reports of things that listen to ships or to correction services and know no position."""
 
@@ -492,6 +494,7 @@ def _ask(connection: socket.socket, address: str, node: str | None, deadline: fl
         best = GpsLook(
             devices, fault=f"gpsd knows {', '.join(devices)}, and no report has come: check the receiver's plug"
         )
+        sky_by = time.monotonic() + SKY_WITHIN_S
         while time.monotonic() < deadline:
             # No report yet, or none about satellites: the library says so in these two ways.
             with contextlib.suppress(UserWarning, LookupError):
@@ -501,7 +504,11 @@ def _ask(connection: socket.socket, address: str, node: str | None, deadline: fl
                 time.sleep(POLL_PAUSE_S)
                 continue
             if seen.mode < 2:
-                return seen
+                if seen.satellites_seen is not None or time.monotonic() > sky_by:
+                    return seen
+                best = seen
+                time.sleep(POLL_PAUSE_S)
+                continue
             if best.time and best.time != seen.time:
                 return replace(seen, moving=True, fault="")
             best = replace(seen, fault="the receiver is silent: gpsd repeats its last fix; check the receiver's plug")
