@@ -76,6 +76,7 @@ def test_the_rule_that_devices_prints_hands_over_a_receiver_behind_an_adapter(
     vehicle.configure(gps={"device": adapter.path})
     vehicle.until("gps", "absent", "not plugged in")
     adapter.plug()
+    vehicle.until_there(adapter.path)
     (listed,) = [device for device in vehicle.kerbside("devices")["devices"] if "gps.device" in device["used_by"]]
     path = "/etc/udev/rules.d/71-kerbside-receiver.rules"
     stack.callback(vehicle.sh, f"rm {path}", "udevadm control --reload")

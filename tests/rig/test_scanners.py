@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from agent.demo.stage import wait_until
 from tests.agent.rig import tracking_numbers
-from tests.rig.vehicle import Adapter, FarEnd, SerialGadget, Vehicle
+from tests.rig.vehicle import SOON_S, Adapter, FarEnd, SerialGadget, Vehicle
 
 pytestmark = pytest.mark.rig
 
@@ -133,6 +134,64 @@ def test_a_packet_that_is_sent_again_is_one_scan(vehicle: Vehicle, adapter: Adap
     decoder.scan(last)
     vehicle.until_scanned([number, last])
     assert vehicle.scans() == [("hand", number), ("hand", last)]
+
+
+def test_a_scanner_that_the_agent_may_not_open_says_so_until_it_may(vehicle: Vehicle, scanner: SerialGadget) -> None:
+    scanner.plug()
+    vehicle.until_there(scanner.path)
+    vehicle.sh(f"chmod 600 $(readlink -f {scanner.path})")
+    vehicle.configure(scanner=[{"name": "hand", "port": scanner.path}])
+    vehicle.until("hand", "faulty", "may not be opened by this user")
+    (finding,) = [check for check in vehicle.kerbside("doctor")["checks"] if check["name"] == "scanners"]
+    assert finding["state"] == "fault"
+    assert finding["advice"]
+    vehicle.sh(f"chmod 660 $(readlink -f {scanner.path})")
+    vehicle.until("hand", "ready")
+    (finding,) = [check for check in vehicle.kerbside("doctor")["checks"] if check["name"] == "scanners"]
+    assert finding["state"] == "ok", finding
+
+
+HOLD = """
+import fcntl, os, sys, termios, time
+line = os.open(sys.argv[1], os.O_RDWR | os.O_NOCTTY)
+fcntl.ioctl(line, termios.TIOCEXCL)
+time.sleep(600)
+"""
+
+
+def test_a_scanner_that_another_program_holds_says_so_until_it_lets_go(vehicle: Vehicle, scanner: SerialGadget) -> None:
+    vehicle.sh("systemctl stop kerbside")
+    scanner.plug()
+    holder = "systemd-run --quiet --uid kerbside --unit holder python3 /run/hold.py"
+    vehicle.until_there(scanner.path)
+    vehicle.sh(f"cat > /run/hold.py <<'END'\n{HOLD}END", f"{holder} {scanner.path}")
+    vehicle.configure(scanner=[{"name": "hand", "port": scanner.path}])
+    vehicle.until("hand", "faulty", "in use")
+    (listed,) = [device for device in vehicle.kerbside("devices")["devices"] if device["used_by"]]
+    assert listed["used_by"] == ['scanner[0] "hand"']
+    assert listed["node"] == vehicle.sh(f"readlink -f {scanner.path}")
+    assert [held["command"] for held in listed["held_by"]] == ["python3"]
+    vehicle.sh("systemctl stop holder")
+    vehicle.until("hand", "ready")
+
+
+def test_of_two_settings_for_one_scanner_one_is_a_fault_that_names_the_other(
+    vehicle: Vehicle, scanner: SerialGadget
+) -> None:
+    scanner.plug()
+    ports = {"left": scanner.path, "right": scanner.numbers}
+    vehicle.configure(scanner=[{"name": name, "port": port} for name, port in ports.items()])
+
+    def states() -> dict[str, str]:
+        return {name: vehicle.part(name)["state"] for name in ports}
+
+    wait_until(lambda: sorted(states().values()) == ["faulty", "ready"], "one to be ready", SOON_S)
+    faulty, ready = sorted(ports, key=states().__getitem__)
+    reason = vehicle.part(faulty)["reason"]
+    assert f"scanner {ready}" in reason
+    assert "two settings match one device" in reason
+    (listed,) = [device for device in vehicle.kerbside("devices")["devices"] if device["used_by"]]
+    assert listed["used_by"] == ['scanner[0] "left"', 'scanner[1] "right"']
 
 
 CMD_ACK, CMD_NAK, DECODE_DATA, BEEP = 0xD0, 0xD1, 0xF3, 0xE6

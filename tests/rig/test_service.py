@@ -52,7 +52,8 @@ def test_udev_gives_each_device_its_name_group_and_marks(
     adapter.plug()
     scanner.plug()
     keyboard.plug()
-    vehicle.sh("udevadm settle")
+    for path in (scanner.path, adapter.path, keyboard.path):
+        vehicle.until_there(path)
 
     def properties(place: str) -> set[str]:
         return set(vehicle.sh(f"udevadm info --query=property {place}").splitlines())

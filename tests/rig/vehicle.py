@@ -39,7 +39,7 @@ class Vehicle:
     def __init__(self, name: str, folder: Path, stack: ExitStack, disk: str = "raw") -> None:
         rig = image.load()
         self._lock = stack.enter_context((rig.RUN / f"{name}.lock").open("w"))
-        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # two runs would unplug each other's devices
+        fcntl.flock(self._lock, fcntl.LOCK_EX)  # two runs would unplug each other's devices
         self.machine = rig.Unit(name, disk=disk)
         self.broker = stack.enter_context(Broker(folder / "broker"))
         self._port = free_port()
@@ -114,6 +114,10 @@ class Vehicle:
     def log(self) -> str:
         """What the agent has said since it was configured."""
         return self.tried(f"journalctl -u kerbside -o cat --since @{self._since}").stdout
+
+    def until_there(self, path: str) -> None:
+        """Wait until udev has given a device this name."""
+        self.sh(f"timeout {SOON_S} sh -c 'until [ -e {path} ]; do sleep 0.1; done'", "udevadm settle")
 
     # --- the agent ----------------------------------------------------------------------------------------------
 
