@@ -45,6 +45,7 @@ STAY_AWAY_S: Final = 2.5
 UNREADABLE_IN_A_ROW: Final = 10
 NULL_ISLAND_DEG: Final = 0.001
 POLL_PAUSE_S: Final = 0.3
+_NOT_THERE: Final = "is not plugged in: plug it in, or correct gps.device (`kerbside devices` lists what is there)"
 SKY_WITHIN_S: Final = 2.0
 """A receiver without a fix that names no satellites by then names none."""
 NO_RECEIVERS: Final = frozenset({"AIS", "RTCM2", "RTCM3"})
@@ -85,7 +86,7 @@ class Gps:
         while True:
             node = await asyncio.to_thread(resolve, self._device, "tty", "receiver") if self._device else None
             if node and _is_gone(node):
-                raise DriverError(f"receiver {node} is not plugged in", Condition.ABSENT)
+                raise DriverError(f"receiver {node} {_NOT_THERE}", Condition.ABSENT)
             with claim(node, "receiver") if node else contextlib.nullcontext():
                 await self._come_back(node)
                 await self._watch(node, out, report)
@@ -201,7 +202,7 @@ class Gps:
     def _judge_silent(self, talk: _Talk, reason: str) -> None:
         path = talk.node or self._heard
         if path and _is_gone(path):
-            talk.judge(Condition.ABSENT, f"receiver {path} is not plugged in")
+            talk.judge(Condition.ABSENT, f"receiver {path} {_NOT_THERE}")
         else:
             talk.judge(Condition.STALE, reason)
 

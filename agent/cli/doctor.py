@@ -471,8 +471,10 @@ def _device(name: str, what: str, match: str, subsystem: Subsystem, agent: _Agen
         return Finding(name, "fault", f"{what} is {found}, expected {_NOUNS[subsystem]}", advice)
     if user is None and (barred := _barred(path)):
         return Finding(name, "fault", f"{what} {barred[0]}", barred[1])
-    holders = hotplug.holders([str(path)])[str(path)]
+    holders = hotplug.holders([str(path)]).get(str(path), [])
     strangers = [str(holder) for holder in holders if holder.process != agent.process and holder.command != user]
+    if user and os.path.realpath(path).startswith("/dev/pts/"):
+        strangers = []  # a pseudo-terminal is always held by whoever made it, too
     if strangers:
         advice = "two readers get half of each scan: stop it, or let udev keep it away (config/udev)"
         return Finding(name, "fault", f"{what} is held by {', '.join(strangers)}", advice)
