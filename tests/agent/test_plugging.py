@@ -21,6 +21,9 @@ from tests.agent.rig import Rig, block_is, tracking_numbers, until
 WARM_UP = 10
 """Cycles until pools and caches have their size."""
 
+POOL = 4
+"""Threads by which the loop's pool may still grow towards its bound, as chance will have it."""
+
 
 class Use(NamedTuple):
     """What the kernel counts of a process."""
@@ -108,7 +111,7 @@ def plug_in_and_out(rig: Rig, cycles: int, out_s: float, in_s: float) -> None:
     assert rejected(agent) == scanned
     before, after = uses[WARM_UP], uses[-1]
     print(f"after {WARM_UP} cycles {before}, after {cycles} {after}")
-    assert max(use.threads for use in uses[WARM_UP:]) <= max(use.threads for use in uses[: WARM_UP + 1])
+    assert max(use.threads for use in uses[WARM_UP:]) <= max(use.threads for use in uses[: WARM_UP + 1]) + POOL
     assert max(use.descriptors for use in uses[WARM_UP:]) <= max(use.descriptors for use in uses[: WARM_UP + 1])
     assert after.resident_bytes - before.resident_bytes < 4_000_000
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -44,6 +45,8 @@ async def again_and_again(
 ) -> None:
     """Take the peer away and bring it back; what the part uses must not grow."""
     uses: list[Use] = []
+    # The loop's pool of threads grows up to its bound as chance will have it: let it be full from the start.
+    await asyncio.gather(*(asyncio.to_thread(time.sleep, 0.1) for _ in range(64)))
     for _ in range(rounds):
         watched.readings.clear()
         await watched.until_readings(2)
