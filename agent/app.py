@@ -564,8 +564,10 @@ class _Unsupported:
 
 
 def _devices(settings: Settings) -> list[str]:
-    """What the settings call devices."""
-    named = [settings.gps.device, settings.camera.source, settings.mount.port]
+    """What the settings call devices. A camera's files are not: a file system that hangs must not hang the loop."""
+    named = [settings.gps.device, settings.mount.port]
+    if (settings.camera.source or "").startswith("/dev/"):
+        named.append(settings.camera.source)
     return [*(scanner.port for scanner in settings.scanner), *filter(None, named)]
 
 

@@ -153,6 +153,8 @@ def _camera_source(text: str) -> str:
                 'expected a URL such as "rtsp://user:password@host/path", with "/" in a password written as %2F, '
                 '"?" as %3F, "#" as %23 and "@" as %40'
             )
+    elif ":" in text and "/" not in text:
+        return _device(text)
     return text
 
 

@@ -55,6 +55,7 @@ def test_without_a_file_the_defaults_need_no_hardware() -> None:
         ('[[scanner]]\nname = "hand"\nport = ""', "scanner[0].port: expected a path"),
         ('[gps]\ndevice = "ublox"', "gps.device: expected a path"),
         ('[mount]\nport = "COM3"', "mount.port: expected a path"),
+        ('[camera]\nsource = "46d:825"', "camera.source: expected a path"),
         ('[scanner]\nname = "hand"', "scanner: expected a list of tables ([[scanner]]), got"),
         ('[unit]\nfleet = "north-west"', 'unit.fleet: expected a name without "-"'),
         ('[unit]\nid = "u/1"', 'unit.id: expected 1 to 64 letters, digits, ".", "_" or "-"'),
