@@ -30,6 +30,8 @@ from drivers.scanner.serial_port import membership
 Opened = TypeVar("Opened")
 
 READ_BYTES: Final = 4096
+MAX_UNSENT_REPORTS: Final = 4
+"""What may wait for a scanner that does not take its reports."""
 
 _NAME_BYTES: Final = 256
 _KEY_BYTES: Final = 96  # of the bit map of all 768 keys
@@ -103,8 +105,7 @@ class HidPosScanner:
         self.repeats = Repeats()
         self.framer = HidPosFramer()
         self._port = port
-        self._fd: int | None = None
-        self._writing: asyncio.Future[None] | None = None
+        self._unsent: asyncio.Queue[bytes] | None = None
 
     @property
     def counters(self) -> Counters:
@@ -123,31 +124,33 @@ class HidPosScanner:
         with claim(node, who):
             async with _opened(partial(_open_pos, node, who_and_where)) as (fd, reports):
                 self.framer.restart(reports)
-                self._fd = fd
+                self._unsent = asyncio.Queue(MAX_UNSENT_REPORTS)
+                writing = asyncio.create_task(self._write(fd, self._unsent))
                 try:
                     await _Session(self, who_and_where, fd, out, report).run()
                 finally:
-                    self._fd = None
+                    self._unsent = None
+                    writing.cancel()
 
     def signal(self, tone: Tone) -> None:
         """Let the scanner sound `tone` where it can; never waits for the scanner."""
         message = self.framer.reports.beeps.get(tone)
-        if self._fd is None or message is None:
+        if self._unsent is None or message is None:
             return
-        if self._writing and not self._writing.done():
-            self.signals_dropped += 1
-            return
-        # The kernel waits for the scanner to take a report, for seconds if need be, and by then it may be unplugged.
-        loop = asyncio.get_running_loop()
-        self._writing = loop.run_in_executor(None, self._write, os.dup(self._fd), message)
-
-    def _write(self, fd: int, message: bytes) -> None:
         try:
-            os.write(fd, message)
-        except OSError:
+            self._unsent.put_nowait(message)
+        except asyncio.QueueFull:
             self.signals_dropped += 1
-        finally:
-            os.close(fd)
+
+    async def _write(self, fd: int, unsent: asyncio.Queue[bytes]) -> None:
+        while True:
+            message = await unsent.get()
+            # The kernel waits for the scanner to take a report, for seconds if need be, and by then it may be unplugged
+            # and its descriptor be another's.
+            try:
+                await asyncio.to_thread(_write_and_close, os.dup(fd), message)
+            except OSError:
+                self.signals_dropped += 1
 
 
 @contextlib.asynccontextmanager
@@ -161,6 +164,13 @@ async def _opened(open_it: Callable[[], tuple[int, Opened]]) -> AsyncIterator[tu
         raise
     try:
         yield fd, known
+    finally:
+        os.close(fd)
+
+
+def _write_and_close(fd: int, message: bytes) -> None:
+    try:
+        os.write(fd, message)
     finally:
         os.close(fd)
 

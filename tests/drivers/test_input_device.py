@@ -393,9 +393,8 @@ def test_a_hid_pos_scanner_that_has_beeps_sounds_them(device: Terminal) -> None:
         async with watching(scanner) as watched:
             await watched.until_state(Condition.READY)
             scanner.signal("good")
-            assert await heard(device, 2) == b"\x04\x40"
             scanner.signal("bad")
-            assert await heard(device, 2) == b"\x04\x20"
+            assert await heard(device, 4) == b"\x04\x40\x04\x20"
         assert scanner.signals_dropped == 0
 
     run(test())
@@ -431,11 +430,17 @@ def test_a_hid_pos_scanner_that_takes_no_feedback_holds_nobody_up(device: Termin
             mocker.patch("drivers.scanner.input_device.os.write", write)
             scanner.signal("good")
             await asyncio.to_thread(stuck.wait, 20)
-            scanner.signal("good")
+            for _ in range(input_device.MAX_UNSENT_REPORTS):
+                scanner.signal("bad")
+            assert scanner.signals_dropped == 0
+            scanner.signal("bad")
             assert scanner.signals_dropped == 1
             device.unplug()
             await watched.until_state(Condition.ABSENT)
+            device.plug()
+            await watched.until_state(Condition.READY)
             let_go.set()
+            scanner.signal("good")
             await watched.until(lambda: scanner.signals_dropped == 2)
 
     run(test())
