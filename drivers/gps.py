@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 WATCH: Final = b'?WATCH={"enable":true,"json":true};\n'
 CONTROL: Final = "/run/gpsd.sock"
+NAMED_BY_UDEV: Final = "/dev/kerbside/receiver"
+"""The name that `udev_rule` gives, and by which kerbside-receiver@.service and config/gpsd/default know it."""
 MAX_LINE_BYTES: Final = 65_536
 """gpsd's longest reports (SKY with every satellite) stay below 16 KiB."""
 CONNECT_TIMEOUT_S: Final = 5.0
@@ -96,7 +98,7 @@ class Gps:
         if self._left is None:
             return
         await asyncio.sleep(self._left + STAY_AWAY_S - asyncio.get_running_loop().time())
-        kept = self._heard if node is None or (self._heard and _same(node, self._heard)) else os.path.realpath(node)
+        kept = self._heard if node is None or (self._heard and _same(node, self._heard)) else _name(node)
         if kept and kept.startswith("/") and not _is_gone(kept):
             # gpsd may still hold what was there before the receiver was plugged in again.
             for held in {kept, self._heard or kept}:
@@ -233,7 +235,7 @@ class Gps:
             return bool(paths)
         if any(_same(talk.node, path) for path in paths):
             return True
-        answer = await self._control_gpsd(f"+{os.path.realpath(talk.node)}")
+        answer = await self._control_gpsd(f"+{_name(talk.node)}")
         if answer.startswith("OK"):
             return True
         why = (
@@ -335,6 +337,11 @@ def _paths(devices: dict[str, Any]) -> tuple[str, ...]:
 
 def _same(one: str, other: str) -> bool:
     return one == other or os.path.realpath(one) == os.path.realpath(other)
+
+
+def _name(node: str) -> str:
+    """What gpsd is to call a receiver: by a second name it would open it twice, and each would get half."""
+    return NAMED_BY_UDEV if _same(node, NAMED_BY_UDEV) else node
 
 
 def _is_gone(path: str) -> bool:
