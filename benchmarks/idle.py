@@ -42,7 +42,7 @@ def camera() -> None:
     import cv2
     import numpy as np
 
-    scene = np.random.default_rng(7).integers(0, 255, (36, 64, 3), np.uint8)
+    scene = np.random.default_rng(7).integers(0, 255, (18, 32, 3), np.uint8)
     good, picture = cv2.imencode(".jpg", cv2.resize(scene, (1280, 720), interpolation=cv2.INTER_CUBIC))
     assert good
     body = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n" % (
