@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -27,7 +28,10 @@ def sky(far: FarEnd, place: tuple[float, float]) -> Iterator[None]:
     def send() -> None:
         while not over.is_set():
             far.write(receiver.epoch(datetime.now(UTC)))
-            over.wait(1.0)
+            due = time.monotonic() + 1.0
+            # gpsd asks what it is; and until it has set up the line the kernel echoes. Unread, both would hold up qemu.
+            while far.read(max(0.0, due - time.monotonic())):
+                pass
 
     sender = threading.Thread(target=send)
     sender.start()

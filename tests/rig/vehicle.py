@@ -27,7 +27,7 @@ from tests.rig import image
 
 BOOT_S = 300.0
 """An emulated unit on a busy machine; about 15 s on an idle one."""
-SOON_S = 60.0
+SOON_S = 120.0
 """For whatever takes a second on a board."""
 STATE_DIR = "/var/lib/kerbside"
 KERBSIDE = "runuser -u kerbside -- /opt/kerbside/.venv/bin/kerbside"
