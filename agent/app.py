@@ -24,7 +24,7 @@ from agent.clock import Clock, Synchronized
 from agent.console.server import Console
 from agent.delivery.decision import Command, Feedback
 from agent.delivery.inputs import Located, NotUnderstood, Tick
-from agent.delivery.state import Policy
+from agent.delivery.state import BLOCK_ACTIVE, Policy
 from agent.health import Health
 from agent.identity.seal import PREFIX as SEALED
 from agent.identity.seal import Sealer, SealError
@@ -38,22 +38,21 @@ from agent.uplink.inbox import Unreadable, parse, seal_secrets
 from agent.uplink.link import Message, Uplink
 from drivers.gps import Gps
 from drivers.hotplug import Watch
-from drivers.readings import Condition, DriverError, Fix, Panel, PartState, Scan
+from drivers.readings import Condition, Doubt, DriverError, Fix, Panel, PartState, Scan
 from drivers.scanner.serial_port import SerialScanner, framer
 from drivers.supervisor import Supervisor
+from drivers.trip import Trip
 from firmware_bridge.power import ALARMING, Power
 
 if TYPE_CHECKING:
     from drivers.camera import Camera
+    from drivers.scanner.input_device import HidPosScanner, KeyboardScanner
     from drivers.simulated.mount import SimulatedMount
     from firmware_bridge.link import Link
     from firmware_bridge.mount import Mount
 
 log = logging.getLogger(__name__)
 
-POSITION_EVERY_S = 5.0
-"""Spacing of position samples while the vehicle moves; ten times that while it stands."""
-MOVING_MPS = 1.0
 HEALTH_EVERY_S = 60.0
 VIEW_EVERY_S = 0.1
 """The screen is redrawn at most this often."""
@@ -64,8 +63,7 @@ SIMULATED = "simulated"
 POWER_OFF = {"ignition": "the ignition has been off for long", "supply": "the supply is low ({:.1f} V)"}
 ASKING = frozenset({"command", "settings"})
 """Kinds of messages that are answered on `replies`."""
-ON_BOARD = frozenset({"CHECKED_IN", "LOADING", "LOADED", "ON_ROUTE", "PAUSED", "RETURNING"})
-"""The block is between check-in and its close: only then is the vehicle's position anybody's business."""
+TRIP_FILE = "trip.json"
 
 
 class App:
@@ -82,7 +80,6 @@ class App:
         self._power = Power(settings.mount.shutdown_after_s)
         self._power_off: str | None = None
         """Why the unit is being shut down."""
-        self._sampled_ns = 0
         self._asked: dict[str, Message] = {}
 
     def stop(self) -> None:
@@ -115,6 +112,7 @@ class App:
     async def _run(self, state_dir: Path) -> None:
         settings = self.settings
         self.clock = Clock(state_dir)
+        self._trip = Trip(state_dir / TRIP_FILE)
         self._health = Health(state_dir)
         self._sealer = Sealer(state_dir, self.journal.keys())
         source = f"/{settings.unit.fleet}/{settings.unit.id}"
@@ -132,7 +130,7 @@ class App:
             confirm=settings.journal.confirm,
         )
         self.supervisor = Supervisor(self._part_changed)
-        self.scanners: dict[str, SerialScanner] = {}
+        self.scanners: dict[str, SerialScanner | KeyboardScanner | HidPosScanner] = {}
         for scanner in settings.scanner:
             self._add_scanner(scanner)
         if settings.mount.port:
@@ -144,6 +142,8 @@ class App:
         self.console = Console(self, settings.console.listen)
         self.supervisor.add(self.console, lambda _reading: None)
 
+        # The count goes on before the first fix comes, and also where none does.
+        self.unit.take(Located(self.clock.now().uptime_ms, 0, distance_m=self._trip.metres(self._block_under_way())))
         self.unit.record("unit.started", {"version": __version__, "boot_id": self.clock.now().boot_id})
         await self.unit.settle()
 
@@ -173,6 +173,8 @@ class App:
             for task in (*tasks, stopping):
                 task.cancel()
             await asyncio.gather(*tasks, stopping, return_exceptions=True)
+            self._sample_positions(self._trip.turn(self._block_under_way()))
+            self._trip.save()
             why = {"reason": self._power_off} if self._power_off else {}
             self.unit.record("unit.stopped", {"version": __version__, **why})
             self.unit.snapshot()
@@ -216,35 +218,44 @@ class App:
 
     def _located(self, fix: Fix) -> None:
         self._fix = fix
-        self._synchronized(self.clock.fix(fix.mode, fix.time, fix.monotonic_ns))
-        located = Located(
-            uptime_ms=fix.monotonic_ns // 1_000_000,
-            mode=fix.mode,
-            latitude=fix.latitude,
-            longitude=fix.longitude,
-            accuracy_m=fix.accuracy_m,
-            speed_mps=fix.speed_mps,
-            heading=fix.heading,
-        )
-        self.unit.take(located)
-        every_s = POSITION_EVERY_S * (1 if (fix.speed_mps or 0.0) > MOVING_MPS else 10)
-        if fix.latitude is None or fix.monotonic_ns - self._sampled_ns < every_s * 1e9 or not self._on_board():
+        mode = 0 if Doubt.OLD in fix.doubts else fix.mode  # nor does its time tell what time it is
+        self._synchronized(self.clock.fix(mode, fix.time, fix.monotonic_ns))
+        block_id = self._block_under_way()
+        self._sample_positions(self._trip.take(fix, block_id))
+        here = self._trip.here
+        if here is None or here.monotonic_ns != fix.monotonic_ns:
+            self.unit.changed()  # what the receiver says is shown, and moves nothing
             return
-        self._sampled_ns = fix.monotonic_ns
-        self.journal.sample(
-            "position",
-            {
-                "time": self.clock.now().time,
-                "latitude": fix.latitude,
-                "longitude": fix.longitude,
-                "accuracy_m": fix.accuracy_m,
-                "speed_mps": fix.speed_mps,
-                "heading": fix.heading,
-            },
+        self.unit.take(
+            Located(
+                uptime_ms=here.monotonic_ns // 1_000_000,
+                mode=here.mode,
+                latitude=here.latitude,
+                longitude=here.longitude,
+                accuracy_m=here.accuracy_m,
+                speed_mps=here.speed_mps,
+                heading=here.heading,
+                distance_m=self._trip.metres(block_id),
+            )
         )
 
-    def _on_board(self) -> bool:
-        return any(block.state in ON_BOARD for block in self.unit.state.blocks.values())
+    def _block_under_way(self) -> str | None:
+        """Between check-in and close, and only then, the vehicle's way is somebody's business."""
+        block = self.unit.state.block
+        return block.block_id if block is not None and block.state in BLOCK_ACTIVE else None
+
+    def _sample_positions(self, points: list[Fix]) -> None:
+        now = self.clock.now()
+        for point in points:
+            sample = {
+                "time": _time_of(point.monotonic_ns, now.wall_ms - now.uptime_ms),
+                "latitude": point.latitude,
+                "longitude": point.longitude,
+                "accuracy_m": point.accuracy_m,
+                "speed_mps": point.speed_mps,
+                "heading": point.heading,
+            }
+            self.journal.sample("position", sample)
 
     def _synchronized(self, told: Synchronized | None) -> None:
         if told:
@@ -268,15 +279,22 @@ class App:
         return self.settings
 
     def _add_scanner(self, scanner: Scanner) -> None:
+        driver: SerialScanner | KeyboardScanner | HidPosScanner
         match scanner.kind:
-            case "hid" | "hidpos":
-                why = f'scanners of kind "{scanner.kind}" can not be driven by this version; let it send serial lines'
-                self.supervisor.add(_Unsupported(scanner.name, why), self.reading)
+            case "hid":
+                from drivers.scanner.input_device import KeyboardScanner
+
+                end, silence_ms = scanner.terminator, scanner.idle_flush_ms
+                driver = KeyboardScanner(scanner.name, scanner.port, scanner.layout, end, silence_ms)
+            case "hidpos":
+                from drivers.scanner.input_device import HidPosScanner
+
+                driver = HidPosScanner(scanner.name, scanner.port)
             case kind:
                 protocol = framer(kind, scanner.terminator, scanner.idle_flush_ms, host_ack=scanner.host_ack)
                 driver = SerialScanner(scanner.name, scanner.port, protocol, scanner.baud)
-                self.scanners[scanner.name] = driver
-                self.supervisor.add(driver, self.reading)
+        self.scanners[scanner.name] = driver
+        self.supervisor.add(driver, self.reading)
 
     def _add_mount(self, port: str) -> None:
         if port == SIMULATED:
@@ -365,6 +383,7 @@ class App:
             with contextlib.suppress(OSError):
                 self._synchronized(self.clock.tick())
             self.unit.take(Tick())
+            self._sample_positions(self._trip.turn(self._block_under_way()))
             notify("WATCHDOG=1")
             if self._loop.time() >= health_due:
                 health_due += HEALTH_EVERY_S
@@ -399,9 +418,21 @@ class App:
                 "backlog": status["backlog"],
                 "clock": {"time": moment.time, "trust": moment.trust},
                 "mount": self._seen_of_mount(),
+                "receiver": self._fix and self._reported(self._fix, moment.uptime_ms),
                 "parts": self._parts(),
             },
             **deliveries,
+        }
+
+    def _reported(self, fix: Fix, uptime_ms: int) -> dict[str, Any]:
+        """What the receiver says, as it is, with what is doubted about it; `position` is where the vehicle is."""
+        return {
+            "mode": fix.mode,
+            "latitude": fix.latitude,
+            "longitude": fix.longitude,
+            "accuracy_m": fix.accuracy_m,
+            "doubts": [doubt.value for doubt in fix.doubts],
+            "age_s": max(0, uptime_ms - fix.monotonic_ns // 1_000_000) / 1000,
         }
 
     def _seen_of_mount(self) -> dict[str, Any] | None:
@@ -615,8 +646,10 @@ class _Unsupported:
 
 
 def _devices(settings: Settings) -> list[str]:
-    """What the settings call devices."""
-    named = [settings.gps.device, settings.camera.source, settings.mount.port]
+    """What the settings call devices. A camera's files are not: a file system that hangs must not hang the loop."""
+    named = [settings.gps.device, settings.mount.port]
+    if (settings.camera.source or "").startswith("/dev/"):
+        named.append(settings.camera.source)
     return [*(scanner.port for scanner in settings.scanner), *filter(None, named)]
 
 

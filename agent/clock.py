@@ -26,8 +26,13 @@ _EARLIEST_MS: Final = 1_735_689_600_000
 _LATEST_MS: Final = _EARLIEST_MS + 15 * 366 * 86_400_000
 """Before the next 1024 weeks are over: what a receiver shows after its week counter rolled over is later or earlier."""
 _FIXES_BEFORE_TRUST: Final = 3
+_SHELF_MS: Final = 2 * 366 * 86_400_000
+"""How long a unit may have been without any clock. A receiver's time that is farther ahead of the last known one is the
+week counter's, or gpsd's guess at it (its version 3.22 makes 2029 of a receiver's 2009): that waits for a network."""
 _STEP_MS: Final = 1_000
-"""A change of the label that is worth telling; also how far fixes may disagree with the uptime between them."""
+"""A change of the label that is worth telling."""
+_AGREE_MS: Final = 500
+"""How far fixes may disagree with the uptime between them: reports that had piled up come too fast for their times."""
 _CONTRADICTION_MS: Final = 10_000
 """A receiver this far from a synchronised system clock is wrong: receivers lose count of the weeks, NTP does not."""
 _HOLDOVER_MS: Final = 3_600_000
@@ -61,6 +66,7 @@ class Clock:
         self._asked_uptime_ms: int | None = None
         self._synchronised = False
         self._has_battery_clock = _battery_clock_agrees()
+        self._doubted = False
         self._candidate: tuple[int, int] | None = None
         self._candidates = 0
         self._gps_offset_ms: int | None = None
@@ -104,6 +110,11 @@ class Clock:
         uptime_ms = monotonic_ns // 1_000_000
         if not self._plausible(gps_ms, uptime_ms):
             self._candidates = 0
+            if not self._doubted:
+                self._doubted = True
+                told = self._label(uptime_ms, self._system_offset_ms + uptime_ms)[0]
+                known = Moment(told, uptime_ms, self._boot_id, "unsynced").time
+                _LOGGER.warning("the receiver's time %s can not be right, as far as is known it is %s", time, known)
             return None
         previous, self._candidate = self._candidate, (gps_ms, uptime_ms)
         if previous is None or self._candidates == 0:
@@ -111,7 +122,7 @@ class Clock:
         elif gps_ms == previous[0]:
             self._candidate = previous
             return None
-        elif gps_ms < previous[0] or abs((gps_ms - previous[0]) - (uptime_ms - previous[1])) > _STEP_MS:
+        elif gps_ms < previous[0] or abs((gps_ms - previous[0]) - (uptime_ms - previous[1])) > _AGREE_MS:
             self._candidates = 1
         else:
             self._candidates += 1
@@ -124,6 +135,7 @@ class Clock:
             # Reports arrive late by a varying part of a second; following them slowly keeps the label even.
             self._gps_offset_ms += (offset_ms - self._gps_offset_ms) // 16
         self._gps_uptime_ms = uptime_ms
+        self._doubted = False
         return self._tell(self.now())
 
     def _label(self, uptime_ms: int, system_ms: int) -> tuple[int, ClockTrust]:
@@ -141,7 +153,11 @@ class Clock:
     def _plausible(self, gps_ms: int, uptime_ms: int) -> bool:
         if self._synchronised:
             return abs(gps_ms - self._system_offset_ms - uptime_ms) <= _CONTRADICTION_MS
-        return self._floor_ms - _CONTRADICTION_MS <= gps_ms <= _LATEST_MS
+        system_ms = self._system_offset_ms + uptime_ms
+        latest_ms = _LATEST_MS
+        if self._gps_offset_ms is not None or max(self._floor_ms, system_ms) > _EARLIEST_MS:
+            latest_ms = min(latest_ms, self._label(uptime_ms, system_ms)[0] + _SHELF_MS)
+        return self._floor_ms - _CONTRADICTION_MS <= gps_ms <= latest_ms
 
     def _ask_system(self, uptime_ms: int, system_ms: int) -> None:
         """Ask the kernel at most once a second; the battery clock only when the system's clock was moved."""

@@ -142,6 +142,23 @@ def _mount(text: str) -> str:
     return text if text == "simulated" else _device(text)
 
 
+def _camera_source(text: str) -> str:
+    if "://" in text:
+        try:
+            parts = urlsplit(text)
+            found = bool(parts.port or parts.hostname or parts.scheme not in {"http", "https", "rtsp", "rtsps"})
+        except ValueError:
+            found = False
+        if not found:
+            raise ValueError(
+                'expected a URL such as "rtsp://user:password@host/path", with "/" in a password written as %2F, '
+                '"?" as %3F, "#" as %23 and "@" as %40'
+            )
+    elif ":" in text and "/" not in text:
+        return _device(text)
+    return text
+
+
 def _named_terminator(value: object) -> object:
     names = {"\r": "cr", "\n": "lf", "\r\n": "crlf", "\x03": "etx", "": "none"}
     return names.get(value, value) if isinstance(value, str) else value
@@ -246,7 +263,7 @@ class Gps(_Section):
     """Where gpsd listens; empty: no receiver."""
     device: Annotated[DeviceMatch | None, BeforeValidator(_empty_is_unset)] = None
     """The receiver, handed to gpsd when it is plugged in; unset: gpsd knows its devices itself."""
-    stale_after_s: Seconds = 5.0
+    stale_after_s: Seconds = 4.0
     """A position older than this is no position."""
 
 
@@ -285,7 +302,7 @@ class Scanner(_Section):
 class Camera(_Section):
     """The camera that reads labels and takes photos."""
 
-    source: OptionalText = None
+    source: Annotated[Annotated[str, AfterValidator(_camera_source)] | None, BeforeValidator(_empty_is_unset)] = None
     """The stable path of a device, such as `/dev/v4l/by-id/…`, or its numbers, `vendor:product` or
     `vendor:product:serial`; or a file, a folder of pictures, or the URL of a stream (http, rtsp); unset: no camera."""
     width: Positive = 1280
@@ -545,7 +562,7 @@ def _fault(detail: ErrorDetails, values: Mapping[str, Any], origins: Mapping[tup
     if isinstance(value, BaseModel | dict) and kind == "value_error":
         return Fault(path or "scanner", expected + origin)
     found = json.dumps(value, default=str, ensure_ascii=False)
-    secret = path == "broker.url" and "@" in found
+    secret = path in {"broker.url", "camera.source"} and ("@" in found or "?" in found)
     return Fault(path, f"{expected}, got {'one with a secret in it' if secret else _shortened(found)}{origin}")
 
 

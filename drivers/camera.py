@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 from drivers import v4l2
 from drivers.clip import Clip, export
 from drivers.hotplug import Numbers, claim, resolve
-from drivers.jpeg import Jpeg, decode, encode, opencv
+from drivers.jpeg import SELECT_TIMEOUT_S, Jpeg, decode, encode, opencv
 from drivers.readings import Condition, DriverError, Frame, PartState
 from drivers.ring import MAX_BYTES, Ring
 
@@ -214,8 +214,8 @@ class _Reader(threading.Thread):
         return 0.0 if since is None else time.monotonic() - since
 
     def silent_s(self) -> float:
-        """How long a live source has given no whole picture."""
-        return time.monotonic() - self._heard if self.live else 0.0
+        """How long a whole picture of a live source has been due."""
+        return time.monotonic() - self._heard - self._camera.period_s if self.live else 0.0
 
     def state(self) -> tuple[Condition, str] | None:
         """What the part is, once it is ready."""
@@ -441,7 +441,7 @@ class _Reader(threading.Thread):
 
     def _ended(self, shown: str, node: str | None) -> DriverError:
         if node is None:
-            if time.monotonic() - self._heard >= NETWORK_TIMEOUT_S - 1:
+            if self.silent_s() >= NETWORK_TIMEOUT_S - 1:
                 return DriverError(f"{shown} has given nothing for {NETWORK_TIMEOUT_S} s: check its power and network")
             return DriverError(f"{shown} has ended its stream: check its power and network; it is asked again")
         self._stopped.wait(UNPLUGGED_WITHIN_S)
@@ -452,7 +452,8 @@ class _Reader(threading.Thread):
                 f"{shown} starts and gives no picture: pull its plug and plug it in again; beside other devices on one "
                 "hub it may need a port of its own, or a smaller camera.width and camera.height"
             )
-        return DriverError(f"{shown} gives no more pictures: check its plug; pull it and plug it in again")
+        since = f" for {SELECT_TIMEOUT_S} s" if self.silent_s() >= SELECT_TIMEOUT_S - 1 else ""
+        return DriverError(f"{shown} gives no more pictures{since}: check its plug; pull it and plug it in again")
 
     # --- pictures -----------------------------------------------------------------------------------------------
 
@@ -531,7 +532,7 @@ def _pictures(folder: Path) -> list[str]:
 def _as_it_comes(capture: Any) -> str:
     """The format of what FFmpeg has opened; from then on JPEGs come as they are."""
     cv2 = opencv()
-    given = int(capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little").decode("ascii", "replace").strip("\0 ")
+    given = int(capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little").decode("ascii", "replace").strip("\0 ").upper()
     if given in v4l2.JPEGS:
         capture.set(cv2.CAP_PROP_FORMAT, -1)
     return given

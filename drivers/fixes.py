@@ -23,14 +23,15 @@ from drivers.readings import Doubt, Fix
 POOR_M: Final = 100.0
 """A horizontal error (95 %) beyond this is too poor to tell one street from another."""
 OLD_S: Final = 5.0
+SLOWEST: Final = 3.0
 JUMP_HELD_S: Final = 6.0
 """So long must reports agree on another place before the vehicle is believed to be there."""
 HELD_BACK_S: Final = 30.0
 """The longest that doubts may hold a position back."""
 TOP_SPEED_MPS: Final = 60.0
 """No delivery vehicle is faster, unless the receiver has measured that it is."""
-TOP_MEASURED_MPS: Final = 515.0
-"""Above this no civil receiver works; a greater speed is no measurement."""
+TOP_MEASURED_MPS: Final = 1_000.0
+"""A greater speed is no measurement: civil receivers stop at about half of it, simulated ones in fast motion do not."""
 MEASURED_SPREAD: Final = 1.5
 """A vehicle may have been faster between two reports than at either, by this factor."""
 SLOW_MPS: Final = 1.0
@@ -44,7 +45,7 @@ USUAL_ERROR_M: Final = 15.0
 """Of a fix whose error is not told."""
 MIN_ERROR_M: Final = 10.0
 MAX_ERROR_M: Final = 60.0
-GAP_COUNTS_S: Final = 600.0
+GAP_COUNTS_S: Final = 10.0
 EARTH_RADIUS_M: Final = 6_371_000.0
 
 
@@ -175,8 +176,8 @@ class Filter:
     def _is_old(self, fix: Fix) -> bool:
         """Whether the receiver's time has fallen behind ours since reports came without delay.
 
-        A time that goes back is the receiver's clock being set: that begins anew. Up to half of what passes here is
-        allowed for, so that a clock that runs slow is not taken for reports that pile up.
+        A time that goes back is the receiver's clock being set: that begins anew. One that runs slow, as in a recording
+        that is played slowly, is allowed for: reports that had piled up come at once.
         """
         there_s, here_s = unix_s(fix.time), fix.monotonic_ns / 1e9
         if there_s is None:
@@ -186,7 +187,7 @@ class Filter:
         if told is None or self._ahead_s is None or there_s < told[0]:
             self._ahead_s = ahead_s
             return False
-        self._ahead_s = max(ahead_s, self._ahead_s - min(there_s - told[0], here_s - told[1]))
+        self._ahead_s = max(ahead_s, self._ahead_s - min(SLOWEST * (there_s - told[0]), here_s - told[1]))
         return self._ahead_s - ahead_s > OLD_S
 
 

@@ -33,6 +33,8 @@ Subsystem = Literal["tty", "input", "hidraw", "video4linux"]
 SUBSYSTEMS: Final[tuple[Subsystem, ...]] = ("tty", "input", "hidraw", "video4linux")
 PATHS_EVERY_S: Final = 0.25
 """How often paths that udev knows nothing of are looked for."""
+SETTLED_MS: Final = 3000
+"""After this time a USB device has all the nodes that it will have."""
 HID_POS_DESCRIPTOR: Final = b"\x05\x8c"
 """How the report descriptor of a bar code scanner begins: usage page 0x8C."""
 
@@ -48,6 +50,7 @@ _MODES: Final = {
     "input": "USB keyboard",
     "hidraw": "USB HID POS",
 }
+_PS2: Final = "0011"
 # KEY_1 to KEY_0: what types no digit is no keyboard that a scanner could be.
 _DIGIT_KEYS: Final = 0b1111111111 << 2
 
@@ -95,8 +98,8 @@ class Device:
 
 
 def devices(subsystem: Subsystem, sys: Path = Path("/sys"), dev: Path = Path("/dev")) -> list[Device]:
-    """What is there of a kind, by node: real serial lines, keyboards that can type digits, HID devices that are
-    scanners, the nodes of cameras that give pictures."""
+    """What is there of a kind, by node: real serial lines, keyboards that can type digits and are not the PC's own, HID
+    devices that are scanners, the nodes of cameras that give pictures."""
     folder = sys / "class" / subsystem
     entries = sorted(folder.glob(_PATTERNS[subsystem]), key=lambda entry: (len(entry.name), entry.name))
     return [_device(subsystem, entry, dev) for entry in entries if _CHECKS[subsystem](entry)]
@@ -120,9 +123,11 @@ def resolve(
     if found:
         raise DriverError(f"{thing} fits {len(found)} devices: {_told_apart(found, dev)}")
     if subsystem in _MODES and (other := _plugged_in(numbers, sys)):
+        if int(text(other / "power/connected_duration") or SETTLED_MS) < SETTLED_MS:
+            raise DriverError(f"{thing} was plugged in this moment: the kernel still sets it up", Condition.ABSENT)
         raise DriverError(
-            f"{thing} is plugged in ({other}) and is no {_NOUNS[subsystem]}: let it read the code of its manual for "
-            f"{_MODES[subsystem]}, or set another kind (`kerbside devices` shows what it is)"
+            f"{thing} is plugged in (USB port {other.name}) and is no {_NOUNS[subsystem]}: let it read the code of its "
+            f"manual for {_MODES[subsystem]}, or set another kind (`kerbside devices` shows what it is)"
         )
     raise DriverError(
         f"{thing} is not plugged in: plug it in, or correct the setting (`kerbside devices` lists what is there)",
@@ -178,6 +183,8 @@ class Watch:
             loop.add_reader(monitor.fileno(), self._hear, monitor)
         try:
             known = {path: _target(path) for path in self._paths}
+            if not known:
+                await asyncio.Event().wait()
             while True:
                 await asyncio.sleep(PATHS_EVERY_S)
                 there = {path: _target(path) for path in self._paths}
@@ -289,6 +296,8 @@ def _is_serial_line(entry: Path) -> bool:
 
 
 def _types_digits(entry: Path) -> bool:
+    if text(entry / "device/id/bustype") == _PS2:
+        return False
     # Words of the machine's size, the highest first: only the last one matters here.
     words = (text(entry / "device/capabilities/key") or "0").split()
     with contextlib.suppress(ValueError):
@@ -315,14 +324,14 @@ _CHECKS: Final[dict[Subsystem, Callable[[Path], bool]]] = {
 }
 
 
-def _plugged_in(numbers: Numbers, sys: Path) -> str | None:
-    """The USB device with these numbers, whatever it is."""
+def _plugged_in(numbers: Numbers, sys: Path) -> Path | None:
+    """The folder of the USB device with these numbers, whatever it is."""
     for folder in sorted((sys / "bus/usb/devices").glob("*")):
         if vendor := text(folder / "idVendor"):
             device = Device("tty", "", vendor=vendor, product=text(folder / "idProduct"))
             device = replace(device, serial_number=text(folder / "serial"))
             if numbers.fit(device):
-                return f"USB port {folder.name}"
+                return folder
     return None
 
 
@@ -374,6 +383,13 @@ def holders(nodes: Iterable[str]) -> dict[str, list[Holder]]:
                 for number in held.keys() & set(_open_devices(process)):
                     held[number].append(Holder(int(process.name), text(process / "comm") or "a program"))
     return {node: held[number] for node, number in numbers.items()}
+
+
+def in_use(node: str) -> str:
+    """What to say of a device that another program has, by its name where that can be seen, and what to do."""
+    if others := holders([node]).get(node):
+        return f"in use by {' and '.join(map(str, others))}: stop that program"
+    return f"in use by another program: stop that one (`fuser {node}` names it)"
 
 
 def _open_devices(process: Path) -> Iterator[int]:

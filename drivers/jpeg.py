@@ -50,7 +50,7 @@ class Jpeg:
 
         `image` is the picture where it is decoded already.
         """
-        view = memoryview(data).cast("B")
+        view = memoryview(data).cast("B").toreadonly()
         if view[:2] != _START or (header := _header(view)) is None:
             return None
         width, height, scan = header
@@ -61,9 +61,8 @@ class Jpeg:
         if end < 0 or not 0 < width * height <= MAX_PIXELS:
             return None
         end += tail + len(_END)
-        if end < len(view):
-            # Without the room behind it, which would be kept as long as the picture.
-            data = bytes(view[:end]) if len(view) - end > _TAIL else view[:end]
+        # Without the room behind it, which would be kept for as long as the picture.
+        data = bytes(view[:end]) if len(view) - end > _TAIL else view[:end]
         return cls(data, width, height, image)
 
     @property

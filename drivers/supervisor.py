@@ -92,14 +92,18 @@ class Supervisor:
                 task = asyncio.current_task()
                 if task is None or task.cancelling():
                     raise
-                state = PartState.now(Condition.FAULTY, f"{name} gave up: a piece of its work was cancelled")
+                state = PartState.now(Condition.FAULTY, f"{name} gave up a piece of its work: it is started again")
             except DriverError as error:
                 state = PartState.now(error.condition, str(error))
             except Exception as error:
                 log.exception("%s failed unexpectedly", name)
-                state = PartState.now(Condition.FAULTY, f"{name} failed unexpectedly: {type(error).__name__}: {error}")
+                found = f"{type(error).__name__}, {error}"
+                state = PartState.now(
+                    Condition.FAULTY,
+                    f"{name} failed unexpectedly ({found}): it is started again; tell who maintains it",
+                )
             else:
-                state = PartState.now(Condition.FAULTY, f"{name} ended without being asked to")
+                state = PartState.now(Condition.FAULTY, f"{name} ended without being asked to: it is started again")
             was_ready = self.states[name].condition is Condition.READY
             self._report(name, state)
             if state.condition is Condition.ABSENT:

@@ -14,6 +14,7 @@ import struct
 from pathlib import Path
 from typing import Any, Final
 
+from drivers.hotplug import in_use
 from drivers.jpeg import opencv
 from drivers.readings import Condition, DriverError
 
@@ -23,7 +24,7 @@ _QUERYCAP, _ENUM_FMT, _REQBUFS = 0x80685600, 0xC0405602, 0xC0145608
 _CAPABILITY, _FORMAT, _BUFFERS = struct.Struct("16s32s32sIII12x"), struct.Struct("III32s4s16x"), struct.Struct("IIIII")
 _DEVICE_CAPS: Final = 0x80000000
 _VIDEO_CAPTURE, _VIDEO_CAPTURE_MPLANE = 0x1, 0x1000
-_META_CAPTURE: Final = 0x00800000
+_OUTPUT, _META_CAPTURE = 0x2 | 0x2000, 0x00800000
 _BUFFER_TYPES: Final = {_VIDEO_CAPTURE: 1, _VIDEO_CAPTURE_MPLANE: 9}
 _MEMORY_MMAP: Final = 1
 
@@ -46,23 +47,30 @@ def formats(node: str, who: str) -> tuple[str, ...]:
     except OSError as error:
         raise _fault(node, who, error) from error
     try:
-        return _ask(handle, who)
-    except OSError as error:
-        raise _fault(node, who, error) from error
+        return _ask(handle, node, who)
     finally:
         os.close(handle)
 
 
-def _ask(handle: int, who: str) -> tuple[str, ...]:
+def _ask(handle: int, node: str, who: str) -> tuple[str, ...]:
+    try:
+        return _formats(handle, who)
+    except OSError as error:
+        raise _fault(node, who, error) from error
+
+
+def _formats(handle: int, who: str) -> tuple[str, ...]:
     answer = bytearray(_CAPABILITY.size)
     fcntl.ioctl(handle, _QUERYCAP, answer)
     *_, everything, here = _CAPABILITY.unpack(answer)
     abilities = here if everything & _DEVICE_CAPS else everything
     kind = next((number for ability, number in _BUFFER_TYPES.items() if abilities & ability), None)
     if kind is None:
-        what = "the camera's metadata" if abilities & _META_CAPTURE else "something else"
+        does = (
+            "gives metadata" if abilities & _META_CAPTURE else "takes pictures" if abilities & _OUTPUT else "is there"
+        )
         raise DriverError(
-            f"{who} gives {what} and no pictures: a camera has several nodes, take the one that ends in index0 "
+            f"{who} {does} and gives no pictures: of a camera's nodes it is the one that ends in index0 "
             "(`kerbside devices` lists it)"
         )
     try:
@@ -80,8 +88,14 @@ def _ask(handle: int, who: str) -> tuple[str, ...]:
             if error.errno == errno.EINVAL:  # that was the last one
                 break
             raise
-        found.append(_FORMAT.unpack(answer)[4].decode("ascii", "replace").strip())
+        found.append(_name(int.from_bytes(_FORMAT.unpack(answer)[4], "little")))
     return tuple(found)
+
+
+def _name(fourcc: int) -> str:
+    """Its four characters; the highest bit says that the bytes of a pixel are the other way round."""
+    name = (fourcc & 0x7FFFFFFF).to_bytes(4, "little").decode("ascii", "replace").strip()
+    return f"{name}-BE" if fourcc >> 31 else name
 
 
 def _fault(node: str, who: str, error: OSError) -> DriverError:
@@ -91,7 +105,7 @@ def _fault(node: str, who: str, error: OSError) -> DriverError:
         case errno.EACCES | errno.EPERM:
             return DriverError(f"{who} may not be opened by this user: add the user to the group video")
         case errno.EBUSY:
-            return DriverError(f"{who} is in use by another program: stop that one (`fuser {node}` names it)")
+            return DriverError(f"{who} is {in_use(node)}")
     return DriverError(f"{who} does not answer as a camera does ({error.strerror}): pull its plug and plug it in again")
 
 
@@ -126,7 +140,7 @@ def open_capture(node: str, who: str, width: int, height: int, fps: float) -> tu
     capture.set(cv2.CAP_PROP_FRAME_WIDTH, width)
     capture.set(cv2.CAP_PROP_FRAME_HEIGHT, height)
     capture.set(cv2.CAP_PROP_FPS, max(1, round(fps)))
-    given = int(capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little").decode("ascii", "replace").strip()
+    given = _name(int(capture.get(cv2.CAP_PROP_FOURCC)) & 0xFFFFFFFF)
     if given in JPEGS:
         capture.set(cv2.CAP_PROP_CONVERT_RGB, 0)
     return capture, given

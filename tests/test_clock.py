@@ -183,6 +183,10 @@ def test_the_first_report_after_a_loss_with_its_old_time_is_not_believed(world: 
         pytest.param(seconds_from(NOON - timedelta(weeks=1024), 5), id="a week counter that rolled over"),
         pytest.param(seconds_from(NOON + timedelta(weeks=1024), 5), id="a week counter that is an era ahead"),
         pytest.param(seconds_from(NOON.replace(year=1926), 5), id="a wrong century"),
+        pytest.param(seconds_from(NOON.replace(year=2029), 5), id="a week counter that gpsd has guessed wrong"),
+        pytest.param(
+            [NOON + timedelta(seconds=1.6 * count) for count in range(8)], id="reports that had piled up come at once"
+        ),
         pytest.param([None, None, None], id="no time at all"),
     ],
 )
@@ -198,6 +202,21 @@ def test_text_that_is_no_time_is_passed_over(world: World) -> None:
     assert unit.now().trust == "unsynced"
 
 
+def test_a_time_that_can_not_be_right_is_told_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    unit = Clock()
+    fixes(unit, world, *seconds_from(NOON.replace(year=2029), 20))
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told.startswith("the receiver's time 2029-11-21T12:00:00.000Z can not be right")
+    assert told.endswith("it is 2026-11-21T12:00:01.000Z")
+
+
+def test_a_unit_that_has_no_idea_of_the_time_believes_its_receiver_for_years_to_come(world: World) -> None:
+    world.wall = datetime(1970, 1, 1, tzinfo=UTC)
+    unit = Clock()
+    fixes(unit, world, *seconds_from(NOON.replace(year=2034), 3))
+    assert unit.now().trust == "gps"
+
+
 def test_a_receiver_that_contradicts_a_synchronised_clock_is_not_believed(world: World) -> None:
     world.synchronised = True
     unit = Clock()
@@ -207,13 +226,13 @@ def test_a_receiver_that_contradicts_a_synchronised_clock_is_not_believed(world:
 
 def test_satellite_time_gives_way_when_a_synchronised_clock_contradicts_it(world: World) -> None:
     unit = Clock()
-    fixes(unit, world, *seconds_from(NOON + timedelta(days=900), 3))
+    fixes(unit, world, *seconds_from(NOON + timedelta(days=600), 3))
     assert unit.now().trust == "gps"
     world.synchronised = True
     world.pass_s(1)
     told = unit.tick()
     assert told is not None
-    assert told.step_ms == pytest.approx(-900 * 86_400_000, abs=2_000)
+    assert told.step_ms == pytest.approx(-600 * 86_400_000, abs=2_000)
     assert unit.now().trust == "ntp"
 
 

@@ -55,6 +55,7 @@ def test_without_a_file_the_defaults_need_no_hardware() -> None:
         ('[[scanner]]\nname = "hand"\nport = ""', "scanner[0].port: expected a path"),
         ('[gps]\ndevice = "ublox"', "gps.device: expected a path"),
         ('[mount]\nport = "COM3"', "mount.port: expected a path"),
+        ('[camera]\nsource = "46d:825"', "camera.source: expected a path"),
         ('[scanner]\nname = "hand"', "scanner: expected a list of tables ([[scanner]]), got"),
         ('[unit]\nfleet = "north-west"', 'unit.fleet: expected a name without "-"'),
         ('[unit]\nid = "u/1"', 'unit.id: expected 1 to 64 letters, digits, ".", "_" or "-"'),
@@ -124,6 +125,26 @@ def test_a_password_in_the_url_of_a_camera_is_not_shown() -> None:
     settings = load(None, {"KERBSIDE_CAMERA__SOURCE": "rtsp://me:hunter2@10.0.0.9/live"})
     assert settings.camera.source == "rtsp://me:hunter2@10.0.0.9/live"
     assert shown(settings)["camera"]["source"] == "rtsp://…@10.0.0.9/live"
+    settings = load(None, {"KERBSIDE_CAMERA__SOURCE": "rtsp://10.0.0.9/live?user=me&password=hunter2"})
+    assert shown(settings)["camera"]["source"] == "rtsp://10.0.0.9/live?…"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "rtsp://me:hun/ter2@10.0.0.9/live",
+        "rtsp://me:hun?ter2@10.0.0.9/live",
+        "rtsp://h:port/?key=hunter2",
+        "http:///live",
+    ],
+)
+def test_a_url_of_a_camera_that_can_not_be_one_is_a_fault_that_says_how_to_write_it(
+    source: str, tmp_path: Path
+) -> None:
+    (found,) = faults_of(f'[camera]\nsource = "{source}"', tmp_path)
+    assert found.startswith("camera.source: expected a URL such as")
+    assert "%2F" in found
+    assert "ter2" not in found
 
 
 def test_the_environment_overrides_the_file(tmp_path: Path) -> None:

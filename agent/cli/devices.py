@@ -109,7 +109,7 @@ def _lines(device: Device) -> Iterator[str]:
     for line in device.settings.splitlines():
         yield f"    {line}"
     if device.rule:
-        yield "  in /etc/udev/rules.d/71-kerbside-receiver.rules:"
+        yield "  in /etc/udev/rules.d/71-kerbside-receiver.rules, then `udevadm control --reload && udevadm trigger`:"
         for line in device.rule.splitlines():
             yield f"    {line}"
 
@@ -119,6 +119,7 @@ def plugged_in(
 ) -> Iterator[Device]:
     """Every device of this machine that a unit could use."""
     found = [device for subsystem in _KINDS for device in hotplug.devices(subsystem, sys, dev)]
+    found.sort(key=lambda device: device.vendor is None)  # what was plugged in before what is on the board
     names = _Names(found, dev)
     held = hotplug.holders(device.node for device in found)
     taken = {scanner.name for scanner in settings.scanner} if settings else set()

@@ -361,29 +361,40 @@ def _clock_time(since: str) -> str:
 
 
 def _receiver(settings: Settings, agent: _Agent) -> Iterator[Finding]:
+    from drivers.fixes import POOR_M
     from drivers.gps import look
 
     gps = settings.gps
     if gps.gpsd is None:
         yield Finding("receiver", "ok", "none in the settings")
         return
-    if (found := agent.finds("receiver", "gps", gps.device or "the receiver")) and found.state != "ok":
+    if (found := agent.finds("receiver", "gps", gps.device or "the receiver")) and found.state == "fault":
         yield found
         return
     if gps.device and (found := _device("receiver", gps.device, gps.device, "tty", agent, "gpsd")).state != "ok":
         yield found
         return
-    seen = look(gps.gpsd, _TIMEOUT_S)
-    # Newer versions of gpsd name them only now and then.
-    satellites = f", {seen.satellites_used} of {seen.satellites_seen} satellites" if seen.satellites_seen else ""
+    seen = look(gps.gpsd, _TIMEOUT_S, gps.device)
     if seen.fault:
         yield Finding("receiver", "fault", seen.fault, "`kerbside devices` lists what is plugged in; see `cgps`")
+        return
+    which = gps.device or ", ".join(seen.devices)
+    fix = "no fix" if seen.mode < 2 else f"{seen.mode}D fix"
+    accuracy = "" if seen.accuracy_m is None else f", ± {seen.accuracy_m:.0f} m"
+    satellites = ""
+    if seen.satellites_seen is not None:
+        satellites = f", {seen.satellites_used or 0} of {seen.satellites_seen} satellites"
+    advice = None
+    if seen.satellites_seen == 0:
+        advice = "it hears no satellite: check the antenna and its plug"
     elif seen.mode < 2:
         advice = "give the antenna a view of the sky; a cold start takes minutes"
-        yield Finding("receiver", "warning", f"{', '.join(seen.devices)}: no fix{satellites}", advice)
-    else:
-        accuracy = "" if seen.accuracy_m is None else f", ± {seen.accuracy_m:.0f} m"
-        yield Finding("receiver", "ok", f"{', '.join(seen.devices)}: {seen.mode}D fix{accuracy}{satellites}")
+    elif seen.accuracy_m is not None and seen.accuracy_m > POOR_M:
+        advice = f"beyond ± {POOR_M:.0f} m no arrival is seen: give the antenna a wider view of the sky"
+    elif seen.mode == 2:
+        advice = "it needs one satellite more to tell the time: give the antenna a wider view of the sky"
+    message = f"{which}: {fix}{accuracy}{satellites}"
+    yield Finding("receiver", "warning" if advice else "ok", message, advice)
 
 
 def _scanners(settings: Settings, agent: _Agent) -> Iterator[Finding]:
@@ -497,8 +508,10 @@ def _device(name: str, what: str, match: str, subsystem: Subsystem, agent: _Agen
         return Finding(name, "fault", f"{what} is {found}, expected {_NOUNS[subsystem]}", advice)
     if user is None and (barred := _barred(path)):
         return Finding(name, "fault", f"{what} {barred[0]}", barred[1])
-    holders = hotplug.holders([str(path)])[str(path)]
+    holders = hotplug.holders([str(path)]).get(str(path), [])
     strangers = [str(holder) for holder in holders if holder.process != agent.process and holder.command != user]
+    if user and os.path.realpath(path).startswith("/dev/pts/"):
+        strangers = []  # a pseudo-terminal is always held by whoever made it, too
     if strangers:
         advice = "two readers get half of each scan: stop it, or let udev keep it away (config/udev)"
         return Finding(name, "fault", f"{what} is held by {', '.join(strangers)}", advice)

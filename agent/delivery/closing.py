@@ -105,7 +105,7 @@ def close_block(d: Draft, a: dict[str, Any]) -> Refusal | None:
             return refuse("PARCELS_EXPECTED", count=len(expected))
         if custody:
             return refuse("CUSTODY_LEFT", count=len(custody), parcel_ids=owed)
-        d.on_block("block.released_unused", block)
+        d.on_block("block.released_unused", block, **_driven(d))
         return None
     later = a.get("reason") if block.state == "RETURNING" else None
     if custody and (later is None or any(parcel.state != "RETURN_PENDING" for parcel in custody)):
@@ -136,8 +136,13 @@ def close(d: Draft, **data: Any) -> None:
     block = d.block
     states = [parcel.state for parcel in block.parcels.values()]
     counts = {state: states.count(state) for state in sorted(set(states))}
-    d.on_block("block.closed", block, counts=counts, **data)
+    d.on_block("block.closed", block, counts=counts, **_driven(d), **data)
     d.tell("BLOCK_CLOSED", "good", block_id=block.block_id)
+
+
+def _driven(d: Draft) -> dict[str, Any]:
+    """How far the vehicle drove for the block, where a receiver has told it."""
+    return {} if d.here.distance_m is None else {"distance_m": round(d.here.distance_m)}
 
 
 def nothing_left(d: Draft) -> bool:

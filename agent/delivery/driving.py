@@ -138,6 +138,8 @@ def resume(d: Draft, a: dict[str, Any]) -> Refusal | None:
 
 def located(d: Draft, fix: Located) -> None:
     """The receiver reports: arriving, leaving a stop and leaving the site follow after some seconds."""
+    if fix.distance_m != d.here.distance_m:
+        d.momentary(distance_m=fix.distance_m)
     if fix.latitude is None or fix.longitude is None or fix.mode < 2:
         return
     speed_mps = _speed_mps(d.here.fix, fix)

@@ -375,6 +375,7 @@ def _block(state: State, event: Event) -> State:
         members["paused_s"] = block.paused_s + event.data.get("paused_s", 0.0)
     if following in BLOCK_ENDED:
         members |= {"ended_at": event.time, "otp_key": None, "current_stop_id": None}
+        members["distance_m"] = event.data.get("distance_m")
         members["obligation"] = tuple(event.data.get("obligation", {}).get("parcel_ids", ()))
     state = _with_block(state, replace(block, **members))
     if following == "CHECKED_IN":

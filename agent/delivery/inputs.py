@@ -72,6 +72,8 @@ class Located:
     speed_mps: float | None = None
     heading: float | None = None
     source: Literal["vehicle", "handheld"] = "vehicle"
+    distance_m: float | None = None
+    """Driven since the check-in of the block under way."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ def check_in(d: Draft, a: dict[str, Any]) -> Refusal | None:
             override(d, pickup, sight, reason)
             data |= {"reason": reason, "override": True}
     d.on_block("block.checked_in", block, **data)
+    d.momentary(distance_m=None)
     if pickup is not None:
         d.on_stop("stop.arrived", pickup, method="check_in", **data)
     return None

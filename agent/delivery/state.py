@@ -273,6 +273,8 @@ class Block:
     overrides: int = 0
     recalls: dict[str, str] = field(default_factory=dict)
     """Parcel that the cloud has recalled → the message that did. It holds for one that turns up later, too."""
+    distance_m: float | None = None
+    """Driven between check-in and end, once it has ended; unknown without a receiver."""
     obligation: tuple[str, ...] = ()
     """Parcels that are owed to a site after the block was closed."""
 
@@ -348,6 +350,8 @@ class Here:
 
     fix: Located | None = None
     """The last report with a position."""
+    distance_m: float | None = None
+    """Driven since the check-in of the block under way."""
     near_since_ms: int | None = None
     """Since when the conditions of arriving hold."""
     away_since_ms: int | None = None

@@ -29,7 +29,7 @@ def view(state: State, moment: Moment) -> dict[str, Any]:
     return {
         "driver": _driver(state, block),
         "offers": [_offer(offer) for offer in state.offers.values()],
-        "block": None if block is None else _block(block),
+        "block": None if block is None else _block(block, state.here.distance_m),
         "stops": [] if block is None else [_stop(block, block.stops[stop_id]) for stop_id in block.route],
         "parcels": [] if block is None else [_parcel(block, parcel) for parcel in block.parcels.values()],
         "current_stop": None if block is None or stop is None else _current_stop(state, block, stop, moment),
@@ -76,7 +76,8 @@ def _offer(offer: Any) -> dict[str, Any]:
     }
 
 
-def _block(block: Block) -> dict[str, Any]:
+def _block(block: Block, driven_m: float | None) -> dict[str, Any]:
+    distance_m = driven_m if block.state in BLOCK_ACTIVE else block.distance_m
     return {
         "block_id": block.block_id,
         "state": block.state,
@@ -92,6 +93,7 @@ def _block(block: Block) -> dict[str, Any]:
         "checked_in_at": block.checked_in_at,
         "departed_at": block.departed_at,
         "ended_at": block.ended_at,
+        "distance_m": None if distance_m is None else round(distance_m),
         "owed": list(block.obligation),
     }
 

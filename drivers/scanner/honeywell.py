@@ -17,9 +17,9 @@ _BEEP: Final = b"\x16\x07\r"
 BEEPS: Final[Mapping[Tone, bytes]] = {"good": _BEEP, "repeat": 2 * _BEEP, "bad": 3 * _BEEP, "attention": 4 * _BEEP}
 
 HOST_ACK: Final[Mapping[Tone, bytes]] = {
-    "good": b"\x1b6,\x1b1,",  # high beep, green lamp
-    "repeat": b"\x1b6,\x1b6,",
-    "bad": b"\x1bb,",  # razz
-    "attention": b"\x1b4,\x1b5,\x1b6,",
+    "good": b"\x1b6,\x1b1,",  # a high beep and the green lamp
+    "repeat": 2 * b"\x1b6,",
+    "bad": 3 * b"\x1b4,",  # low beeps
+    "attention": 2 * b"\x1b4,\x1b6,",
 }
-"""The answers of Host ACK mode."""
+"""The answers of Host ACK mode, with as many beeps."""

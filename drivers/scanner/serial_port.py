@@ -24,7 +24,7 @@ from typing import Final, Literal
 
 import serial
 
-from drivers.hotplug import claim, resolve
+from drivers.hotplug import claim, in_use, resolve
 from drivers.readings import Condition, DriverError, PartState, Scan
 from drivers.scanner import honeywell
 from drivers.scanner.code import Code, Repeats
@@ -130,7 +130,7 @@ class SerialScanner:
                     Condition.ABSENT,
                 )
             case errno.EACCES:
-                return DriverError(f"{who} may not be opened by this user: {_membership(node)}")
+                return DriverError(f"{who} may not be opened by this user: {membership(node)}")
             case errno.EPERM:
                 return DriverError(
                     f"{who} may not be opened by this service: allow its kind in DeviceAllow of the unit"
@@ -138,7 +138,7 @@ class SerialScanner:
             case errno.ENOTTY | errno.EISDIR:
                 return DriverError(f"{who} is not a serial port: correct its port (`kerbside devices` lists them)")
             case errno.EBUSY | errno.EAGAIN:
-                return DriverError(f"{who} is in use by another program: stop that one (`fuser {node}` names it)")
+                return DriverError(f"{who} is {in_use(node)}")
         return DriverError(f"{who} can not be set up: {error}; expected a serial port that takes {self._baud} baud")
 
 
@@ -157,7 +157,8 @@ def _number(error: Exception) -> int | None:
     return number
 
 
-def _membership(node: str) -> str:
+def membership(node: str) -> str:
+    """What to do for a device that this user may not open."""
     try:
         status = Path(node).stat()
         group = grp.getgrgid(status.st_gid).gr_name
@@ -235,7 +236,7 @@ class _Session:
     def signal(self, tone: Tone) -> None:
         self._framer.signal(tone, time.monotonic_ns())
         # What is answered while the scan is still being handed over goes out behind its acknowledgement.
-        if not self._handing_over:
+        if not self._handing_over and not self.ended.done():
             self._settle()
 
     def _read(self) -> None:

@@ -41,15 +41,18 @@ SILENCE_NS: Final = 250_000_000
 """A packet that has not gone on for this long is broken: its end will not come, and the line is free."""
 RESENT_WITHIN_NS: Final = 30_000_000_000
 """The last resend of a message: two times the longest response time-out that can be set (9.9 s), and some."""
+FOLLOWS_WITHIN_NS: Final = 750_000_000
+"""The next packet of a message comes at once; one that comes later and is no resend begins another message."""
 PARTS_WITHIN_NS: Final = 5_000_000_000
-"""The next packet of a message comes within this, with one resend at the default time-out."""
-STALE_NS: Final = 3_000_000_000
+"""The resends of the next packet come within this, at the default time-out."""
+PATIENCE_NS: Final = 3_000_000_000
 """Feedback that has waited this long would be taken for the answer to another scan."""
 MAX_WAITING: Final = 16
 BURSTS_IN_A_ROW: Final = 3
 """So many bursts of bytes without a packet mean a wrong setting; the sender has given up its message by then, too."""
 GARBAGE_BYTES: Final = 256
 """What is kept of bytes that are no packet, to tell what they are."""
+MIN_TEXT_BYTES: Final = 4
 LAMP_NS: Final = 500_000_000
 
 
@@ -137,6 +140,11 @@ def holds_packet(data: bytes) -> bool:
     return any(packet.source == Source.DECODER for packet in _find(bytearray(data)))
 
 
+def is_plain_text(data: bytes) -> bool:
+    """Whether this is what a scanner sends that puts its codes into no packets."""
+    return len(data.strip()) >= MIN_TEXT_BYTES and text_of(data) is not None
+
+
 def _find(buffer: bytearray, skipped: bytearray | None = None) -> Iterator[Packet]:
     """Take the packets out of the front of `buffer` and leave what may become one; other bytes go to `skipped`."""
     start = 0
@@ -170,14 +178,18 @@ def _may_come_from(source: int, opcode: int) -> bool:
 @dataclass(slots=True)
 class _Message:
     packet: Packet
-    asked_ns: int
+    until_ns: int | None
     sent: int = 0
 
 
 class Link:
-    """One end of the line; `source` is who we are. Pure: bytes and times in, packets and bytes out."""
+    """One end of the line; `source` is who we are. Pure: bytes and times in, packets and bytes out.
 
-    def __init__(self, source: Source, response_ns: int = RESPONSE_NS) -> None:
+    Handshaking can be turned off in a scanner. Unless it `insists`, this end gives up waiting for answers, and resends
+    with it, when a message got none at all, until there is one again.
+    """
+
+    def __init__(self, source: Source, response_ns: int = RESPONSE_NS, *, insists: bool = False) -> None:
         self.resent = 0
         """Packets that came again although they had arrived."""
         self.refused = 0
@@ -188,6 +200,7 @@ class Link:
         """Bursts of bytes that were no packet."""
         self._source = source
         self._response_ns = response_ns
+        self._insists = insists
         self._answering = True
         self.restart()
 
@@ -203,6 +216,8 @@ class Link:
         self._heard = False
         self._taken: Packet | None = None
         self._taken_ns = 0
+        self._acknowledging = False
+        """What was taken last is not acknowledged yet: its sender can not have begun another message."""
         self._outbox = bytearray()
         self._waiting: deque[_Message] = deque()
         self._under_way: _Message | None = None
@@ -239,23 +254,31 @@ class Link:
                 packets += self._packets(now_ns)
             if self._skipped:
                 self._burst()
-        if self._under_way and now_ns >= self._resend_ns and not self._resend(self._under_way, now_ns):
-            self._answering = False
+        if self._under_way and now_ns >= self._resend_ns:
+            if self._under_way.sent <= RESENDS:
+                self._resend(self._under_way, now_ns)
+            else:
+                self._answering = self._insists
+                self.unanswered += 1
+                self._under_way = None
         self._send_next(now_ns)
         return packets
 
-    def send(self, packet: Packet, now_ns: int) -> None:
-        """Send a message when those before it are through; beyond a few that wait, it is given up."""
+    def send(self, packet: Packet, now_ns: int, patience_ns: int | None = None) -> None:
+        """Send a message when those before it are through; it is given up when that takes longer than `patience_ns`,
+        and when many wait already."""
         if len(self._waiting) >= MAX_WAITING:
             self.unanswered += 1
             return
-        self._waiting.append(_Message(replace(packet, source=self._source), now_ns))
+        until_ns = None if patience_ns is None else now_ns + patience_ns
+        self._waiting.append(_Message(replace(packet, source=self._source), until_ns))
         self._send_next(now_ns)
 
     def to_send(self) -> bytes:
         """The bytes to be written now."""
         outbox = bytes(self._outbox)
         self._outbox.clear()
+        self._acknowledging = False
         return outbox
 
     def _packets(self, now_ns: int) -> list[Packet]:
@@ -281,10 +304,15 @@ class Link:
         return new
 
     def _is_new(self, packet: Packet, now_ns: int) -> bool:
+        bare = replace(packet, status=packet.status & ~Status.RETRANSMIT)
+        if self._acknowledging and bare == self._taken:
+            # Doubled on its way: its sender knows nothing of the second one, and must not hear two answers.
+            self.resent += 1
+            return False
         segment = packet.opcode == Opcode.MULTIPACKET_SEGMENT
         self._outbox += Packet(Opcode.MULTIPACKET_ACK if segment else Opcode.CMD_ACK, source=self._source).encode()
-        bare = replace(packet, status=packet.status & ~Status.RETRANSMIT)
-        # The same code scanned twice comes without the bit; a resend of what was lost on its way differs from the last.
+        self._acknowledging = True
+        # A code that is scanned twice comes without the bit; a resend of what was lost is another than was taken last.
         if packet.resent and bare == self._taken and now_ns - self._taken_ns <= RESENT_WITHIN_NS:
             self.resent += 1
             return False
@@ -295,40 +323,34 @@ class Link:
         self._answering = True
         if self._under_way is None:
             return
-        if packet.data[:1] == bytes([Cause.RESEND]):
-            self._resend(self._under_way, now_ns)
-        else:
+        if packet.data[:1] != bytes([Cause.RESEND]):
             self.refused += 1
             self._under_way = None
+        elif self._under_way.sent <= RESENDS:
+            self._resend(self._under_way, now_ns)
 
     def _burst(self) -> None:
         self.broken += 1
         self.bursts += 1
         self.garbage = bytes(self._skipped)
         self._skipped.clear()
-        if self._heard and text_of(self.garbage) is None:
+        if self._heard and not is_plain_text(self.garbage):
             self._outbox += Packet(Opcode.CMD_NAK, bytes([Cause.RESEND]), source=self._source).encode()
 
-    def _resend(self, message: _Message, now_ns: int) -> bool:
-        if message.sent > RESENDS:
-            self.unanswered += 1
-            self._under_way = None
-            return False
-        again = replace(message.packet, status=message.packet.status | Status.RETRANSMIT)
-        self._transmit(message, again, now_ns)
-        return True
+    def _resend(self, message: _Message, now_ns: int) -> None:
+        status = message.packet.status | Status.RETRANSMIT
+        self._transmit(message, replace(message.packet, status=status), now_ns)
 
     def _send_next(self, now_ns: int) -> None:
         # The line is used in one direction at a time: while a packet is coming in, ours waits.
         while self._waiting and self._under_way is None and not self._buffer:
             message = self._waiting.popleft()
-            if now_ns - message.asked_ns > STALE_NS:
+            if message.until_ns is not None and now_ns >= message.until_ns:
                 self.unanswered += 1
                 continue
             self._under_way = message
             self._transmit(message, message.packet, now_ns)
             if not self._answering:
-                # It does not answer, as some are set: what it is told is not told three times.
                 self._under_way = None
 
     def _transmit(self, message: _Message, packet: Packet, now_ns: int) -> None:
@@ -449,10 +471,10 @@ class SsiFramer:
 
     def signal(self, tone: Tone, now_ns: int) -> None:
         """As `Framer.signal`: a beep, and the lamp for what is well."""
-        self._link.send(Packet(Opcode.BEEP, bytes([_BEEPS[tone]])), now_ns)
+        self._link.send(Packet(Opcode.BEEP, bytes([_BEEPS[tone]])), now_ns, PATIENCE_NS)
         if tone in ("good", "repeat"):
             if self._lamp_off_ns is None:
-                self._link.send(Packet(Opcode.LED_ON, _DECODE_LAMP), now_ns)
+                self._link.send(Packet(Opcode.LED_ON, _DECODE_LAMP), now_ns, PATIENCE_NS)
             self._lamp_off_ns = now_ns + LAMP_NS
         elif self._lamp_off_ns is not None:
             self._darken(now_ns)
@@ -468,6 +490,8 @@ class SsiFramer:
 
     def _codes(self, packets: list[Packet], now_ns: int) -> list[Code]:
         codes = []
+        if self._link.resent > self.counters.resent:
+            self._partial_ns = now_ns  # its sender has not given it up
         for packet in packets:
             self._drop_stale(now_ns)
             if packet.opcode == Opcode.DECODE_DATA:
@@ -485,12 +509,14 @@ class SsiFramer:
                 self.counters.unreadable += 1
         if not self._link.bursts:
             self.trouble = None
+        self._count()
         return codes
 
     def _of_packets(self, packet: Packet, now_ns: int) -> bytes | None:
         """Type byte and data, once the last packet of the message is here; each packet begins with the type."""
         kind = packet.data[0] if packet.data else 0
-        if self._partial and (kind != self._partial_type or self._segments):
+        late = not packet.resent and now_ns > self._partial_ns + FOLLOWS_WITHIN_NS
+        if self._partial and (late or kind != self._partial_type or self._segments):
             self._drop_partial()
         if not self._partial and not packet.continues:
             return packet.data
@@ -538,13 +564,12 @@ class SsiFramer:
 
     def _drop_stale(self, now_ns: int) -> None:
         """Forget the beginning of a message whose end will not come: its sender has given it up by now."""
-        late = now_ns >= self._partial_ns + PARTS_WITHIN_NS
-        if self._partial and (late or self._link.bursts >= BURSTS_IN_A_ROW):
+        if self._partial and now_ns >= self._partial_ns + PARTS_WITHIN_NS:
             self._drop_partial()
 
     def _learn(self, now_ns: int) -> None:
         """Tell from bytes that were no packet what is wrong with the settings."""
-        if text_of(self._link.garbage) is not None:
+        if is_plain_text(self._link.garbage):
             self.trouble = (
                 'sends plain text and no SSI packets: set kind = "line", or let it read the code "Send Packeted Decode '
                 'Data" of its manual'

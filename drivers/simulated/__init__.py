@@ -8,5 +8,15 @@ from drivers.simulated.mount import SimulatedMount
 from drivers.simulated.receiver import SimulatedReceiver
 from drivers.simulated.scanner import Signal, SimulatedScanner
 from drivers.simulated.servers import Broker, Gpsd, free_port
+from drivers.simulated.ssi import SimulatedSsiScanner
 
-__all__ = ["Broker", "Gpsd", "Signal", "SimulatedMount", "SimulatedReceiver", "SimulatedScanner", "free_port"]
+__all__ = [
+    "Broker",
+    "Gpsd",
+    "Signal",
+    "SimulatedMount",
+    "SimulatedReceiver",
+    "SimulatedScanner",
+    "SimulatedSsiScanner",
+    "free_port",
+]

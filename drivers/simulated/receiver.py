@@ -9,12 +9,16 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 
 from drivers.simulated.terminal import Terminal
 
 KNOTS_PER_MPS = 3600 / 1852
 MAX_BACKLOG_S = 0.2
+SETTLE_S = 1
+CHUNK_BYTES = 128
 
 # Eight satellites well spread over the sky: PRN, elevation, azimuth, signal.
 _SKY = (
@@ -43,8 +47,14 @@ class SimulatedReceiver(Terminal):
         self.heading = 0.0
         self.mode = 3
         """1 no fix, 2 2D, 3 3D."""
+        self.hdop = 0.9
+        """How much worse than usual the satellites lie; gpsd makes an error of about 19 m of each 1.0."""
         self.silent = False
         """True: the receiver is plugged in and says nothing."""
+        self.clock: Callable[[], datetime] = partial(datetime.now, UTC)
+        """What time the receiver says it is."""
+        self.noise = b""
+        """What an interference puts before each epoch."""
         self.rate_hz = rate_hz
         self.epochs = 0
         self._stop = threading.Event()
@@ -80,11 +90,11 @@ class SimulatedReceiver(Terminal):
         place = f"{_angle(self.latitude, 2, 'NS')},{_angle(self.longitude, 3, 'EW')}" if fixed else ",,,"
         used = [prn for prn, *_ in _SKY] if fixed else []
         prns = ",".join([str(prn) for prn in used] + [""] * (12 - len(used)))
-        dops = "1.6,0.9,1.3" if fixed else "99.9,99.9,99.9"
+        dops = f"{self.hdop * 1.8:.1f},{self.hdop:.1f},{self.hdop * 1.4:.1f}" if fixed else "99.9,99.9,99.9"
         moving = f"{self.speed_mps * KNOTS_PER_MPS:.2f},{self.heading:.2f}" if fixed else ","
         height = f"{self.altitude_m:.1f},M,45.0,M" if self.mode == 3 else ",M,,M"
         sentences = [
-            f"GPGGA,{clock},{place},{int(fixed)},{len(used):02d},{0.9 if fixed else 99.9},{height},,",
+            f"GPGGA,{clock},{place},{int(fixed)},{len(used):02d},{self.hdop if fixed else 99.9},{height},,",
             f"GPRMC,{clock},{'A' if fixed else 'V'},{place},{moving},{now:%d%m%y},,,{'A' if fixed else 'N'}",
             f"GPGSA,A,{max(1, self.mode)},{prns},{dops}",
         ]
@@ -104,10 +114,28 @@ class SimulatedReceiver(Terminal):
             if not self.silent:
                 # Nobody reads yet, or gpsd is stopped: a real receiver's line would overrun in the same way.
                 with contextlib.suppress(TimeoutError, OSError):
-                    self.write(self.epoch(datetime.now(UTC)), MAX_BACKLOG_S)
+                    self.write(self.noise + self.epoch(self.clock()), MAX_BACKLOG_S)
                     self.epochs += 1
             due = max(due + 1 / self.rate_hz, time.monotonic())
             self._stop.wait(due - time.monotonic())
+
+
+def replay(line: Terminal, recording: bytes, bytes_per_s: float = 10_000.0) -> float:
+    """Send what a receiver once sent, NMEA or binary; returns `time.monotonic()` right after the last byte.
+
+    Comments at its head, as gpsd's own recordings have them, are left out. Before it come other comments, for as long
+    as gpsd tries speeds and throws away what it reads.
+    """
+    body = recording
+    while body.startswith(b"#"):
+        body = body.partition(b"\n")[2]
+    for _ in range(SETTLE_S * 20):
+        line.write(b"# \n")
+        time.sleep(0.05)
+    for begin in range(0, len(body), CHUNK_BYTES):
+        line.write(body[begin : begin + CHUNK_BYTES])
+        time.sleep(CHUNK_BYTES / bytes_per_s)
+    return time.monotonic()
 
 
 def _angle(degrees: float, width: int, signs: str) -> str:

@@ -162,6 +162,11 @@ def test_a_scanner_that_types_is_listed_with_the_block_that_keeps_it_from_the_sc
     assert "USB serial" in (device.note or "")
 
 
+def test_the_keyboard_of_a_computer_is_not_taken_for_a_scanner(machine: Machine) -> None:
+    machine.keyboard("event0", machine.board("i8042"), "0001:0001", "AT Translated Set 2 keyboard", bus="0011")
+    assert listed(machine) == []
+
+
 def test_a_scanner_in_hid_pos_mode_is_found_by_what_it_reports(machine: Machine) -> None:
     usb = machine.usb("1-6", "0c2e", "0c61", "Honeywell 1470g", "H1")
     machine.hid("hidraw0", usb, "0c2e:0c61", BOOT_KEYBOARD_DESCRIPTOR)

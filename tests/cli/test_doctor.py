@@ -423,6 +423,28 @@ def test_a_mount_that_is_not_there_is_a_fault(patient: Patient, tmp_path: Path) 
     assert patient.examined("mount")["state"] == "fault"
 
 
+@pytest.mark.parametrize(
+    ("members", "message", "advice"),
+    [
+        ({"mode": 1}, "no fix, 0 of 8 satellites", "view of the sky; a cold start takes minutes"),
+        ({"hdop": 20.0}, "3D fix, ± 380 m, 8 of 8 satellites", "no arrival is seen"),
+        ({"mode": 2}, "2D fix", "one satellite more"),
+    ],
+)
+def test_a_receiver_that_sees_too_little_is_a_warning(
+    patient: Patient, members: dict[str, Any], message: str, advice: str
+) -> None:
+    with SimulatedReceiver(rate_hz=2) as receiver, Gpsd(receiver.port) as gpsd:
+        for name, value in members.items():
+            setattr(receiver, name, value)
+        patient.set(GPS__GPSD=gpsd.address)
+        deadline = time.monotonic() + 60
+        while (finding := patient.examined("receiver"))["state"] != "warning" and time.monotonic() < deadline:
+            pass
+        assert message in finding["message"]
+        assert advice in finding["advice"]
+
+
 def test_a_receiver_with_a_fix_is_in_order_and_gpsd_that_is_gone_is_a_fault(patient: Patient) -> None:
     with SimulatedReceiver() as receiver, Gpsd(receiver.port) as gpsd:
         patient.set(GPS__GPSD=gpsd.address)
@@ -430,7 +452,7 @@ def test_a_receiver_with_a_fix_is_in_order_and_gpsd_that_is_gone_is_a_fault(pati
         while (finding := patient.examined("receiver"))["state"] != "ok" and time.monotonic() < deadline:
             pass
     assert finding["state"] == "ok", finding
-    assert "3D fix" in finding["message"]
+    assert "3D fix, ± 17 m, 8 of 8 satellites" in finding["message"]
     gone = patient.examined("receiver")
     assert gone["state"] == "fault"
     assert "start gpsd" in gone["message"]

@@ -6,6 +6,7 @@ from typing import Any
 
 from agent.delivery.decision import Forget
 from agent.delivery.state import Policy
+from agent.delivery.view import view
 from tests.delivery.support import SHOP, STATION, Unit, at_door, block_data, door, loading, on_route, tick
 
 
@@ -130,6 +131,34 @@ def test_a_delivered_block_is_closed_by_the_driver_and_still_correctable_until_t
     unit.must("deliver", handover="front_door")
     assert unit.must("close_block") == ["block.closed"]
     assert unit.refused("void", parcel_id="P1", reason="too late") == "WRONG_TIME"
+
+
+def test_the_end_of_a_block_says_how_far_it_was_driven_for() -> None:
+    unit = delivered()
+    unit.at(door(1), distance_m=12_345.6)
+    assert view(unit.state, unit.moment)["block"]["distance_m"] == 12_346
+    unit.must("close_block")
+    assert unit.events("block.closed")[0].data["distance_m"] == 12_346
+    unit.at(door(1), distance_m=None)
+    assert view(unit.state, unit.moment)["block"]["distance_m"] == 12_346
+    unit.restart()
+    assert unit.block.distance_m == 12_346
+
+
+def test_without_a_receiver_nobody_knows_how_far_it_was() -> None:
+    unit = delivered()
+    assert view(unit.state, unit.moment)["block"]["distance_m"] is None
+    unit.must("close_block")
+    assert "distance_m" not in unit.events("block.closed")[0].data
+
+
+def test_what_was_driven_for_the_last_block_does_not_count_for_the_next() -> None:
+    unit = delivered()
+    unit.at(door(1), distance_m=500.0)
+    unit.must("close_block")
+    unit.receive("block.assigned", {**block_data(1), "block_id": "B8"})
+    unit.must("check_in", reason="elsewhere")
+    assert view(unit.state, unit.moment)["block"]["distance_m"] is None
 
 
 def test_a_block_with_nothing_left_is_closed_by_itself_after_a_while() -> None:

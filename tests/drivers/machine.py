@@ -44,14 +44,23 @@ class Machine:
             (device / "driver").mkdir(exist_ok=True)
         return self._node("tty", name, device, **files)
 
-    def keyboard(self, event: str, above: Path, numbers: str, name: str, *, keys: str = DIGITS_AND_LETTERS) -> Path:
+    def keyboard(
+        self,
+        event: str,
+        above: Path,
+        numbers: str,
+        name: str,
+        *,
+        keys: str = DIGITS_AND_LETTERS,
+        bus: str = "0003",
+    ) -> Path:
         """An input device below a USB interface or anything else; `numbers` is ``vendor:product``."""
         self._inputs += 1
         folder = above / f"input/input{self._inputs}"
         (folder / "id").mkdir(parents=True)
         (folder / "capabilities").mkdir()
         vendor, product = numbers.split(":")
-        self._write(folder / "id", vendor=vendor, product=product)
+        self._write(folder / "id", bustype=bus, vendor=vendor, product=product)
         self._write(folder / "capabilities", key=keys)
         self._write(folder, name=name, uniq="")
         return self._node("input", event, folder)

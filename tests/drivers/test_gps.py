@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import doctest
 import json
 import math
+import random
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -15,9 +17,12 @@ from typing import Any
 import pytest
 from watched_part import needs, watching
 
-from drivers.gps import MAX_LINE_BYTES, Gps, look
-from drivers.readings import Condition, Fix
+from drivers import gps
+from drivers.gps import MAX_LINE_BYTES, Gps, look, udev_rule
+from drivers.hotplug import claim
+from drivers.readings import Condition, Doubt, Fix
 from drivers.simulated import Gpsd, SimulatedReceiver, free_port
+from drivers.simulated.terminal import Terminal
 
 VERSION = {"class": "VERSION", "release": "3.22", "rev": "3.22", "proto_major": 3, "proto_minor": 14}
 DEVICES = {"class": "DEVICES", "devices": [{"class": "DEVICE", "path": "/dev/receiver"}]}
@@ -130,21 +135,38 @@ def test_a_receiver_that_is_plugged_in_again_is_served_again(
                 receiver.unplug()
                 await asyncio.sleep(away_s)
                 receiver.plug()
-                await watched.until(lambda: any(s.condition is Condition.STALE for s in watched.states))
+                gone = {Condition.STALE, Condition.ABSENT}
+                await watched.until(lambda: any(state.condition in gone for state in watched.states))
                 await watched.until_state(Condition.READY)
 
     asyncio.run(test())
 
 
 @needs_gpsd
-def test_an_unplugged_receiver_is_absent_by_name(receiver: SimulatedReceiver) -> None:
+def test_a_receiver_plugged_in_again_is_served_again_where_gpsd_can_not_be_told(receiver: SimulatedReceiver) -> None:
     async def test() -> None:
         with Gpsd(receiver.port) as gpsd:
-            async with watching(Gps(gpsd.address, 1.0, receiver.port)) as watched:
+            async with watching(Gps(gpsd.address, 1.0)) as watched:
+                await watched.until_readings(2)
+                receiver.unplug()
+                receiver.plug()
+                gone = {Condition.STALE, Condition.ABSENT}
+                await watched.until(lambda: any(state.condition in gone for state in watched.states))
+                await watched.until_state(Condition.READY)
+
+    asyncio.run(test())
+
+
+@needs_gpsd
+@pytest.mark.parametrize("chosen", [True, False])
+def test_an_unplugged_receiver_is_absent_by_name(receiver: SimulatedReceiver, chosen: bool) -> None:
+    async def test() -> None:
+        with Gpsd(receiver.port) as gpsd:
+            async with watching(Gps(gpsd.address, 1.0, receiver.port if chosen else None)) as watched:
                 await watched.until_readings(1)
                 receiver.unplug()
                 state = await watched.until_state(Condition.ABSENT)
-                assert state.reason == f"receiver {receiver.port} is not plugged in"
+                assert state.reason.startswith(f"receiver {receiver.port} is not plugged in: plug it in")
 
     asyncio.run(test())
 
@@ -156,6 +178,53 @@ def test_a_receiver_that_gpsd_does_not_know_is_handed_to_it(receiver: SimulatedR
         with Gpsd(control=control) as gpsd:
             async with watching(Gps(gpsd.address, 5.0, receiver.port, control=str(control))) as watched:
                 await watched.until_readings(1)
+
+    asyncio.run(test())
+
+
+@needs_gpsd
+def test_a_receiver_that_this_user_may_not_hand_to_gpsd_is_a_fault_that_names_the_rule(
+    receiver: SimulatedReceiver, tmp_path: Path
+) -> None:
+    async def test() -> None:
+        with Gpsd(control=tmp_path / "gpsd.sock") as gpsd:
+            part = Gps(gpsd.address, 5.0, receiver.port, control=str(tmp_path / "another.sock"))
+            async with watching(part) as watched:
+                state = await watched.until_state(Condition.FAULTY)
+                assert f"does not have receiver {receiver.port}" in state.reason
+                assert "`kerbside devices` prints the udev rule" in state.reason
+
+    asyncio.run(test())
+
+
+@needs_gpsd
+def test_what_gpsd_can_not_open_is_a_fault(tmp_path: Path) -> None:
+    async def test() -> None:
+        control, no_line = tmp_path / "gpsd.sock", tmp_path / "receiver"
+        no_line.write_text("this is a file")
+        with Gpsd(control=control) as gpsd:
+            async with watching(Gps(gpsd.address, 5.0, str(no_line), control=str(control))) as watched:
+                state = await watched.until_state(Condition.FAULTY)
+                assert "gpsd can not open it" in state.reason
+
+    asyncio.run(test())
+
+
+def test_a_receiver_chosen_by_its_numbers_is_absent_while_it_is_not_plugged_in() -> None:
+    async def test() -> None:
+        async with watching(Gps(f"127.0.0.1:{free_port()}", 5.0, "f055:9800:KERB")) as watched:
+            state = await watched.until_state(Condition.ABSENT)
+            assert "receiver (f055:9800:KERB) is not plugged in" in state.reason
+
+    asyncio.run(test())
+
+
+def test_a_receiver_that_another_setting_also_means_is_a_fault_that_names_both(receiver: SimulatedReceiver) -> None:
+    async def test() -> None:
+        with claim(receiver.port, "scanner hand"):
+            async with watching(Gps(f"127.0.0.1:{free_port()}", 5.0, receiver.port)) as watched:
+                state = await watched.until_state(Condition.FAULTY)
+                assert "is the same device as scanner hand" in state.reason
 
     asyncio.run(test())
 
@@ -267,6 +336,109 @@ def test_a_second_receiver_does_not_replace_the_first() -> None:
     assert [fix.latitude for fix in fixes] == [52.0, 52.1, 52.2]
 
 
+@needs_gpsd
+def test_of_two_receivers_one_counts_and_the_other_stands_in_when_it_falls_silent() -> None:
+    async def test() -> None:
+        with (
+            SimulatedReceiver(52.0, 5.0, rate_hz=5, name="one") as one,
+            SimulatedReceiver(51.0, 5.0, rate_hz=5, name="other") as other,
+            Gpsd(one.port, other.port) as gpsd,
+        ):
+            async with watching(Gps(gpsd.address, 1.0)) as watched:
+                first = (await watched.until_readings(25))[0].device
+                assert {fix.device for fix in watched.readings} == {first}
+                silent, speaking = (one, other) if first == one.port else (other, one)
+                silent.silent = True
+                await watched.until(lambda: watched.readings[-1].device == speaking.port)
+                async with watching(Gps(gpsd.address, 1.0, silent.port)) as chosen:
+                    await chosen.until_state(Condition.STALE)
+                    assert chosen.readings == []
+
+    asyncio.run(test())
+
+
+@needs_gpsd
+def test_a_line_with_interference_still_gives_its_positions() -> None:
+    async def test() -> None:
+        with SimulatedReceiver(rate_hz=5) as receiver, Gpsd(receiver.port) as gpsd:
+            receiver.noise = bytes(range(128, 256)) + b"$GPGGA,12,,"
+            part = Gps(gpsd.address)
+            async with watching(part) as watched:
+                await watched.until(lambda: sum(fix.latitude is not None for fix in watched.readings) >= 5)
+            assert part.unreadable == 0
+
+    asyncio.run(test())
+
+
+@needs_gpsd
+def test_a_line_with_nothing_but_garbage_is_no_receiver() -> None:
+    async def test() -> None:
+        with Terminal("garbage") as line, Gpsd(line.port) as gpsd:
+            async with watching(Gps(gpsd.address, 1.0)) as watched:
+                while watched.state.condition is not Condition.STALE:
+                    line.write(random.randbytes(400))
+                    await asyncio.sleep(0.1)
+                assert watched.readings == []
+
+    asyncio.run(test())
+
+
+def test_the_first_report_after_a_lost_fix_has_not_its_old_time() -> None:
+    lost = {"class": "TPV", "device": "/dev/receiver", "mode": 1, "time": "2026-11-21T12:00:00.000Z"}
+    fixed, unfixed = asyncio.run(fixes_of(tpv(time="2026-11-21T12:00:00.000Z"), lost, count=2))
+    assert (fixed.mode, fixed.time) == (3, "2026-11-21T12:00:00.000Z")
+    assert (unfixed.mode, unfixed.time, unfixed.doubts) == (1, None, (Doubt.NO_FIX,))
+
+
+def test_a_fix_without_a_position_has_no_time_to_trust() -> None:
+    (fix,) = asyncio.run(fixes_of(tpv(lat=0.0, lon=0.0, time="2026-11-21T12:00:00.000Z"), count=1))
+    assert fix.time is None
+
+
+def test_a_position_that_can_not_be_is_flagged_and_kept() -> None:
+    fixes = asyncio.run(
+        fixes_of(tpv(eph=5.0), tpv(lat=53.0, eph=5.0), tpv(lat=52.09, eph=900.0), tpv(eph=5.0), count=4)
+    )
+    assert [fix.doubts for fix in fixes] == [(), (Doubt.JUMP,), (Doubt.POOR,), ()]
+    assert [fix.latitude for fix in fixes] == [52.09, 53.0, 52.09, 52.09]
+
+
+def test_a_receiver_that_gpsd_has_lost_is_left_at_once() -> None:
+    async def test() -> None:
+        lost = {"class": "DEVICE", "path": "/dev/null", "activated": 0}
+        answer = VERSION, {"class": "DEVICES", "devices": [{"path": "/dev/null"}]}, tpv(device="/dev/null"), lost
+        async with pretender(*answer) as address, watching(Gps(address, 600.0)) as watched:
+            state = await watched.until_state(Condition.STALE)
+            assert "gpsd has lost the receiver" in state.reason
+
+    asyncio.run(test())
+
+
+def test_what_listens_to_ships_is_no_receiver() -> None:
+    async def test() -> None:
+        ship = {"class": "AIS", "device": "/dev/null", "type": 1, "mmsi": 1, "lat": 0.0, "lon": 0.0}
+        devices = {"class": "DEVICES", "devices": [{"path": "/dev/null"}]}
+        async with pretender(VERSION, devices, ship, ship) as address, watching(Gps(address, 1.0)) as watched:
+            state = await watched.until_state(Condition.STALE)
+            assert "sends AIS and no positions" in state.reason
+            assert watched.readings == []
+
+    asyncio.run(test())
+
+
+@needs_gpsd
+def test_a_lost_fix_is_told_within_five_seconds_under_the_default_settings(receiver: SimulatedReceiver) -> None:
+    async def test() -> None:
+        with Gpsd(receiver.port) as gpsd:
+            async with watching(Gps(gpsd.address)) as watched:
+                await watched.until(lambda: any(fix.mode == 3 for fix in watched.readings))
+                receiver.mode, since = 1, time.monotonic()
+                await watched.until(lambda: watched.state.reason == "no fix")
+                assert time.monotonic() - since < 5
+
+    asyncio.run(test())
+
+
 def test_a_broken_line_between_good_ones_is_passed_over() -> None:
     fixes = asyncio.run(
         fixes_of(
@@ -311,7 +483,7 @@ def test_one_look_says_what_the_receiver_sees(receiver: SimulatedReceiver) -> No
     assert seen.fault == ""
     assert seen.moving
     assert seen.mode == 3
-    assert (seen.satellites_seen, seen.satellites_used) in ((8, 8), (None, None))
+    assert (seen.satellites_seen, seen.satellites_used) == (8, 8)
     assert (seen.latitude, seen.longitude) == pytest.approx((52.0907, 5.1214), abs=1e-6)
     assert seen.devices == (receiver.port,)
 
@@ -358,6 +530,54 @@ def test_one_look_at_something_strange_says_what_is_wrong(
     asyncio.run(test())
 
 
+@pytest.mark.parametrize(
+    ("sky", "seen_used"),
+    [
+        ({"nSat": 14, "uSat": 9}, (14, 9)),
+        ({"nSat": 14, "uSat": 9, "satellites": [{"PRN": 2, "used": True}]}, (14, 9)),
+        ({"satellites": [{"PRN": 2, "used": True}, {"PRN": 5, "used": False}]}, (2, 1)),
+        ({"satellites": []}, (None, None)),
+        (None, (None, None)),
+    ],
+)
+def test_one_look_counts_the_satellites_as_each_version_of_gpsd_tells_them(
+    sky: dict[str, Any] | None, seen_used: tuple[int | None, int | None]
+) -> None:
+    def poll(second: int) -> bytes:
+        reports = {"tpv": [tpv(time=f"2026-11-21T12:00:0{second}Z", eph=4.5)], "sky": [] if sky is None else [sky]}
+        return json.dumps({"class": "POLL", "active": 1, **reports}).encode() + b"\n"
+
+    async def test() -> None:
+        begin = json.dumps(DEVICES).encode() + b'\n{"class":"WATCH"}\n'
+        async with pretender(VERSION, replies=[begin, poll(1), poll(2)]) as address:
+            seen = await asyncio.to_thread(look, address, 5.0)
+        assert (seen.fault, seen.mode, seen.accuracy_m, seen.moving) == ("", 3, 4.5, True)
+        assert (seen.satellites_seen, seen.satellites_used) == seen_used
+
+    asyncio.run(test())
+
+
+@needs_gpsd
+def test_one_look_asks_about_the_receiver_of_the_settings() -> None:
+    with (
+        SimulatedReceiver(52.0, 5.0, rate_hz=5, name="one") as one,
+        SimulatedReceiver(51.0, 5.0, rate_hz=5, name="other") as other,
+        SimulatedReceiver(name="third") as third,
+        Gpsd(one.port, other.port) as gpsd,
+    ):
+        assert look(gpsd.address, 10.0, one.port).latitude == pytest.approx(52.0)
+        assert look(gpsd.address, 10.0, other.port).latitude == pytest.approx(51.0)
+        assert f"does not have receiver {third.port}" in look(gpsd.address, 10.0, third.port).fault
+
+
 def test_one_look_at_nothing_says_so() -> None:
     assert "nothing listens" in look(f"127.0.0.1:{free_port()}", 1.0).fault
     assert 'expected "host:port"' in look("gpsd", 1.0).fault
+
+
+def test_the_rule_for_a_receiver_means_no_other() -> None:
+    assert doctest.testmod(gps).failed == 0
+    assert 'ATTRS{serial}=="A?1"' in udev_rule("1546", "01a8", 'A"1')
+    by_port = udev_rule("067B", "2303", None, "1-1.2")
+    assert 'ATTRS{idVendor}=="067b", ATTRS{idProduct}=="2303", KERNELS=="1-1.2"' in by_port
+    assert "serial" not in by_port

@@ -99,6 +99,17 @@ def test_a_scanner_that_is_plugged_in_in_another_mode_is_told_which_code_to_read
     assert "USB HID POS" in str(refused(machine, SCANNER, "hidraw"))
 
 
+def test_a_scanner_that_the_kernel_still_sets_up_is_not_taken_for_one_in_another_mode(machine: Machine) -> None:
+    usb = machine.usb("1-4", "0c2e", "0b6a")
+    (usb.parent / "power").mkdir()
+    (usb.parent / "power/connected_duration").write_text("140\n")
+    error = refused(machine, SCANNER)
+    assert error.condition is Condition.ABSENT
+    assert "was plugged in this moment" in str(error)
+    (usb.parent / "power/connected_duration").write_text("5000\n")
+    assert refused(machine, SCANNER).condition is Condition.FAULTY
+
+
 def test_a_keyboard_is_its_node_that_types_and_not_the_one_of_its_volume_keys(machine: Machine) -> None:
     usb = machine.usb("1-4", "05e0", "1200", serial="K1")
     machine.keyboard("event2", usb, "05e0:1200", "Zebra Consumer Control", keys="3007f 0 0 0 c00 0")

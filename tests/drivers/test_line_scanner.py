@@ -17,6 +17,7 @@ import pytest
 from watched_part import watching
 
 from drivers.readings import Condition, Scan
+from drivers.scanner import serial_port
 from drivers.scanner.serial_port import Kind, SerialScanner, framer
 from drivers.scanner.ssi import Opcode, Packet, Source
 from drivers.simulated import SimulatedScanner
@@ -197,6 +198,31 @@ def test_a_wrong_baud_is_told_in_the_state_and_forgotten_when_codes_come() -> No
                 device.scan("TBA2")
                 await watched.until_state(Condition.READY)
         assert [scan.text for scan in watched.readings] == ["TBA2"]
+
+    run(test)
+
+
+def test_bytes_that_the_port_counts_as_damaged_are_told_to_be_a_wrong_baud_whatever_they_look_like(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # A pseudo-terminal has no such counts.
+    damaged = 0
+    monkeypatch.setattr(serial_port, "_damaged_bytes", lambda _fd: damaged)
+
+    async def test() -> None:
+        nonlocal damaged
+        with SimulatedScanner() as device:
+            async with watching(scanner_at(device.port)) as watched:
+                await watched.until_state(Condition.READY)
+                damaged = 7
+                device.write(b"u5q")
+                state = await watched.until_state(Condition.FAULTY)
+                assert f"scanner hand at {device.port} sends what arrives damaged (7 bytes): set baud" in state.reason
+                device.scan("TBA1")
+                await watched.until_state(Condition.READY)
+                device.write(b"TBA2")
+                await asyncio.sleep(0.6)
+        assert watched.state.condition is Condition.READY, "old damage says nothing of what is lost now"
 
     run(test)
 

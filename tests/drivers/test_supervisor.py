@@ -156,7 +156,9 @@ def test_one_part_that_crashes_again_and_again_leaves_the_others_alone(caplog: p
         assert set(readings) == {1}
         assert supervisor.states["good"].condition is Condition.READY
         assert supervisor.states["bad"].condition is Condition.FAULTY
-        assert supervisor.states["bad"].reason == "bad failed unexpectedly: ZeroDivisionError: seven by nought"
+        assert supervisor.states["bad"].reason == (
+            "bad failed unexpectedly (ZeroDivisionError, seven by nought): it is started again; tell who maintains it"
+        )
 
     with caplog.at_level(logging.ERROR):
         asyncio.run(test())
@@ -188,8 +190,8 @@ def test_the_pauses_grow_up_to_their_bound() -> None:
 @pytest.mark.parametrize(
     ("end", "reason"),
     [
-        ("returns", "part ended without being asked to"),
-        ("cancels", "part gave up: a piece of its work was cancelled"),
+        ("returns", "part ended without being asked to: it is started again"),
+        ("cancels", "part gave up a piece of its work: it is started again"),
     ],
 )
 def test_a_part_that_simply_ends_is_started_again(end: str, reason: str) -> None:

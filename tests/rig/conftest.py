@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.rig import image
-from tests.rig.vehicle import Gadget, Vehicle
+from tests.rig.vehicle import Adapter, SerialGadget, Vehicle
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -41,8 +41,24 @@ def stack() -> Iterator[ExitStack]:
 
 
 @pytest.fixture
-def scanner(vehicle: Vehicle, stack: ExitStack) -> Gadget:
+def scanner(vehicle: Vehicle, stack: ExitStack) -> SerialGadget:
     """A serial scanner (CDC-ACM) that is not plugged in yet."""
-    gadget = Gadget(vehicle, "acm", "SCAN1")
+    gadget = SerialGadget(vehicle, "SCAN1")
     stack.callback(gadget.remove)
     return gadget
+
+
+@pytest.fixture
+def second_scanner(vehicle: Vehicle, stack: ExitStack) -> SerialGadget:
+    """Another one of the same model, not plugged in yet."""
+    gadget = SerialGadget(vehicle, "SCAN2")
+    stack.callback(gadget.remove)
+    return gadget
+
+
+@pytest.fixture
+def adapter(vehicle: Vehicle, stack: ExitStack) -> Adapter:
+    """A serial adapter (FTDI) that is not plugged in yet."""
+    adapter = Adapter(vehicle, "wired")
+    stack.callback(adapter.unplug)
+    return adapter

@@ -27,7 +27,7 @@ from tests.rig import image
 
 BOOT_S = 300.0
 """An emulated unit on a busy machine; about 15 s on an idle one."""
-SOON_S = 60.0
+SOON_S = 120.0
 """For whatever takes a second on a board."""
 STATE_DIR = "/var/lib/kerbside"
 KERBSIDE = "runuser -u kerbside -- /opt/kerbside/.venv/bin/kerbside"
@@ -36,11 +36,10 @@ KERBSIDE = "runuser -u kerbside -- /opt/kerbside/.venv/bin/kerbside"
 class Vehicle:
     """One virtual unit, its broker, and the way in and out."""
 
-    def __init__(self, name: str, folder: Path, stack: ExitStack, disk: str = "qcow2") -> None:
-        self._stack = stack
+    def __init__(self, name: str, folder: Path, stack: ExitStack, disk: str = "raw") -> None:
         rig = image.load()
         self._lock = stack.enter_context((rig.RUN / f"{name}.lock").open("w"))
-        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # two runs would unplug each other's devices
+        fcntl.flock(self._lock, fcntl.LOCK_EX)  # two runs would unplug each other's devices
         self.machine = rig.Unit(name, disk=disk)
         self.broker = stack.enter_context(Broker(folder / "broker"))
         self._port = free_port()
@@ -87,6 +86,15 @@ class Vehicle:
             "systemctl daemon-reload && systemctl enable --quiet kerbside && systemctl restart gpsd.socket",
         )
 
+    def cut_power(self) -> None:
+        """Pull the plug of the unit: what its disk has not got is gone."""
+        self.machine.power_cut()
+
+    def boot(self) -> None:
+        """Switch it on again; nothing that qemu had plugged in is there any more."""
+        self.machine.start()
+        self._reach()
+
     # --- the guest ----------------------------------------------------------------------------------------------
 
     def sh(self, *lines: str, timeout_s: float = 300.0) -> str:
@@ -106,6 +114,10 @@ class Vehicle:
     def log(self) -> str:
         """What the agent has said since it was configured."""
         return self.tried(f"journalctl -u kerbside -o cat --since @{self._since}").stdout
+
+    def until_there(self, path: str) -> None:
+        """Wait until udev has given a device this name."""
+        self.sh(f"timeout {SOON_S} sh -c 'until [ -e {path} ]; do sleep 0.1; done'", "udevadm settle")
 
     # --- the agent ----------------------------------------------------------------------------------------------
 
@@ -202,53 +214,56 @@ class FarEnd:
 
 
 class Adapter:
-    """An FTDI serial adapter that qemu plugs in; `far` is on this machine."""
+    """An FTDI serial adapter that qemu plugs in."""
 
     def __init__(self, vehicle: Vehicle, name: str) -> None:
         self._machine = vehicle.machine
         self._name = name
-        self.serial_number = f"RIG{name.upper()}"
-        self.path = f"/dev/serial/by-id/usb-QEMU_QEMU_USB_SERIAL_{self.serial_number}-if00-port0"
+        self._socket: socket.socket | None = None
+        """Open while it is plugged in."""
+        self.path = f"/dev/serial/by-id/usb-QEMU_QEMU_USB_SERIAL_RIG{name.upper()}-if00-port0"
 
     def plug(self) -> FarEnd:
-        """Plug it in."""
+        """Plug it in; what is behind it."""
         self._machine.plug_serial(self._name)
-        self._socket: socket.socket = self._machine.sock(self._name)
+        self._socket = self._machine.sock(self._name)
         return FarEnd(self._socket.sendall, self._socket.fileno())
 
     def unplug(self) -> None:
-        """Pull it out."""
+        """Pull it out, if it is in."""
+        if self._socket is None:
+            return
+        time.sleep(0.3)  # what was sent has arrived
         self._machine.unplug(self._name)
-        self._socket.close()
+        self.forget()
         time.sleep(0.5)  # what follows at once would be one and the same change for the kernel
 
+    def forget(self) -> None:
+        """It went with the power of the unit."""
+        if self._socket:
+            self._socket.close()
+        self._socket = None
 
-class Gadget:
-    """A USB device that the guest's kernel makes: a serial scanner or receiver (`acm`), or a keyboard (`hid`)."""
 
-    def __init__(
-        self, vehicle: Vehicle, kind: str, serial_number: str, numbers: str = "0c2e:0aaf", maker: str = "Rig"
-    ) -> None:
-        self._vehicle = vehicle
-        self._kind = kind
+class _Gadget:
+    """A USB device that the guest's kernel makes; by default it has the numbers of a Honeywell scanner."""
+
+    def __init__(self, vehicle: Vehicle, function: str, serial_number: str, numbers: str) -> None:
         self.numbers = numbers
         self.serial_number = serial_number
-        self._maker = maker
-        self._made = False
-        place = {"acm": "/dev/serial/by-id/usb-{}-if00", "hid": "/dev/input/by-id/usb-{}-event-kbd"}[kind]
-        self.path = place.format(f"{maker}_Handheld_{serial_number}")
-        self.far_path = ""
+        self._vehicle = vehicle
+        self._function = function
+        self._far_path = ""
+        """Where the device's own side is in the guest, once it was plugged in."""
 
-    def plug(self) -> None:
-        """Plug it in."""
-        if self._made:
+    def _plug(self) -> None:
+        if self._far_path:
             self._vehicle.sh(f"/opt/rig/gadget replug {self.serial_number}")
             return
         vendor, product = self.numbers.split(":")
-        words = f"VID=0x{vendor} PID=0x{product} MFR={self._maker} PROD=Handheld"
-        said = self._vehicle.sh(f"{words} /opt/rig/gadget up {self._kind} {self.serial_number}")
-        self.far_path = said.rpartition(" ")[2]
-        self._made = True
+        words = f"VID=0x{vendor} PID=0x{product} MFR=Rig PROD=Handheld"
+        said = self._vehicle.sh(f"{words} /opt/rig/gadget up {self._function} {self.serial_number}")
+        self._far_path = said.rpartition(" ")[2]
 
     def unplug(self) -> None:
         """Pull it out."""
@@ -256,27 +271,65 @@ class Gadget:
 
     def remove(self) -> None:
         """Leave nothing of it in the guest's kernel."""
-        if self._made:
+        if self._far_path:
             self._vehicle.sh(f"/opt/rig/gadget down {self.serial_number}")
-            self._made = False
+            self._far_path = ""
 
-    def far_end(self, stack: ExitStack) -> FarEnd:
-        """The serial line's own end, for as long as the gadget is there, plugged in or not."""
-        bridge = f"exec 3<>{self.far_path}; stty raw -echo <&3; cat <&3 & echo; cat >&3; kill $!"
-        process = subprocess.Popen(
-            [*self._vehicle.ssh(), "root@127.0.0.1", bridge], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+
+class SerialGadget(_Gadget):
+    """A scanner or receiver that is a serial line on USB (CDC-ACM)."""
+
+    def __init__(self, vehicle: Vehicle, serial_number: str, numbers: str = "0c2e:0aaf") -> None:
+        super().__init__(vehicle, "acm", serial_number, numbers)
+        self.path = f"/dev/serial/by-id/usb-Rig_Handheld_{serial_number}-if00"
+        self._bridge: subprocess.Popen[bytes] | None = None
+
+    def plug(self) -> FarEnd:
+        """Plug it in; what is behind it."""
+        self._plug()
+        # The kernel hangs up on the device's own side, too, when it is pulled out.
+        bridge = f"exec 3<>{self._far_path}; stty raw -echo <&3; cat <&3 & echo; cat >&3; kill $!"
+        self._bridge = subprocess.Popen(
+            [*self._vehicle.ssh(), "root@127.0.0.1", bridge],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
         )
+        assert self._bridge.stdin
+        assert self._bridge.stdout
+        assert self._bridge.stdout.readline() == b"\n", f"{self._far_path} could not be opened"
+        return FarEnd(self._bridge.stdin.write, self._bridge.stdout.fileno())
 
-        def end() -> None:
-            process.terminate()
-            process.wait()
+    def unplug(self) -> None:
+        """Pull it out."""
+        super().unplug()
+        self._hang_up()
 
-        stack.callback(end)
-        assert process.stdin
-        assert process.stdout
-        assert process.stdout.readline() == b"\n", "the far end could not be opened"
-        return FarEnd(process.stdin.write, process.stdout.fileno())
+    def remove(self) -> None:
+        """Leave nothing of it in the guest's kernel."""
+        self._hang_up()
+        super().remove()
 
-    def type(self, text: str) -> None:
-        """Type each character, and Enter, as a scanner in keyboard mode does."""
-        self._vehicle.sh(f"python3 /opt/rig/wedge.py {self.far_path} {shlex.quote(text)}")
+    def _hang_up(self) -> None:
+        if self._bridge:
+            self._bridge.kill()
+            with self._bridge:
+                self._bridge = None
+
+
+class KeyboardGadget(_Gadget):
+    """A scanner that types."""
+
+    def __init__(self, vehicle: Vehicle, serial_number: str, numbers: str = "0c2e:0b81") -> None:
+        super().__init__(vehicle, "hid", serial_number, numbers)
+        self.path = f"/dev/input/by-id/usb-Rig_Handheld_{serial_number}-event-kbd"
+
+    def plug(self) -> None:
+        """Plug it in."""
+        self._plug()
+
+    def type(self, *texts: str) -> None:
+        """Type each text and Enter."""
+        words = " ".join(map(shlex.quote, texts))
+        self._vehicle.sh(f"python3 /opt/rig/wedge.py {self._far_path} {words}")

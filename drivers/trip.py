@@ -1,0 +1,105 @@
+"""One piece of work on the road: the points that tell its way, and how far it was, over restarts.
+
+`Trip` follows the vehicle from one fix to the next while there is something to follow it for, and at no other time. The
+count of metres is kept in a file: after a restart, or a power cut, it goes on from at most half a minute ago, and the
+way since then counts as a straight line.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Final
+
+from drivers.fixes import believed, distance_m
+from drivers.readings import Doubt, Fix
+from drivers.track import Odometer, Track
+
+log = logging.getLogger(__name__)
+
+SAVE_EVERY_S: Final = 30.0
+RESTART_GAP_M: Final = 2_000.0
+"""A way longer than this between the last place that was kept and the first one after a restart is not counted."""
+
+
+class Trip:
+    """What the vehicle drives for one purpose at a time.
+
+    :param file: where the count is kept; it is there only while a trip is under way
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.here: Fix | None = None
+        """Where the vehicle is believed to be: a fix with a position, its stamp that of the last report that holds."""
+        self._file = file
+        self._track = Track()
+        self._purpose, self._odometer, self._from = _kept(file)
+        self._saved_ns: int | None = None
+
+    def metres(self, purpose: str | None) -> float | None:
+        """What was driven for this purpose so far; ``None`` when that is not what is driven for."""
+        return self._odometer.metres if purpose is not None and purpose == self._purpose else None
+
+    def turn(self, purpose: str | None) -> list[Fix]:
+        """From now on the vehicle drives for this; returns the points that end the way so far."""
+        if purpose == self._purpose:
+            return []
+        self._purpose, self._odometer, self._from, self._saved_ns = purpose, Odometer(), None, None
+        try:
+            self._file.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("%s: can not be removed: %s", self._file, error.strerror)
+        return self._track.end()
+
+    def take(self, fix: Fix, purpose: str | None) -> list[Fix]:
+        """Follow one more fix, with its doubts; returns the points of the way that are certain by it.
+
+        `purpose` is what is driven for at this moment, ``None`` when that is nobody's business.
+        """
+        points = self.turn(purpose)
+        self.here = believed(self.here, fix)
+        if purpose is None:
+            return points
+        if self._from is not None and not fix.doubts:
+            if distance_m(self._from, fix) <= RESTART_GAP_M:
+                self._odometer.take(self._from)
+            self._from = None
+        self._odometer.take(fix)
+        if self.here is not None and fix.doubts in ((), (Doubt.STANDING,)):
+            points += self._track.take(self.here)
+        if self._saved_ns is None or fix.monotonic_ns - self._saved_ns >= SAVE_EVERY_S * 1e9:
+            self._saved_ns = fix.monotonic_ns
+            self.save()
+        return points
+
+    def save(self) -> None:
+        """Keep the count. Never fails: a disk that is full costs no more than the count."""
+        if self._purpose is None or self.here is None:
+            return
+        kept = {
+            "purpose": self._purpose,
+            "metres": round(self._odometer.metres, 1),
+            "latitude": self.here.latitude,
+            "longitude": self.here.longitude,
+        }
+        new = self._file.with_suffix(".new")
+        try:
+            new.write_text(json.dumps(kept), encoding="utf-8")
+            new.replace(self._file)
+        except OSError as error:
+            log.warning("%s: the odometer can not be kept: %s", self._file, error.strerror)
+
+
+def _kept(file: Path) -> tuple[str | None, Odometer, Fix | None]:
+    """Purpose, count and last place of a trip that was under way."""
+    try:
+        kept = json.loads(file.read_text(encoding="utf-8"))
+        purpose = str(kept["purpose"])
+        metres, latitude, longitude = (float(kept[name]) for name in ("metres", "latitude", "longitude"))
+    except FileNotFoundError:
+        return None, Odometer(), None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        log.warning("%s: what was kept can not be read (%s): the odometer begins anew", file, error)
+        return None, Odometer(), None
+    return purpose, Odometer(metres), Fix("", 0, 3, latitude=latitude, longitude=longitude)

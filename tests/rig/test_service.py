@@ -1,0 +1,72 @@
+"""What the checkout installs on a unit: the service, its user and rights, and the rules for devices."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import pytest
+
+from tests.agent.rig import tracking_numbers
+from tests.rig.vehicle import Adapter, KeyboardGadget, SerialGadget, Vehicle
+
+pytestmark = pytest.mark.rig
+
+
+def test_devices_may_be_used_whose_driver_was_not_loaded_when_the_service_was_asked_for(
+    vehicle: Vehicle, scanner: SerialGadget, adapter: Adapter
+) -> None:
+    # What was unplugged before may still be being put down.
+    unload = "modprobe -r cdc_acm ftdi_sio usbserial"
+    vehicle.sh("systemctl stop kerbside", f"for _ in $(seq 30); do {unload} && break; sleep 1; done")
+    assert "ttyACM" not in vehicle.sh("cat /proc/devices")
+    vehicle.configure(scanner=[{"name": "hand", "port": scanner.path}, {"name": "wired", "port": adapter.path}])
+    vehicle.start_loading()
+    first, second = tracking_numbers(2)
+    far = scanner.plug()
+    vehicle.until("hand", "ready")
+    far.scan(first)
+    vehicle.until_scanned([first])
+    far = adapter.plug()
+    vehicle.until("wired", "ready")
+    far.scan(second)
+    vehicle.until_scanned([second])
+    assert vehicle.scans() == [("hand", first), ("wired", second)]
+
+
+def test_the_service_runs_as_its_own_user_and_is_ended_in_order(vehicle: Vehicle) -> None:
+    vehicle.configure()
+    process = vehicle.sh("systemctl show --property MainPID --value kerbside")
+    assert vehicle.sh(f"ps -o user= -p {process}") == "kerbside"
+    assert vehicle.sh("stat -c '%U %a' /var/lib/kerbside") == "kerbside 700"
+    vehicle.sh("systemctl stop kerbside")
+    assert vehicle.sh("systemctl show --property Result,NRestarts kerbside") == "Result=success\nNRestarts=0"
+    assert vehicle.events()[-1]["type"] == "org.kerbside.unit.stopped.v1"
+    assert vehicle.kerbside("journal verify")["ok"]
+
+
+def test_udev_gives_each_device_its_name_group_and_marks(
+    vehicle: Vehicle, scanner: SerialGadget, adapter: Adapter, stack: ExitStack
+) -> None:
+    keyboard = KeyboardGadget(vehicle, "WEDGE1")
+    stack.callback(keyboard.remove)
+    adapter.plug()
+    scanner.plug()
+    keyboard.plug()
+    for path in (scanner.path, adapter.path, keyboard.path):
+        vehicle.until_there(path)
+
+    def properties(place: str) -> set[str]:
+        return set(vehicle.sh(f"udevadm info --query=property {place}").splitlines())
+
+    for path in (scanner.path, adapter.path):
+        assert vehicle.sh(f"stat -L -c '%G %a' {path}") == "dialout 660"
+        above = 'until [ -e "$place/idVendor" ]; do place=$(dirname "$place"); done; echo "$place"'
+        usb = vehicle.sh(f"place=$(realpath /sys/class/tty/$(basename $(readlink {path}))/device); {above}")
+        assert "ID_MM_DEVICE_IGNORE=1" in properties(usb)
+    line = vehicle.sh(f"basename $(readlink {adapter.path})")
+    assert vehicle.sh(f"cat /sys/bus/usb-serial/devices/{line}/latency_timer") == "1"
+    assert "LIBINPUT_IGNORE_DEVICE=1" in properties(keyboard.path)
+    assert vehicle.sh(f"stat -L -c '%G' {keyboard.path}") == "input"
+    assert vehicle.sh("stat -c '%G %a' /dev/hidraw0") == "input 660"
+    said = vehicle.tried("journalctl --boot --unit systemd-udevd --output cat").stdout
+    assert [line for line in said.splitlines() if "kerbside" in line] == []
