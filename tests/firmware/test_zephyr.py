@@ -16,7 +16,7 @@ from tests.firmware.zephyr import FOLDER, Server, servers
 
 pytestmark = pytest.mark.skipif(
     not (FOLDER / "manifest.json").is_file(),
-    reason="no real servers at hand: KERBSIDE_SMP_SERVERS names no folder of them (tests/firmware/zephyr.py)",
+    reason="no real servers at hand: run with ./scripts/test --zephyr",
 )
 MEGABAUD = 1_000_000
 """The emulated line has no speed; so it is not waited for."""

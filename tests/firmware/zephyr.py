@@ -1,8 +1,8 @@
 """Real firmware for the tests: Zephyr's SMP servers that the source archive of smpclient brings with it.
 
-They are not ours to ship. Unpack that archive (the version that requirements/dev.lock names) and let the environment
-variable KERBSIDE_SMP_SERVERS name its folder ``tests/fixtures/smp-server``. The servers for the host are 32-bit
-programs (`apt-get install libc6-i386 lib32gcc-s1`); the others run in `qemu-system-arm`.
+They are not ours to ship: `./scripts/test --zephyr` fetches the archive, whose hash is locked, and lets the environment
+variable KERBSIDE_SMP_SERVERS name its folder of servers. Those for the host are 32-bit programs; the others run in
+`qemu-system-arm`.
 """
 
 from __future__ import annotations
