@@ -167,8 +167,8 @@ def claim(node: str, who: str) -> Iterator[None]:
 class Watch:
     """Calls `plugged` on the loop when a device may have come: at once where the kernel or udev tells it.
 
-    `paths` are those of the settings, looked for a few times a second as well: a path may lead to what udev does not
-    know, and in a container nobody tells of devices at all.
+    `paths` are those of the settings. One outside of ``/dev`` may lead to what udev does not know, and is looked for a
+    few times a second; so are all of them where nobody tells of devices.
     """
 
     def __init__(self, plugged: Callable[[], None], paths: Iterable[str] = ()) -> None:
@@ -182,12 +182,13 @@ class Watch:
         if monitor:
             loop.add_reader(monitor.fileno(), self._hear, monitor)
         try:
-            known = {path: _target(path) for path in self._paths}
-            if not known:
+            paths = [path for path in self._paths if monitor is None or not path.startswith("/dev/")]
+            known = {path: _target(path) for path in paths}
+            if not paths:
                 await asyncio.Event().wait()
             while True:
                 await asyncio.sleep(PATHS_EVERY_S)
-                there = {path: _target(path) for path in self._paths}
+                there = {path: _target(path) for path in paths}
                 if any(target and target != known[path] for path, target in there.items()):
                     self._plugged()
                 known = there

@@ -1,8 +1,8 @@
 """Runs the parts of the agent side by side and starts each again when it fails, without touching the others.
 
 A part is anything with a `name` and `async run(out, report)`. A device that is not there is asked for again about
-once a second, and at once after `look_again`; a part that fails waits longer each time, with jitter, so that many units
-do not act in step. What each part is doing is always to be seen in `states`.
+once a second, later every three, and at once after `look_again`; a part that fails waits longer each time, with jitter,
+so that many units do not act in step. What each part is doing is always to be seen in `states`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ Output = TypeVar("Output")
 Output_co = TypeVar("Output_co", covariant=True)
 
 ABSENT_POLL_S = 1.0
+MAX_ABSENT_POLL_S = 3.0
+"""What has been away for a minute is asked for less often."""
+ABSENT_POLL_GROWTH = 1.03
 HEALTHY_AFTER_S = 10.0
 """A part that has run this long starts over with the shortest delay."""
 
@@ -83,6 +86,7 @@ class Supervisor:
 
     async def _keep(self, name: str) -> None:
         delay_s = self._first_delay_s
+        absent_poll_s = ABSENT_POLL_S
         while True:
             started = time.monotonic()
             self._again[name].clear()
@@ -108,8 +112,12 @@ class Supervisor:
             self._report(name, state)
             if state.condition is Condition.ABSENT:
                 delay_s = self._first_delay_s
-                # A loose plug is back within a moment.
-                pause_s = delay_s if was_ready else min(ABSENT_POLL_S, self._max_delay_s)
+                if was_ready:
+                    # A loose plug is back within a moment.
+                    pause_s, absent_poll_s = delay_s, ABSENT_POLL_S
+                else:
+                    pause_s = min(absent_poll_s, self._max_delay_s)
+                    absent_poll_s = min(absent_poll_s * ABSENT_POLL_GROWTH, MAX_ABSENT_POLL_S)
             else:
                 if time.monotonic() - started > HEALTHY_AFTER_S:
                     delay_s = self._first_delay_s
