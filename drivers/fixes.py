@@ -24,7 +24,7 @@ POOR_M: Final = 100.0
 """A horizontal error (95 %) beyond this is too poor to tell one street from another."""
 OLD_S: Final = 5.0
 SLOWEST: Final = 3.0
-JUMP_HELD_S: Final = 6.0
+JUMP_HELD_S: Final = 4.0
 """So long must reports agree on another place before the vehicle is believed to be there."""
 HELD_BACK_S: Final = 30.0
 """The longest that doubts may hold a position back."""
