@@ -408,6 +408,8 @@ class App:
         status = self.journal.status()
         deliveries = self.unit.view()
         self._open_secrets(deliveries)
+        if not self._has_fix():
+            deliveries["position"] = None
         return {
             "unit": {
                 "id": self.settings.unit.id,
@@ -446,6 +448,11 @@ class App:
             "buttons": panel.buttons,
             "reset_cause": panel.reset_cause,
         }
+
+    def _has_fix(self) -> bool:
+        """Whether the last position may still be shown as the vehicle's: what the receiver has lost is none."""
+        state = self.supervisor.states.get(Gps.name)
+        return state is None or (state.condition is Condition.READY and not state.reason)
 
     def _open_secrets(self, seen: dict[str, Any]) -> None:
         """Put names and codes of the stop under way, which the core knows only sealed, on the driver's own screen."""

@@ -51,6 +51,8 @@ _MODES: Final = {
     "hidraw": "USB HID POS",
 }
 _PS2: Final = "0011"
+_PTMX: Final = os.makedev(5, 2)
+"""The other end of every pseudo-terminal."""
 # KEY_1 to KEY_0: what types no digit is no keyboard that a scanner could be.
 _DIGIT_KEYS: Final = 0b1111111111 << 2
 
@@ -372,7 +374,10 @@ class Holder(NamedTuple):
 
 
 def holders(nodes: Iterable[str]) -> dict[str, list[Holder]]:
-    """Which other processes have each of these devices open, as far as this user may see them."""
+    """Which other processes have each of these devices open, as far as this user may see them.
+
+    Whoever has the other end of a pseudo-terminal is what is plugged in, and holds nothing.
+    """
     numbers: dict[str, int] = {}
     for node in nodes:
         with contextlib.suppress(OSError):
@@ -381,7 +386,7 @@ def holders(nodes: Iterable[str]) -> dict[str, list[Holder]]:
     for process in Path("/proc").glob("[0-9]*"):
         if held and int(process.name) != os.getpid():
             with contextlib.suppress(OSError):
-                for number in held.keys() & set(_open_devices(process)):
+                for number in held.keys() & _open_devices(process):
                     held[number].append(Holder(int(process.name), text(process / "comm") or "a program"))
     return {node: held[number] for node, number in numbers.items()}
 
@@ -393,13 +398,25 @@ def in_use(node: str) -> str:
     return f"in use by another program: stop that one (`fuser {node}` names it)"
 
 
-def _open_devices(process: Path) -> Iterator[int]:
+def _open_devices(process: Path) -> set[int]:
+    """The device numbers that a process has open, but for pseudo-terminals of which it has the other end, too."""
+    opened: set[int] = set()
+    made: set[int | None] = set()
     with os.scandir(process / "fd") as descriptors:
         for descriptor in descriptors:
             with contextlib.suppress(OSError):
                 status = descriptor.stat()
-                if stat.S_ISCHR(status.st_mode):
-                    yield status.st_rdev
+                if status.st_rdev == _PTMX:
+                    made.add(_terminal(process / "fdinfo" / descriptor.name))
+                elif stat.S_ISCHR(status.st_mode):
+                    opened.add(status.st_rdev)
+    return opened - made
+
+
+def _terminal(master: Path) -> int | None:
+    """The device number of the pseudo-terminal of which this descriptor is the other end."""
+    said = re.search(r"^tty-index:\s*(\d+)", text(master) or "", re.MULTILINE)
+    return said and os.makedev(136 + (int(said[1]) >> 8), int(said[1]) & 0xFF)
 
 
 def subsystem_of(node: str, sys: Path = Path("/sys")) -> str | None:

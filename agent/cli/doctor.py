@@ -452,8 +452,7 @@ def _mount(settings: Settings, agent: _Agent) -> Iterator[Finding]:
         yield Finding("mount", "ok", "simulated")
     else:
         found = _device("mount", port, port, "tty", agent)
-        # A pseudo-terminal is always held by whoever made it, too.
-        if found.state == "ok" or os.path.realpath(port).startswith("/dev/pts/"):
+        if found.state == "ok":
             found = _microcontroller(port, settings.mount.baud)
         yield found
 
@@ -498,9 +497,14 @@ def _device(name: str, what: str, match: str, subsystem: Subsystem, agent: _Agen
     except DriverError as error:
         message, _, advice = str(error).partition(": ")
         return Finding(name, "fault", f"{what} {message.removeprefix(match).strip()}", advice)
-    if not path.exists():
+    try:
+        is_device = stat.S_ISCHR(path.stat().st_mode)
+    except FileNotFoundError:
         return Finding(name, "fault", f"{what} is not there", "plug it in; `kerbside devices` lists what is there")
-    if not path.is_char_device():
+    except OSError as error:
+        advice = "correct the path, or the rights of its folders; `kerbside devices` lists what is there"
+        return Finding(name, "fault", f"{what} can not be reached: {(error.strerror or '').lower()}", advice)
+    if not is_device:
         return Finding(name, "fault", f"{what} is not a device", "`kerbside devices` lists what is there")
     if (kind := hotplug.subsystem_of(str(path))) not in (subsystem, None):
         found = _NOUNS.get(kind or "", "another device")
@@ -510,8 +514,6 @@ def _device(name: str, what: str, match: str, subsystem: Subsystem, agent: _Agen
         return Finding(name, "fault", f"{what} {barred[0]}", barred[1])
     holders = hotplug.holders([str(path)]).get(str(path), [])
     strangers = [str(holder) for holder in holders if holder.process != agent.process and holder.command != user]
-    if user and os.path.realpath(path).startswith("/dev/pts/"):
-        strangers = []  # a pseudo-terminal is always held by whoever made it, too
     if strangers:
         advice = "two readers get half of each scan: stop it, or let udev keep it away (config/udev)"
         return Finding(name, "fault", f"{what} is held by {', '.join(strangers)}", advice)

@@ -24,7 +24,7 @@ from typing import Final, Literal
 
 import serial
 
-from drivers.hotplug import claim, in_use, resolve
+from drivers.hotplug import claim, holders, in_use, resolve, subsystem_of
 from drivers.readings import Condition, DriverError, PartState, Scan
 from drivers.scanner import honeywell
 from drivers.scanner.code import Code, Repeats
@@ -107,6 +107,9 @@ class SerialScanner:
             raise
 
     def _open_port(self, node: str, who: str) -> _Port:
+        # Not everybody asks for a lock, or heeds one; of two readers each gets half of a scan.
+        if subsystem_of(node) in ("tty", None) and holders([node]).get(node):
+            raise DriverError(f"{who} is {in_use(node)}")
         try:
             port = _Port(None, self._baud, timeout=0, write_timeout=0, exclusive=True)
             # A line of USB has no RTS that could hold a scanner back, and some take it for "nobody is there".
@@ -124,6 +127,11 @@ class SerialScanner:
 
     def _fault(self, who: str, node: str, error: Exception) -> DriverError:
         match _number(error):
+            case errno.ELOOP | errno.ENOTDIR | errno.ENAMETOOLONG:
+                why = os.strerror(_number(error) or 0).lower()
+                return DriverError(f"{who} is not there ({why}): correct its port (`kerbside devices` lists them)")
+            case errno.ENXIO if Path(node).is_socket():
+                return DriverError(f"{who} is not a serial port: correct its port (`kerbside devices` lists them)")
             case errno.ENOENT | errno.ENXIO | errno.ENODEV | errno.EIO:
                 return DriverError(
                     f"{who} is not plugged in: plug it in, or correct its port (`kerbside devices` lists them)",

@@ -97,6 +97,14 @@ def test_a_scanner_that_is_not_plugged_in_is_a_fault_with_what_to_do(patient: Pa
     assert "fault   scanners" in done.stdout
 
 
+def test_a_path_that_leads_nowhere_is_a_fault_and_no_crash(patient: Patient, tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    patient.set(SCANNER__0__NAME="hand", SCANNER__0__PORT=tmp_path / "loop")
+    finding = patient.examined("scanners")
+    assert (finding["state"], "can not be reached" in finding["message"]) == ("fault", True)
+    assert "correct the path" in finding["advice"]
+
+
 def test_a_program_that_holds_the_scanner_is_named_unless_it_is_the_agent(patient: Patient, port: str) -> None:
     patient.set(SCANNER__0__NAME="hand", SCANNER__0__PORT=port)
     with open(port, "rb", buffering=0) as opened, subprocess.Popen(["sleep", "60"], stdin=opened) as holder:  # noqa: PTH123

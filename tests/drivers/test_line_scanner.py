@@ -7,6 +7,8 @@ import contextlib
 import fcntl
 import gc
 import os
+import subprocess
+import sys
 import threading
 import tty
 from collections.abc import Callable, Coroutine, Iterator
@@ -21,6 +23,8 @@ from drivers.scanner import serial_port
 from drivers.scanner.serial_port import Kind, SerialScanner, framer
 from drivers.scanner.ssi import Opcode, Packet, Source
 from drivers.simulated import SimulatedScanner
+
+READER = "import os, sys, time; os.open(sys.argv[1], os.O_RDWR | os.O_NOCTTY); print(flush=True); time.sleep(600)"
 
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -281,6 +285,42 @@ def test_a_port_that_is_in_use_is_named_with_what_to_do() -> None:
                 await watched.until_state(Condition.READY)
                 device.scan("TBA1")
                 await watched.until_readings(1)
+
+    run(test)
+
+
+def test_a_program_that_has_the_port_open_without_a_lock_is_named_and_no_scan_is_shared_with_it() -> None:
+    async def test() -> None:
+        with (
+            SimulatedScanner() as device,
+            subprocess.Popen([sys.executable, "-c", READER, device.port], stdout=subprocess.PIPE) as other,
+        ):
+            assert other.stdout
+            other.stdout.readline()
+            async with watching(scanner_at(device.port)) as watched:
+                state = await watched.until_state(Condition.FAULTY)
+                assert f"scanner hand at {device.port} is in use by" in state.reason
+                assert f"(process {other.pid}): stop that program" in state.reason
+                other.kill()
+                await watched.until_state(Condition.READY)
+                device.scan("TBA1")
+                await watched.until_readings(1)
+
+    run(test)
+
+
+@pytest.mark.parametrize("name", ["loop", "file/ttyACM0"])
+def test_a_path_that_leads_nowhere_is_told_as_a_wrong_setting_and_not_as_a_wrong_speed(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "file").touch()
+
+    async def test() -> None:
+        async with watching(scanner_at(str(tmp_path / name))) as watched:
+            state = await watched.until_state(Condition.FAULTY)
+            assert "is not there" in state.reason
+            assert "correct its port" in state.reason
 
     run(test)
 
