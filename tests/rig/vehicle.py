@@ -38,6 +38,7 @@ class Vehicle:
 
     def __init__(self, name: str, folder: Path, stack: ExitStack, disk: str = "raw") -> None:
         rig = image.load()
+        rig.RUN.mkdir(parents=True, exist_ok=True)
         self._lock = stack.enter_context((rig.RUN / f"{name}.lock").open("w"))
         fcntl.flock(self._lock, fcntl.LOCK_EX)  # two runs would unplug each other's devices
         self.machine = rig.Unit(name, disk=disk)
