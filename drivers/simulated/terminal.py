@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import select
 import shutil
@@ -11,6 +12,8 @@ import time
 import tty
 from pathlib import Path
 from typing import Self
+
+from drivers.hotplug import holders
 
 
 class Terminal:
@@ -38,7 +41,7 @@ class Terminal:
         """Create the terminal, raw and open to everybody, and point `port` at it."""
         if self.master is not None:
             return
-        self.master, self._slave = os.openpty()
+        self.master, self._slave = _terminal_of_nobody()
         # A terminal in cooked mode would echo what we send before the driver has opened it.
         tty.setraw(self._slave)
         path = os.ttyname(self._slave)
@@ -77,3 +80,21 @@ class Terminal:
             if view and not select.select([], [self.master], [], timeout_s)[1]:
                 raise TimeoutError(f"nobody reads {self.port}: {len(view)} of {len(data)} bytes are left")
         return time.monotonic_ns()
+
+
+def _terminal_of_nobody() -> tuple[int, int]:
+    """A new pseudo-terminal under a number that no other program still has open from one that was pulled.
+
+    The kernel gives numbers anew at once, and gpsd leaves alone what looks as if another program had it.
+    """
+    passed_over = []
+    try:
+        while True:
+            ends = os.openpty()
+            node = os.ttyname(ends[1])
+            if not holders([node])[node]:
+                return ends
+            passed_over.append(ends)
+    finally:
+        for end in itertools.chain(*passed_over):
+            os.close(end)
