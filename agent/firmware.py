@@ -30,34 +30,45 @@ T = TypeVar("T")
 FILE: Final = "firmware.json"
 MOVING_MPS: Final = 1.0
 _ENDS: Final = frozenset({"firmware.confirmed", "firmware.reverted", "firmware.refused", "firmware.failed"})
-_AWAY: Final = frozenset(cause.upper() for cause in PASSING)
+AWAY: Final = frozenset(cause.upper() for cause in PASSING)
 """Reasons of a failure after which the mount may still come back, with either image."""
+_FINAL: Final = frozenset({"INTERRUPTED", "UNHEALTHY"})
+"""Reasons of a failure after which the mount does not change its image any more, whatever it was told before."""
 
 
 def pending(state_dir: Path) -> Wanted | None:
     """The update that has begun and not ended; ``None`` when there is none."""
     try:
         kept = json.loads((state_dir / FILE).read_bytes())
-        return Wanted(kept["version"], bytes.fromhex(kept["hash"]), panel=kept["panel"], tried=kept["tried"])
+        hash_, booted = bytes.fromhex(kept["hash"]), kept.get("booted", False)
+        return Wanted(kept["version"], hash_, panel=kept["panel"], tried=kept["tried"], booted=booted)
     except (OSError, ValueError, LookupError, TypeError):
         return None
 
 
 def begin(state_dir: Path, event: str, data: Mapping[str, Any]) -> None:
-    """Keep in mind what an event is about to begin: called before it is written."""
-    if event in ("firmware.update_started", "firmware.test_started"):
+    """Keep in mind what an event of an update is about to begin: called before it is written."""
+    if event in ("firmware.update_started", "firmware.test_started", "firmware.booted"):
         known = pending(state_dir)
         panel = data.get("panel", known.panel if known else None)
-        tried = event == "firmware.test_started"
-        kept = {"version": data["version"], "hash": data["hash"], "panel": panel, "tried": tried}
+        tried, booted = event != "firmware.update_started", event == "firmware.booted"
+        kept = {"version": data["version"], "hash": data["hash"], "panel": panel, "tried": tried, "booted": booted}
         write_durably(state_dir / FILE, json.dumps(kept).encode())
 
 
 def end(state_dir: Path, event: str, data: Mapping[str, Any]) -> None:
-    """Forget what an event has ended: called once it is written."""
-    if event in _ENDS and data.get("reason") not in _AWAY:
-        (state_dir / FILE).unlink(missing_ok=True)
-        sync_directory(state_dir)
+    """Forget the update that an event of it has ended: called once it is written.
+
+    While the mount may still change its image, the update stands, so that it is told later which one runs.
+    """
+    known = pending(state_dir)
+    if event not in _ENDS or known is None or known.hash.hex() != data.get("hash"):
+        return
+    reason = data.get("reason")
+    if event == "firmware.failed" and reason not in _FINAL and (known.tried or reason in AWAY):
+        return
+    (state_dir / FILE).unlink(missing_ok=True)
+    sync_directory(state_dir)
 
 
 def objection(blocks: Iterable[Block], speed_mps: float | None) -> tuple[str, str] | None:
@@ -107,11 +118,15 @@ class Records:
         return self._unit.state.blocks.values()
 
     def note(self, event: str, data: Mapping[str, Any]) -> None:
-        """Write an event; returns once it is durable."""
+        """Write an event of an update, and what it begins or ends; returns once it is durable."""
         state_dir = self._settings.unit.state_dir
         begin(state_dir, event, data)
-        self._call(self._record(event, data))
+        self.record(event, data)
         end(state_dir, event, data)
+
+    def record(self, event: str, data: Mapping[str, Any]) -> None:
+        """Write an event that begins and ends no update; returns once it is durable."""
+        self._call(self._record(event, data))
 
     async def _make_unit(self) -> Unit:
         settings = self._settings

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
+
+_TRANSIENT: Final = frozenset({2, 4, 10})
+"""Of SMP itself: no memory, no time, busy."""
 
 
 class Cause(StrEnum):
@@ -36,3 +40,8 @@ class BridgeError(Exception):
         """The server's error code; for `Cause.REFUSED` and `Cause.UNSUPPORTED`."""
         self.group = group
         """The group whose code `rc` is; ``None`` for a code of SMP itself (``MGMT_ERR_…``)."""
+
+    @property
+    def transient(self) -> bool:
+        """The server refused for want of room or time: it may do the same thing in a moment."""
+        return self.cause is Cause.REFUSED and self.group is None and self.rc in _TRANSIENT

@@ -128,7 +128,9 @@ def read_boot_loader(link: Link) -> BootLoader | None:
     name = _optional(link, GroupId.OS_MANAGEMENT, info).get("bootloader")
     if not isinstance(name, str):
         return None
-    return BootLoader(name, _number(_optional(link, GroupId.OS_MANAGEMENT, info, {"query": "mode"}).get("mode")))
+    return BootLoader(
+        _printable(name), _number(_optional(link, GroupId.OS_MANAGEMENT, info, {"query": "mode"}).get("mode"))
+    )
 
 
 def read_name(link: Link) -> str | None:
@@ -138,7 +140,7 @@ def read_name(link: Link) -> str | None:
     """
     command = CommandId.OSManagement.OS_APPLICATION_INFO
     output = _optional(link, GroupId.OS_MANAGEMENT, command, {"format": "svi"}).get("output")
-    return output if isinstance(output, str) and output else None
+    return _printable(output) if isinstance(output, str) and output else None
 
 
 def try_next(link: Link, hash_: bytes) -> tuple[Slot, ...]:
@@ -170,7 +172,7 @@ def _slots(link: Link, answer: Mapping[str, Any]) -> tuple[Slot, ...]:
             Slot(
                 _number(entry.get("image")) or 0,
                 number,
-                version,
+                _printable(version),
                 hash_,
                 *(entry.get(flag) is True for flag in flags),
             )
@@ -192,6 +194,11 @@ def _optional(link: Link, group: int, command: int, payload: Mapping[str, Any] |
         if error.cause in (Cause.UNSUPPORTED, Cause.REFUSED):
             return {}
         raise
+
+
+def _printable(text: str) -> str:
+    """What a server says, fit for a terminal: it may not move the cursor there."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def _maps(value: Any) -> list[dict[str, Any]]:

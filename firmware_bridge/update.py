@@ -33,6 +33,8 @@ MAX_TRIES: Final = {"upload": 10, "mark": 3, "restart": 3}
 """Of the steps that can get lost: a cable may be pulled several times while an image is sent."""
 PASSING: Final = frozenset({Cause.TIMEOUT, Cause.GARBLED, Cause.GONE, Cause.BUSY, Cause.LINE})
 """What may be over in a moment, while a mount restarts or is plugged in again."""
+PAUSES_S: Final = (0.5, 1.0, 2.0, 4.0, 4.0)
+"""Before a mount that has no room or time for a step is asked for it again."""
 
 
 class Stage(StrEnum):
@@ -94,6 +96,8 @@ class Wanted:
     """The firmware before it had a panel, and so must this; ``None``: not known yet."""
     tried: bool = False
     """The boot loader was told to start it, earlier."""
+    booted: bool = False
+    """It was seen running, earlier."""
 
     @classmethod
     def of(cls, image: Image) -> Wanted:
@@ -104,6 +108,26 @@ class Wanted:
 T = TypeVar("T")
 Note = Callable[[str, Mapping[str, Any]], None]
 """Gets ``firmware.…`` and the members of the event; returns once it is durable."""
+
+
+def passing(error: BridgeError) -> bool:
+    """Whether it may be over in a moment."""
+    return error.cause in PASSING or error.transient
+
+
+def patiently(step: Callable[[], T], sleep: Callable[[float], None] = time.sleep) -> T:
+    """Do a step, and again some times where the mount has no room or time for it.
+
+    :raises BridgeError: as `step`
+    """
+    for pause_s in PAUSES_S:
+        try:
+            return step()
+        except BridgeError as error:
+            if not error.transient:
+                raise
+        sleep(pause_s)
+    return step()
 
 
 class Update:
@@ -146,7 +170,7 @@ class Update:
         self._uploaded = False
         self._tried = wanted.tried
         """The boot loader has taken it for the next to start, or has started it."""
-        self._ran = False
+        self._ran = wanted.booted
         """It was seen running."""
         self._kept = False
         """We have told the mount to keep it."""
@@ -158,7 +182,7 @@ class Update:
         try:
             return self._run()
         except BridgeError as error:
-            return self._end(Result.FAILED, error.cause.upper(), str(error), None)
+            return self._failed(error)
 
     def _run(self) -> Outcome:
         slots = self._slots()
@@ -190,6 +214,19 @@ class Update:
                 return outcome
             slots = self._slots()
             mine, old = self._mine(slots), _running(slots)
+
+    def _failed(self, error: BridgeError) -> Outcome:
+        """What runs is asked of a mount that answers; of one that does not, nothing is known."""
+        slots: tuple[Slot, ...] = ()
+        if error.cause not in PASSING:
+            with contextlib.suppress(BridgeError):
+                slots = read_slots(self._link)
+        mine, message = self._mine(slots), str(error)
+        if mine is not None and mine.active and not mine.confirmed:
+            message += f"; {mine.version} runs for a trial, and a restart takes it back"
+        elif mine is not None and mine.pending:
+            message += f"; {mine.version} starts at the next restart, for a trial"
+        return self._end(Result.FAILED, error.cause.upper(), message, _running(slots))
 
     # --- the steps ----------------------------------------------------------------------------------------------
 
@@ -250,7 +287,7 @@ class Update:
             self._tried = True
             return self._restart(mine)
         try:
-            try_next(self._link, self._wanted.hash)
+            self._patiently(lambda: try_next(self._link, self._wanted.hash))
         except BridgeError as error:
             if error.cause not in PASSING:
                 raise
@@ -262,7 +299,7 @@ class Update:
             return Outcome(Result.WAITING, *objection, None)
         self._count("restart", "does not restart")
         try:
-            self._link.reset()
+            self._patiently(self._link.reset)
         except BridgeError as error:
             if error.cause not in PASSING:
                 raise
@@ -278,7 +315,7 @@ class Update:
             try:
                 slots = read_slots(self._link)
             except BridgeError as error:
-                if error.cause not in PASSING:
+                if not passing(error):
                     raise
                 if error.cause is Cause.GONE:
                     self._open()
@@ -304,7 +341,7 @@ class Update:
         self._unhealthy = healthy is False
         if healthy:
             try:
-                confirm(self._link)
+                self._patiently(lambda: confirm(self._link))
             except BridgeError as error:
                 if error.cause in PASSING:
                     return None
@@ -323,7 +360,7 @@ class Update:
             try:
                 uptime_ms = self._pulse()
             except BridgeError as error:
-                if error.cause not in PASSING:
+                if not passing(error):
                     return False
                 if error.cause is Cause.GONE:
                     # A pulled cable says nothing of the image.
@@ -352,7 +389,7 @@ class Update:
             try:
                 uptime_ms = read_panel(self._link).uptime_ms
             except BridgeError as error:
-                if error.cause in PASSING or self._panel:
+                if passing(error) or self._panel:
                     raise
             else:
                 self._panel = True
@@ -369,7 +406,7 @@ class Update:
             message = f"{version} did not answer reliably and was taken back"
             return self._end(Result.REVERTED, "UNHEALTHY", message, old)
         if self._ran:
-            message = f"the mount restarted before {version} was confirmed, and was taken back"
+            message = f"{version} ran for a trial and was not confirmed: the mount restarted, and took it back"
             return self._end(Result.REVERTED, "NOT_CONFIRMED", message, old)
         if mine is not None:
             message = f"{version} did not come up, or was never started"
@@ -390,7 +427,7 @@ class Update:
         until = time.monotonic() + self._boot_s
         while True:
             try:
-                return question()
+                return self._patiently(question)
             except BridgeError as error:
                 if error.cause not in PASSING:
                     raise
@@ -398,6 +435,13 @@ class Update:
                     raise self._silent() from error
                 if error.cause is Cause.GONE:
                     self._reopen()
+
+    def _patiently(self, step: Callable[[], T]) -> T:
+        def sleep(pause_s: float) -> None:
+            self._kick()
+            self._sleep(pause_s)
+
+        return patiently(step, sleep)
 
     def _reopen(self) -> None:
         """Wait for a line that was unplugged."""

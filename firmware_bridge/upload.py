@@ -25,6 +25,9 @@ MAX_STALLS: Final = 20
 """How often in a row a server may take nothing."""
 MAX_RETURNS: Final = 10
 """How often a server may go back without getting further than it has been."""
+MAX_REFUSALS: Final = 8
+"""How often in a row a server may have no room or time for a piece."""
+MOST_PAUSE_S: Final = 2.0
 LEAST_CHUNK_BYTES: Final = 32
 """The image's header: servers want to see it at once."""
 
@@ -48,6 +51,7 @@ class _Upload:
         self._taken_at = time.monotonic()
         self._returns = 0
         self._stalls = 0
+        self._refusals = 0
         self._rtt_s = 0.25
         self._back_off = 1.0
         self._sent_last = False
@@ -85,8 +89,7 @@ class _Upload:
             try:
                 return self._write(payload, timeout_s)
             except BridgeError as error:
-                if error.cause not in (Cause.TIMEOUT, Cause.GARBLED):
-                    raise
+                self._bear(error)
         return self._write(payload, FIRST_ANSWERS_S[-1])
 
     def _write(self, payload: Mapping[str, Any], timeout_s: float) -> int:
@@ -128,8 +131,7 @@ class _Upload:
         return min(MOST_ANSWER_S, max(LEAST_ANSWER_S, 4 * self._rtt_s) * self._back_off)
 
     def _after_loss(self, error: BridgeError, under_way: deque[tuple[Reply, int, float]], at: int) -> int:
-        if error.cause not in (Cause.TIMEOUT, Cause.GARBLED):
-            raise error
+        self._bear(error)
         if time.monotonic() - self._taken_at > PATIENCE_S:
             raise error
         self._back_off *= 1.5
@@ -141,9 +143,17 @@ class _Upload:
             try:
                 offset = self._offset(reply.wait(self._patience_s()))
             except BridgeError as error:
-                if error.cause not in (Cause.TIMEOUT, Cause.GARBLED):
+                if not (error.transient or error.cause in (Cause.TIMEOUT, Cause.GARBLED)):
                     raise
         return offset
+
+    def _bear(self, error: BridgeError) -> None:
+        """Leave a server alone for a while that has no room or time; what is no passing thing is raised."""
+        if error.transient and self._refusals < MAX_REFUSALS:
+            time.sleep(min(MOST_PAUSE_S, 0.1 * 2**self._refusals))
+            self._refusals += 1
+        elif error.cause not in (Cause.TIMEOUT, Cause.GARBLED):
+            raise error
 
     def _offset(self, answer: Mapping[str, Any]) -> int:
         offset = answer.get("off")
@@ -163,6 +173,7 @@ class _Upload:
 
     def _taken(self, at: int) -> None:
         self._taken_at = time.monotonic()
+        self._refusals = 0
         if at > self._best:
             self._best, self._returns = at, 0
             self._progress(at)

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, TypeVar
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from firmware_bridge.images import Image, Key
     from firmware_bridge.link import Link
     from firmware_bridge.slots import Server, Slot
-    from firmware_bridge.update import Outcome, Progress
+    from firmware_bridge.update import Outcome, Progress, Wanted
 
 app = typer.Typer(help="The firmware of the mount's microcontroller.", no_args_is_help=True)
 
@@ -38,7 +38,9 @@ FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="An MCUboot i
 PortOption = Annotated[
     str | None, typer.Option("--port", metavar="PORT", help="The mount's serial port, instead of the settings' one.")
 ]
-BaudOption = Annotated[int | None, typer.Option("--baud", min=1200, help="Its speed, instead of the settings' one.")]
+BaudOption = Annotated[
+    int | None, typer.Option("--baud", min=1200, max=4_000_000, help="Its speed, instead of the settings' one.")
+]
 KeyOption = Annotated[
     list[Path] | None,
     typer.Option("--key", metavar="PEM", help="A public key that may have signed it, instead of the settings' ones."),
@@ -50,8 +52,12 @@ ClassOption = Annotated[
     str | None, typer.Option("--class-id", metavar="ID", help="Which board it is, instead of the settings' class_id.")
 ]
 
-_BACK_S: Final = 120.0
+_BACK_S: Final = 30.0
 """The longest that a mount takes to restart."""
+_SWAP_S: Final = 120.0
+"""And when its boot loader changes the image."""
+_LEAVES_S: Final = 5.0
+"""A mount that still answers, so long after it was asked to restart, and does not tell its uptime, has done so."""
 _LOOK_S: Final = 4.0
 """At the receiver, and at a running agent."""
 T = TypeVar("T")
@@ -126,11 +132,14 @@ def update(
     outcome: Outcome | None = None
     with _faults_told(as_json), ExitStack() as stack:
         unit = stack.enter_context(_unit(chosen, settings, silent=dry_run))
+        link: Link | None = None
+        if unit.pending() is not None:
+            link = stack.enter_context(_link(chosen, port, baud))
+            unit.see_through(link, after_s)
         image = unit.image(lambda: read(file))
         checks = [unit.stands(), *check_file(image, keys, *board)]
         unit.judge(image, checks)
-        link = stack.enter_context(_link(chosen, port, baud))
-        unit.see_through(link, after_s)
+        link = link or stack.enter_context(_link(chosen, port, baud))
         checks += check_mount(image, look(link), slot_bytes=chosen.mount.slot_bytes, without_return=without_return)
         unit.judge(image, checks)
         if not dry_run:
@@ -163,12 +172,13 @@ def confirm(
 ) -> None:
     """Keep the image that runs for a trial."""
     from firmware_bridge import slots
+    from firmware_bridge.update import patiently
 
     chosen = chosen_settings(settings)
     with _faults_told(as_json), _unit(chosen, settings) as unit, _link(chosen, port, baud) as link:
         before = _running(link)
         if not before.confirmed:
-            slots.confirm(link)
+            patiently(lambda: slots.confirm(link))
             after = _running(link)
             if not after.confirmed or after.hash != before.hash:
                 raise BridgeError(f"the mount at {link.port} does not keep {before.version}: try again", Cause.REFUSED)
@@ -185,16 +195,12 @@ def reset(
     port: PortOption = None, baud: BaudOption = None, settings: SettingsOption = None, as_json: JsonOption = False
 ) -> None:
     """Restart the mount's microcontroller, and show what runs then."""
-    from firmware_bridge.slots import look
-
     chosen = chosen_settings(settings)
     with _faults_told(as_json), _unit(chosen, settings) as unit, _link(chosen, port, baud) as link:
         stands = unit.stands()
         if not stands.ok:
             raise _RefusedError(stands)
-        unit.note("firmware.restarted", {"reason": "command"})
-        link.reset()
-        server = _once_back(link, lambda: look(link))
+        server = _restarted(link, lambda: unit.record("firmware.restarted", {"reason": "command"}))
     if as_json:
         print_json({"ok": True, **_described(link.port, server)})
     else:
@@ -214,9 +220,14 @@ class _Unit:
         self._speed_mps: float | None = None
 
     def note(self, event: str, data: Mapping[str, Any]) -> None:
-        """Write an event; returns once it is durable."""
+        """Write an event of an update; returns once it is durable."""
         if self._records is not None and not self._silent:
             self._records.note(event, data)
+
+    def record(self, event: str, data: Mapping[str, Any]) -> None:
+        """Write an event that begins and ends no update; returns once it is durable."""
+        if self._records is not None and not self._silent:
+            self._records.record(event, data)
 
     def objection(self) -> tuple[str, str] | None:
         """Why the mount may not be touched now: a code and a sentence."""
@@ -248,21 +259,31 @@ class _Unit:
         if not self._silent and not all(check.ok for check in checks):
             self._refuse(checks, {"version": str(image.version), "hash": image.hash.hex()})
 
-    def see_through(self, link: Link, confirm_after_s: float) -> None:
-        """An update that broke off comes first."""
+    def pending(self) -> Wanted | None:
+        """An update that broke off, and is to be seen through before another."""
         from agent.firmware import pending
+
+        return None if self._records is None or self._silent else pending(self._settings.unit.state_dir)
+
+    def see_through(self, link: Link, confirm_after_s: float) -> None:
+        """An update that broke off comes first; as long as the mount has not ended it, there is no other."""
         from firmware_bridge.update import Update
 
-        if self._records is None or self._silent or (wanted := pending(self._settings.unit.state_dir)) is None:
+        if (wanted := self.pending()) is None:
             return
         typer.echo(f"the update to {wanted.version} broke off: seeing it through", err=True)
         update = Update(link, wanted, self.note, may_restart=self.objection, confirm_after_s=confirm_after_s)
         outcome = update.run()
         typer.echo(f"{outcome.result}: {outcome.message}", err=True)
+        if (wanted := self.pending()) is not None:
+            waits = outcome.result == "waiting"
+            advice = "run this again afterwards" if waits else "switch the mount's power off and on, and run this again"
+            message = f"the update to {wanted.version} is not over ({outcome.message}): {advice}"
+            self._refuse([Check("state", False, message, outcome.reason or "STATE" if waits else "STATE")], {})
 
     def _refuse(self, checks: list[Check], known: Mapping[str, str]) -> NoReturn:
         wrong = next(check for check in checks if not check.ok)
-        self.note("firmware.refused", {**known, "reason": wrong.reason, "message": wrong.message})
+        self.record("firmware.refused", {**known, "reason": wrong.reason, "message": wrong.message})
         raise _RefusedError(wrong, checks)
 
 
@@ -401,20 +422,53 @@ def _running(link: Link) -> Slot:
     return server.running
 
 
-def _once_back(link: Link, step: Callable[[], T]) -> T:
-    """Do a step once the mount is up again."""
-    from firmware_bridge.update import PASSING
+def _restarted(link: Link, told: Callable[[], None]) -> Server:
+    """Have the mount restart, and look at it once it has; `told` is called when it is sure that it does."""
+    from firmware_bridge.slots import look
+    from firmware_bridge.update import passing, patiently
 
-    until = time.monotonic() + _BACK_S
+    before_ms, longest_s = _uptime_ms(link), _longest_s(link)
+    sure = patiently(link.reset)
+    if sure:
+        told()
+    typer.echo(f"waiting until the mount is back, about {longest_s:.0f} s at the most …", err=True)
+    asked_at, away = time.monotonic(), False
     while True:
-        time.sleep(1.0)
+        time.sleep(0.5)
+        waited_s = time.monotonic() - asked_at
         try:
-            return step()
+            uptime_ms, server = _uptime_ms(link), look(link)
         except BridgeError as error:
-            if error.cause not in PASSING or time.monotonic() > until:
+            if not passing(error) or waited_s > longest_s:
                 raise
+            away = True
             if error.cause is Cause.GONE:
                 _try(link.open)
+            continue
+        anew = uptime_ms is not None and before_ms is not None and uptime_ms < before_ms
+        if anew and not sure:
+            told()
+        if away or anew or waited_s > _LEAVES_S:
+            return server
+
+
+def _uptime_ms(link: Link) -> int | None:
+    """How long the firmware has been running; ``None`` where it has no panel, or does not answer."""
+    from firmware_bridge.mount import read_panel
+
+    with suppress(BridgeError):
+        return read_panel(link).uptime_ms
+    return None
+
+
+def _longest_s(link: Link) -> float:
+    """How long a restart may take: the boot loader changes the image where one waits, or is not kept."""
+    from firmware_bridge.slots import read_slots
+
+    with suppress(BridgeError):
+        if any(slot.pending or (slot.active and not slot.confirmed) for slot in read_slots(link)):
+            return _SWAP_S
+    return _BACK_S
 
 
 def _try(step: Callable[[], None]) -> None:

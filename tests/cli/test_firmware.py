@@ -14,7 +14,7 @@ import pytest
 from drivers.simulated import Gpsd, SimulatedReceiver
 from firmware_bridge import images
 from firmware_bridge.images import Image
-from firmware_bridge.simulated_boot import Flash
+from firmware_bridge.simulated_boot import Flash, Found
 from firmware_bridge.simulated_mcu import NO_PANEL, Microcontroller
 from firmware_bridge.simulator import Simulator
 from tests.cli.kerbside import kerbside, kerbside_json
@@ -92,6 +92,22 @@ def test_list_shows_what_runs(mount: Simulator, old: Image) -> None:
     assert listed["parameters"] == {"buffer_bytes": 384, "buffers": 4, "told": True}
     (slot,) = listed["slots"]
     assert (slot["version"], slot["hash"], slot["active"]) == ("1.0.0", old.hash.hex(), True)
+
+
+def test_what_a_server_says_can_not_move_the_cursor(mount: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Found, "version_text", "1.0\x1b[2J\r9.9")
+
+    shown = kerbside("firmware", "list", "--port", mount.port)
+
+    assert "\x1b" not in shown.stdout
+    assert "1.0\\x1b[2J\\r9.9" in shown.stdout
+
+
+def test_a_speed_that_no_line_has_is_wrong_use(mount: Simulator) -> None:
+    refused = kerbside("firmware", "list", "--port", mount.port, "--baud", 99_999_999_999)
+
+    assert refused.returncode == 2
+    assert "4000000" in refused.stderr
 
 
 def test_a_server_without_image_management_is_no_error(mount: Simulator) -> None:
@@ -266,6 +282,85 @@ def test_confirm_keeps_an_image_on_trial_and_reset_takes_it_back(unit: Path, mou
     assert (kept["changed"], kept["running"]) == (True, "2.0.0")
     assert "2.0.0" in kerbside("firmware", "reset", "--settings", unit).stdout
     assert steps(unit) == ["restarted", "restarted", "restarted", "confirmed", "restarted"]
+
+
+def on_trial(unit: Path, mount: Simulator, new: Path) -> Path:
+    """An update whose command died while the image was on trial; gives what the unit has kept of it."""
+    image = images.read(new)
+    flash = mount.mcu.flash
+    flash.secondary.data[: len(image.content)] = image.content
+    flash.request(permanent=False)
+    mount.cut()
+    time.sleep(mount.off_s + 0.5)
+    kept = unit.parent / "state" / "firmware.json"
+    kept.parent.mkdir(mode=0o700)
+    kept.write_text(
+        json.dumps({"version": "2.0.0", "hash": image.hash.hex(), "panel": True, "tried": True, "booted": True})
+    )
+    return kept
+
+
+def test_an_update_that_broke_off_is_seen_through_before_another_file_is_refused(
+    unit: Path, mount: Simulator, new: Path, folder: Path
+) -> None:
+    kept = on_trial(unit, mount, new)
+    foreign = make_image(folder, key=make_key(folder), version="3.0.0", body=b"other" + BODY)
+
+    refused = kerbside_json("firmware", "update", foreign, "--settings", unit, expect=1)
+
+    assert refused["reason"] == "SIGNATURE"
+    assert steps(unit) == ["confirmed", "refused"]
+    assert not kept.exists()
+    assert "2.0.0" in kerbside("firmware", "reset", "--settings", unit).stdout
+
+
+def test_no_other_update_is_begun_while_one_is_not_over(unit: Path, mount: Simulator, new: Path) -> None:
+    kept = on_trial(unit, mount, new)
+    mount.mcu.lacks = frozenset({1})
+
+    refused = kerbside_json("firmware", "update", new, "--settings", unit, expect=1)
+
+    assert refused["reason"] == "STATE"
+    assert "the update to 2.0.0 is not over" in refused["message"]
+    assert "run this again" in refused["message"]
+    assert kept.exists()
+    mount.mcu.lacks = frozenset()
+    done = kerbside("firmware", "update", new, "--settings", unit)
+    assert done.returncode == 0, done.stderr
+    assert steps(unit) == ["failed", "refused", "confirmed"]
+
+
+def test_a_mount_that_refuses_to_restart_is_not_said_to_have_restarted(
+    unit: Path, mount: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Microcontroller, "_reset", lambda _mcu, _data: {"rc": 6})
+
+    refused = kerbside("firmware", "reset", "--settings", unit)
+
+    assert refused.returncode == 1
+    assert "refuses" in refused.stderr
+    assert steps(unit) == []
+    assert mount.mcu.resets == ["por"]
+
+
+def test_a_mount_that_takes_its_time_to_restart_is_shown_as_it_is_then(
+    unit: Path, mount: Simulator, new: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def later(mcu: Microcontroller, _data: object) -> dict[str, Any]:
+        mcu.reset_due = time.monotonic() + 2.5
+        return {}
+
+    monkeypatch.setattr(Microcontroller, "_reset", later)
+    image = images.read(new)
+    mount.mcu.flash.secondary.data[: len(image.content)] = image.content
+    mount.mcu.flash.request(permanent=False)
+
+    done = kerbside("firmware", "reset", "--settings", unit)
+
+    assert "waiting until the mount is back" in done.stderr
+    assert "2.0.0" in done.stdout
+    assert "runs for a trial" in done.stdout
+    assert steps(unit) == ["restarted"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files for another user")

@@ -52,6 +52,7 @@ def new(folder: Path, key: Path) -> Image:
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(update, "POLL_S", 0.05)
     monkeypatch.setattr(update, "RESTART_S", 1.0)
+    monkeypatch.setattr(update, "PAUSES_S", (0.05, 0.05, 0.1))
     monkeypatch.setattr(upload_module, "PATIENCE_S", 3.0)
 
 
@@ -231,6 +232,75 @@ class _WithoutMarks(Microcontroller):
         return super()._answer(op, group, command, data)
 
 
+# --- what is refused for the moment ----------------------------------------------------------------------------------
+
+ENOMEM, EBUSY, EBADSTATE = 2, 10, 6
+RESET, STATE, UPLOAD, PANEL = (2, 0, 5), (2, 1, 0), (2, 1, 1), (0, PANEL_GROUP, 0)
+
+
+@dataclass
+class _Reluctant(Microcontroller):
+    """Answers requests (operation, group, command) with these errors, one after the other; 0 is its own answer."""
+
+    refuses: dict[tuple[int, int, int], list[int]] = field(default_factory=dict)
+
+    def handle(self, op: int, version: int, group: int, command: int, data: bytes) -> dict[str, Any] | None:
+        answers = self.refuses.get((op, group, command))
+        if answers and (rc := answers.pop(0)):
+            return {"rc": rc}
+        return super().handle(op, version, group, command, data)
+
+
+@pytest.mark.parametrize(
+    "refuses",
+    [
+        {RESET: [EBUSY]},
+        {STATE: [ENOMEM, 0, EBUSY, 0, ENOMEM, ENOMEM, 0]},
+        {UPLOAD: [ENOMEM, 0, 0, EBUSY, EBUSY, 0, 0, 0, ENOMEM, 0]},
+        {PANEL: [0, EBUSY, 0]},
+    ],
+    ids=["restart", "marks", "upload", "panel"],
+)
+def test_a_mount_that_is_busy_for_a_moment_is_asked_again(
+    old: Image, new: Image, refuses: dict[Any, list[int]]
+) -> None:
+    with mount(old, mcu=_Reluctant, refuses=refuses) as run:
+        assert run.update(new).result is Result.CONFIRMED
+        assert not any(any(left) for left in refuses.values())
+        assert run.after_a_restart() == "2.0.0"
+
+
+def test_a_mount_that_never_has_room_for_the_image_is_given_up(
+    old: Image, new: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upload_module, "MOST_PAUSE_S", 0.1)
+    with mount(old, mcu=_Reluctant, refuses={UPLOAD: [0, *[ENOMEM] * 500]}) as run:
+        outcome = run.update(new)
+
+        assert (outcome.result, outcome.reason, outcome.running) == (Result.FAILED, "REFUSED", "1.0.0")
+        assert run.after_a_restart() == "1.0.0"
+
+
+def test_a_mount_that_refuses_to_restart_is_said_to_start_the_image_later(old: Image, new: Image) -> None:
+    with mount(old, mcu=_Reluctant, refuses={RESET: [EBUSY] * 50}) as run:
+        outcome = run.update(new)
+
+        assert (outcome.result, outcome.reason, outcome.running) == (Result.FAILED, "REFUSED", "1.0.0")
+        assert "2.0.0 starts at the next restart" in outcome.message
+        assert run.after_a_restart() == "2.0.0"
+        assert run.see_through(_left_behind(new, tried=True), confirm_after_s=0.3).result is Result.CONFIRMED
+        assert run.after_a_restart() == "2.0.0"
+
+
+def test_a_mount_that_refuses_to_keep_the_image_is_said_to_run_it_for_a_trial(old: Image, new: Image) -> None:
+    with mount(old, mcu=_Reluctant, refuses={STATE: [0, 0, *[EBADSTATE] * 50]}) as run:
+        outcome = run.update(new)
+
+        assert (outcome.result, outcome.reason, outcome.running) == (Result.FAILED, "REFUSED", "2.0.0")
+        assert "2.0.0 runs for a trial" in outcome.message
+        assert run.after_a_restart() == "1.0.0"
+
+
 # --- what gets lost --------------------------------------------------------------------------------------------------
 
 
@@ -395,6 +465,19 @@ def test_a_trial_that_ended_while_nobody_looked_is_reported(old: Image, new: Ima
         outcome = run.see_through(_left_behind(new, tried=True))
 
         assert (outcome.result, outcome.reason) == (Result.REVERTED, "NOT_CONFIRMED")
+
+
+@pytest.mark.parametrize("kept_in_a_slot", [True, False])
+def test_an_image_that_ran_for_a_trial_is_not_said_to_have_never_come_up(
+    old: Image, new: Image, kept_in_a_slot: bool
+) -> None:
+    with mount(old) as run:
+        if kept_in_a_slot:
+            run.simulator.mcu.flash.secondary.data[: len(new.content)] = new.content
+        outcome = run.see_through(Wanted("2.0.0", new.hash, panel=True, tried=True, booted=True))
+
+        assert (outcome.result, outcome.reason, outcome.running) == (Result.REVERTED, "NOT_CONFIRMED", "1.0.0")
+        assert "2.0.0 ran for a trial and was not confirmed" in outcome.message
 
 
 def test_an_image_that_waits_for_a_restart_is_not_started_in_the_middle_of_a_block(old: Image, new: Image) -> None:
