@@ -312,9 +312,12 @@ class App:
     def _see_firmware_through(self, link: Link) -> None:
         """An update of the mount that broke off: keep the new image if it is well, or say what became of it.
 
-        Called in the mount's thread, whenever it has come back.
+        Called in the mount's thread, whenever its line has been opened.
+
+        :raises BridgeError: the mount has fallen silent
         """
         from agent import firmware
+        from firmware_bridge.errors import BridgeError, Cause
         from firmware_bridge.update import Update
 
         state_dir = self.settings.unit.state_dir
@@ -343,6 +346,9 @@ class App:
         with contextlib.suppress(_EndingError):
             outcome = Update(link, wanted, note, may_restart=may_restart, confirm_after_s=after_s, sleep=sleep).run()
             log.warning("the mount's firmware %s: %s, %s", wanted.version, outcome.result, outcome.message)
+            if outcome.reason in firmware.AWAY:
+                # The line is opened anew until the mount answers, and then this comes first again.
+                raise BridgeError(outcome.message, Cause.TIMEOUT)
 
     def _trusted_time(self) -> datetime | None:
         """What the mount's clock may be set by."""
