@@ -28,6 +28,7 @@ from agent.delivery.state import BLOCK_ACTIVE, Policy
 from agent.health import Health
 from agent.identity.seal import PREFIX as SEALED
 from agent.identity.seal import Sealer, SealError
+from agent.journal.directory import write_durably
 from agent.journal.entries import JournalError
 from agent.journal.store import Journal
 from agent.labels.identity import to_input
@@ -64,6 +65,12 @@ POWER_OFF = {"ignition": "the ignition has been off for long", "supply": "the su
 ASKING = frozenset({"command", "settings"})
 """Kinds of messages that are answered on `replies`."""
 TRIP_FILE = "trip.json"
+MOUNT_FILE = "mount.json"
+"""Which start of the mount's microcontroller was told last."""
+SAME_START_MS = 2_000
+"""By how much two readings may differ over when the microcontroller started: an answer takes its time,"""
+SAME_START_SHARE = 0.01
+"""and its clock may be one of resistors and capacitors."""
 
 
 class App:
@@ -202,19 +209,33 @@ class App:
 
     def _powered(self, panel: Panel) -> None:
         before, self._panel = self._panel, panel
-        began = before is None and panel.reset_cause in ALARMING
-        if began or (before is not None and panel.uptime_ms < before.uptime_ms):
+        began = before is None and panel.reset_cause in ALARMING and not self._told_of_start(panel)
+        # Its uptime alone does not tell: after a silence it may be more than before.
+        again = before and (panel.uptime_ms < before.uptime_ms or panel.reset_cause != before.reset_cause)
+        if began or again:
             log.warning("the mount's microcontroller has restarted: %s", panel.reset_cause)
             self.unit.record(
                 "firmware.restarted",
                 {"reason": panel.reset_cause, "uptime_ms": panel.uptime_ms, "supply_mv": panel.supply_mv},
             )
+            kept = {"boot_id": self.clock.now().boot_id, "start_ms": _started_ms(panel)}
+            self._loop.run_in_executor(None, _keep_start, self.settings.unit.state_dir / MOUNT_FILE, kept)
         if before is None or (before.ignition, before.buttons) != (panel.ignition, panel.buttons):
             self.unit.changed()
         if (why := self._power.take(panel)) and self._power_off is None:
             log.warning("shutting down: %s", POWER_OFF[why].format(panel.supply_mv / 1000))
             self._power_off = why
             self.stop()
+
+    def _told_of_start(self, panel: Panel) -> bool:
+        """An agent before this one, since the unit was booted, has told of the start that this reading speaks of."""
+        try:
+            kept = json.loads((self.settings.unit.state_dir / MOUNT_FILE).read_bytes())
+            same_boot = kept["boot_id"] == self.clock.now().boot_id
+            apart_ms = abs(_started_ms(panel) - int(kept["start_ms"]))
+        except (OSError, ValueError, ArithmeticError, LookupError, TypeError):
+            return False
+        return same_boot and apart_ms <= SAME_START_MS + panel.uptime_ms * SAME_START_SHARE
 
     def _located(self, fix: Fix) -> None:
         self._fix = fix
@@ -674,3 +695,16 @@ def _time_of(monotonic_ns: int, offset_ms: int) -> str:
     from agent.delivery.inputs import Moment
 
     return Moment(monotonic_ns // 1_000_000 + offset_ms, 0, "", "unsynced").time
+
+
+def _started_ms(panel: Panel) -> int:
+    """When the mount's microcontroller started, on the unit's own uptime; negative when that was before the unit."""
+    return panel.monotonic_ns // 1_000_000 - panel.uptime_ms
+
+
+def _keep_start(path: Path, kept: Mapping[str, Any]) -> None:
+    """Remember which start of the mount was told; the disk may take its time, so in a thread of its own."""
+    try:
+        write_durably(path, json.dumps(kept).encode())
+    except OSError as error:
+        log.warning("the mount's restart may be told again when the agent starts: %s", error)

@@ -40,7 +40,11 @@ LAMP_S: Final = 2.0
 MOST: Final = 1 << 32
 MOST_MS: Final = 1 << 53
 """Bounds of the panel's numbers."""
-TIMEOUT_S: Final = 0.5
+HURRY_S: Final = 0.1
+"""Lines of text bring a look forward, but not closer than this to the one before: some firmware logs each request."""
+SAY_S: Final = 600.0
+"""How often it is logged that a command is refused."""
+TIMEOUT_S: Final = 1.0
 RETRIES: Final = 2
 
 Tone = Literal["good", "repeat", "bad", "attention"]
@@ -140,13 +144,17 @@ class _Session:
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._stopping = False
         self._hurry = threading.Event()
+        self._line_came = False
+        self._looked_at = 0.0
         self._wanted: Signal | None = None
         self._lamp_off_at: float | None = None
         self._taken_at = time.monotonic()
         """When the loop took the last reading."""
         self._kick_due = self._clock_due = 0.0
         self._lacks: set[int] = set()
-        """Commands that the firmware does not take."""
+        """Commands that the firmware does not have."""
+        self._say_due: dict[int, float] = {}
+        """From when on a refusal of a command is logged again."""
         self._contacts = Contacts()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
 
@@ -167,7 +175,8 @@ class _Session:
         self._hurry.set()
 
     def hurry(self) -> None:
-        """Look at once."""
+        """A line of text came: look soon."""
+        self._line_came = True
         self._hurry.set()
 
     # --- in the thread ------------------------------------------------------------------------------------------
@@ -179,9 +188,7 @@ class _Session:
                 self._opened(self._link)
                 self._taken_at = time.monotonic()
                 while not self._stopping:
-                    pause_s = self._look()
-                    self._hurry.wait(pause_s)
-                    self._hurry.clear()
+                    self._pause(self._look())
         except BridgeError as error:
             fault = self._fault(error)
         except Exception as error:  # noqa: BLE001 - it belongs to whoever runs the part
@@ -190,7 +197,7 @@ class _Session:
 
     def _look(self) -> float:
         """Do what is due and read the panel once; gives the pause until the next look."""
-        began = time.monotonic()
+        self._looked_at = began = time.monotonic()
         try:
             self._tell()
             self._keep()
@@ -204,6 +211,18 @@ class _Session:
         self._call(self._hand_over, self._contacts.settled(panel))
         return SETTLE_S if changing else max(0.0, self._period_s - (time.monotonic() - began))
 
+    def _pause(self, pause_s: float) -> None:
+        """Wait so long; shorter when a line of text comes, and not at all when a tone is to be sounded."""
+        due = time.monotonic() + pause_s
+        while not self._stopping and self._wanted is None:
+            if self._line_came:
+                due = min(due, self._looked_at + HURRY_S)
+            if (left_s := due - time.monotonic()) <= 0:
+                break
+            self._hurry.wait(left_s)
+            self._hurry.clear()
+        self._line_came = False
+
     def _tell(self) -> None:
         """Buzzer and lamp."""
         now = time.monotonic()
@@ -212,8 +231,7 @@ class _Session:
             self._optional(OUT, {"buz": wanted.buzzer, "lamp": wanted.lamp})
             self._lamp_off_at = now + LAMP_S
         elif self._lamp_off_at is not None and now >= self._lamp_off_at:
-            self._lamp_off_at = None
-            self._optional(OUT, {"lamp": 0})
+            self._lamp_off_at = None if self._optional(OUT, {"lamp": 0}) else now + LAMP_S
 
     def _keep(self) -> None:
         """The watchdog, while the loop is well, and the clock, while there is a time to be trusted."""
@@ -231,17 +249,25 @@ class _Session:
                     raise
                 log.info("%s keeps no clock: %s", self._name, error)
 
-    def _optional(self, command: int, payload: dict[str, Any]) -> None:
-        """What a panel may lack, or may refuse, and is still read."""
+    def _optional(self, command: int, payload: dict[str, Any]) -> bool:
+        """What a panel may lack, or may refuse, and is still read; False when it was refused and is worth a retry."""
         if command in self._lacks:
-            return
+            return True
         try:
             self._link.write(GROUP, command, payload)
         except BridgeError as error:
-            if error.cause not in (Cause.UNSUPPORTED, Cause.REFUSED):
+            if error.cause is Cause.UNSUPPORTED:
+                self._lacks.add(command)
+                log.warning("%s does not have command %d of its panel: %s", self._name, command, error)
+                return True
+            if error.cause is not Cause.REFUSED:
                 raise
-            self._lacks.add(command)
-            log.warning("%s does not take command %d of its panel: %s", self._name, command, error)
+            # A server that is busy for a moment says no as well: only one that lacks the command is not asked again.
+            if (now := time.monotonic()) >= self._say_due.get(command, now):
+                self._say_due[command] = now + SAY_S
+                log.warning("%s did not take command %d of its panel: %s", self._name, command, error)
+            return False
+        return True
 
     def _fault(self, error: BridgeError) -> DriverError:
         match error.cause:
@@ -313,16 +339,30 @@ def read_panel(link: Link, name: str = "mount") -> Panel:
     match answer:
         case {
             "ign": bool() as ignition,
-            "mv": int() as supply_mv,
-            "btn": int() as buttons,
-            "acc": [int() as x, int() as y, int() as z],
+            "mv": supply_mv,
+            "btn": buttons,
+            "acc": [x, y, z],
             "rst": str() as reset_cause,
-            "up": int() as uptime_ms,
-        } if all(abs(number) < MOST for number in (supply_mv, buttons, x, y, z)) and 0 <= uptime_ms < MOST_MS:
+            "up": uptime_ms,
+        } if (
+            all(_is_within(number, 0, MOST) for number in (supply_mv, buttons))
+            and all(_is_within(number, -MOST, MOST) for number in (x, y, z))
+            and _is_within(uptime_ms, 0, MOST_MS)
+        ):
             return Panel(name, now_ns, ignition, supply_mv, buttons, (x, y, z), reset_cause[:32], uptime_ms)
-    found = ", ".join(f"{str(key)[:20]}: {type(value).__name__}" for key, value in list(answer.items())[:12])
+    found = ", ".join(f"{str(key)[:20]}: {_kind(value)}" for key, value in list(answer.items())[:12])
     raise BridgeError(
-        f"the panel of {name} at {link.port} says {{{found}}}: expected ign: bool, mv: int, btn: int, acc: three int, "
-        "rst: str and up: int (docs/firmware.md)",
+        f"the panel of {name} at {link.port} says {{{found}}}: expected ign: bool, mv: uint, btn: uint, "
+        "acc: three int, rst: str and up: uint (docs/firmware.md)",
         Cause.REFUSED,
     )
+
+
+def _is_within(number: Any, least: int, most: int) -> bool:
+    """A whole number from `least` up to, but not, `most`; a bool is none."""
+    return isinstance(number, int) and not isinstance(number, bool) and least <= number < most
+
+
+def _kind(value: Any) -> str:
+    """How the message names what was found: numbers as they are, since a wrong one looks like a right one's type."""
+    return str(value) if isinstance(value, int) and abs(value) < 1 << 64 else type(value).__name__

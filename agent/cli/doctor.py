@@ -461,10 +461,10 @@ def _microcontroller(port: str, baud: int) -> Finding:
     """What the mount's firmware says of itself and of the vehicle's power."""
     from firmware_bridge.link import BridgeError, Cause, CommandId, GroupId, Link
     from firmware_bridge.mount import read_panel
-    from firmware_bridge.power import ALARMING
+    from firmware_bridge.power import ALARMING, is_low
 
     try:
-        with Link(hotplug.resolve(port, "tty"), baud, timeout_s=0.5, retries=2) as link:
+        with Link(hotplug.resolve(port, "tty"), baud, retries=2) as link:
             panel = read_panel(link)
             try:
                 images = link.read(GroupId.IMAGE_MANAGEMENT, CommandId.ImageManagement.STATE).get("images")
@@ -485,6 +485,9 @@ def _microcontroller(port: str, baud: int) -> Finding:
         f"{port}: {firmware}, ignition {'on' if panel.ignition else 'off'}, {panel.supply_mv / 1000:.1f} V, "
         f"last reset: {panel.reset_cause}"
     )
+    if is_low(panel.supply_mv, panel.supply_mv):
+        advice = "charge the battery and look at its wires: the agent shuts the unit down while the supply is so low"
+        return Finding("mount", "warning", f"{message}: the supply is low", advice)
     if panel.reset_cause in ALARMING:
         return Finding("mount", "warning", message, "look at its supply: wires, fuse, the battery's age")
     return Finding("mount", "ok", message)

@@ -98,6 +98,39 @@ def test_a_brown_out_before_the_agents_start_is_told_as_well(rig: Rig, mount: Si
     assert [each["reason"] for each in of_type(events(agent), "firmware.restarted")] == ["watchdog"]
 
 
+def test_one_brown_out_is_told_once_however_often_the_agent_starts(rig: Rig, mount: Simulator) -> None:
+    agent = in_mount(rig, mount)
+    time.sleep(0.5)
+    mount.cut()
+    until(agent.screen, lambda seen: (seen["unit"]["mount"] or {}).get("reset_cause") == "brownout", "the brown-out")
+    for _ in range(2):
+        agent.stop()
+        agent.start_ready()
+        until(agent.screen, lambda seen: seen["unit"]["mount"], "the mount")
+    agent.stop()
+    assert [each["reason"] for each in of_type(events(agent), "firmware.restarted")] == ["brownout"]
+    mount.cut()  # another one, while the agent is away
+    time.sleep(0.5)
+    for _ in range(2):
+        agent.start_ready()
+        until(agent.screen, lambda seen: seen["unit"]["mount"], "the mount")
+        agent.stop()
+    assert [each["reason"] for each in of_type(events(agent), "firmware.restarted")] == ["brownout", "brownout"]
+
+
+@pytest.mark.parametrize("kept", [b"", b"[]", b'{"boot_id": 1}', b'{"boot_id": "another", "start_ms": 0}'])
+def test_a_brown_out_is_told_when_what_was_told_before_is_of_no_use(rig: Rig, mount: Simulator, kept: bytes) -> None:
+    mount.cut()
+    time.sleep(0.5)
+    agent = rig.agent(mount={"port": mount.port})
+    agent.state_dir.mkdir(exist_ok=True)
+    (agent.state_dir / "mount.json").write_bytes(kept)
+    agent.start_ready()
+    until(agent.screen, lambda seen: seen["unit"]["mount"], "the mount")
+    agent.stop()
+    assert [each["reason"] for each in of_type(events(agent), "firmware.restarted")] == ["brownout"]
+
+
 def test_the_watchdog_is_kicked_and_the_end_of_the_agent_ends_that(rig: Rig, mount: Simulator) -> None:
     agent = in_mount(rig, mount)
     wait_until(lambda: mount.mcu.kicks >= 2, "kicks")
@@ -136,6 +169,15 @@ def test_a_low_supply_ends_the_agent_at_once(rig: Rig, mount: Simulator, runtime
     assert of_type(events(agent), "unit.stopped")[-1]["reason"] == "supply"
 
 
+def test_a_supply_that_is_low_from_the_begin_ends_the_agent(rig: Rig, mount: Simulator, runtime: Path) -> None:
+    mount.mcu.panel.supply_mv = 9_500
+    agent = rig.agent(mount={"port": mount.port})
+    agent.start_ready()
+    wait_until(lambda: agent.pid is None, "the end of the agent", timeout_s=20)
+    assert (runtime / "power-off").exists()
+    assert of_type(events(agent), "unit.stopped")[-1]["reason"] == "supply"
+
+
 def test_an_agent_that_is_only_stopped_does_not_ask_to_be_switched_off(
     rig: Rig, mount: Simulator, runtime: Path
 ) -> None:
@@ -145,7 +187,7 @@ def test_an_agent_that_is_only_stopped_does_not_ask_to_be_switched_off(
     assert "reason" not in of_type(events(agent), "unit.stopped")[-1]
 
 
-def test_the_doctor_asks_a_mount_and_tells_of_a_brown_out(rig: Rig, mount: Simulator) -> None:
+def test_the_doctor_asks_a_mount_and_tells_of_a_low_supply_and_a_brown_out(rig: Rig, mount: Simulator) -> None:
     agent = rig.agent(mount={"port": mount.port})
 
     def examined() -> dict[str, Any]:
@@ -157,6 +199,12 @@ def test_the_doctor_asks_a_mount_and_tells_of_a_brown_out(rig: Rig, mount: Simul
     finding = examined()
     assert finding["state"] == "ok"
     assert "firmware 1.0.0, ignition on, 13.8 V" in finding["message"]
+    mount.mcu.panel.supply_mv = 9_500
+    finding = examined()
+    assert finding["state"] == "warning"
+    assert "9.5 V" in finding["message"]
+    assert "battery" in finding["advice"]
+    mount.mcu.panel.supply_mv = 13_800
     mount.cut()
     time.sleep(0.5)
     assert examined()["state"] == "warning"

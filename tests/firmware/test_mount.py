@@ -8,8 +8,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
+from smp.error import MGMT_ERR
 
 from drivers.readings import Condition, Panel
 from firmware_bridge.mount import SIGNALS, Contacts, Mount
@@ -18,6 +20,7 @@ from firmware_bridge.simulator import Simulator
 from tests.drivers.watched_part import Watched, watching
 from tests.firmware.stranger import Stranger, answer_to, framed
 
+WELL = {"ign": True, "mv": 13_800, "btn": 0, "acc": [0, 0, 1000], "rst": "por", "up": 1}
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
 
@@ -26,6 +29,22 @@ def simulator() -> Iterator[Simulator]:
     with Simulator() as running:
         running.off_s = 0.2
         yield running
+
+
+class Moody(Microcontroller):
+    """Refuses each command of `busy` as often as is said there: it is busy."""
+
+    def __init__(self, busy: dict[tuple[int, int], int]) -> None:
+        super().__init__()
+        self.busy = busy
+        self.refused = 0
+
+    def handle(self, op: int, version: int, group: int, command: int, data: bytes) -> dict[str, Any] | None:
+        if self.busy.get((group, command), 0):
+            self.busy[group, command] -= 1
+            self.refused += 1
+            return {"rc": MGMT_ERR.EBUSY}
+        return super().handle(op, version, group, command, data)
 
 
 def part(simulator: Simulator, **options: object) -> Mount:
@@ -116,6 +135,38 @@ def test_a_button_that_the_firmware_tells_of_is_seen_at_once(simulator: Simulato
     asyncio.run(drive())
 
 
+def test_a_firmware_that_logs_each_request_is_not_asked_without_end(simulator: Simulator) -> None:
+    class Chatty(Microcontroller):
+        def handle(self, *arguments: Any) -> dict[str, Any] | None:
+            chatty.say("<inf> smp: a request")
+            return super().handle(*arguments)
+
+    async def drive() -> None:
+        async with watching(Mount(chatty.port, rate_hz=0.5)) as watched:
+            await watched.until_readings(2)
+            requests, began = chatty.seen.requests, time.monotonic()
+            await asyncio.sleep(2)
+            # Ten looks a second, a kick and the clock.
+            assert chatty.seen.requests - requests <= 14 * (time.monotonic() - began)
+            assert watched.state.condition is Condition.READY
+
+    with Simulator(Chatty()) as chatty:
+        asyncio.run(drive())
+
+
+def test_a_tone_sounds_at_once_on_a_firmware_that_logs_much(simulator: Simulator) -> None:
+    async def drive() -> None:
+        mount = Mount(simulator.port, rate_hz=0.2)
+        async with watching(mount) as watched:
+            await watched.until_readings(1)
+            for count in range(1, 6):
+                simulator.say("<inf> panel: alive")
+                mount.signal("good")
+                await watched.until(lambda count=count: len(simulator.mcu.told) >= count)  # type: ignore[misc]
+
+    asyncio.run(drive())
+
+
 @pytest.mark.parametrize("tone", list(SIGNALS))
 def test_each_tone_has_a_sound_and_a_light_of_its_own(simulator: Simulator, tone: str) -> None:
     async def drive() -> None:
@@ -189,6 +240,56 @@ def test_a_firmware_without_clock_watchdog_and_buzzer_is_still_read() -> None:
         asyncio.run(drive())
 
 
+def test_a_kick_that_was_refused_is_followed_by_others(caplog: pytest.LogCaptureFixture) -> None:
+    mcu = Moody({(65, 2): 3})
+    with Simulator(mcu) as simulator:
+
+        async def drive() -> None:
+            async with watching(part(simulator)) as watched:
+                await watched.until(lambda: mcu.kicks >= 2)
+                assert mcu.refused == 3
+                assert watched.state.condition is Condition.READY
+
+        asyncio.run(drive())
+    assert len([record for record in caplog.records if "EBUSY" in record.getMessage()]) == 1
+
+
+def test_buzzer_and_lamp_go_on_after_a_refusal() -> None:
+    mcu = Moody({(65, 1): 1})
+    with Simulator(mcu) as simulator:
+
+        async def drive() -> None:
+            mount = part(simulator)
+            async with watching(mount) as watched:
+                await watched.until_readings(1)
+                mount.signal("good")
+                await watched.until(lambda: mcu.refused == 1)
+                mount.signal("bad")
+                await watched.until(lambda: bool(mcu.told))
+                assert (mcu.told[0].buzzer, mcu.told[0].lamp) == SIGNALS["bad"]
+                mcu.busy[65, 1] = 2
+                await watched.until(lambda: mcu.refused == 3 and mcu.told[-1].lamp == 0)  # the lamp goes out after all
+
+        asyncio.run(drive())
+
+
+def test_a_firmware_that_takes_its_time_is_read() -> None:
+    class Slow(Microcontroller):
+        def handle(self, *arguments: Any) -> dict[str, Any] | None:
+            answer = super().handle(*arguments)
+            self.busy_s = 0.6
+            return answer
+
+    with Simulator(Slow()) as simulator:
+
+        async def drive() -> None:
+            async with watching(part(simulator)) as watched:
+                await watched.until_readings(4)
+                assert watched.state.condition is Condition.READY
+
+        asyncio.run(drive())
+
+
 def test_a_firmware_without_a_panel_is_a_fault_that_says_what_is_missing() -> None:
     with Simulator(Microcontroller(lacks=frozenset({65}))) as simulator:
 
@@ -202,7 +303,17 @@ def test_a_firmware_without_a_panel_is_a_fault_that_says_what_is_missing() -> No
 
 
 @pytest.mark.parametrize(
-    "panel", [{}, {"ign": 1}, {"ign": True, "mv": "high", "btn": 0, "acc": [0, 0, 0], "rst": "por", "up": 1}]
+    "panel",
+    [
+        {},
+        {"ign": 1},
+        {**WELL, "mv": "high"},
+        {**WELL, "mv": -5},
+        {**WELL, "mv": True},
+        {**WELL, "btn": -1},
+        {**WELL, "acc": [0, 0, False]},
+        {**WELL, "up": -1},
+    ],
 )
 def test_a_panel_that_says_something_else_is_a_fault_that_says_what(panel: dict[str, object]) -> None:
     with Stranger(lambda request: [framed(answer_to(request, panel))]) as peer:
@@ -210,7 +321,7 @@ def test_a_panel_that_says_something_else_is_a_fault_that_says_what(panel: dict[
         async def drive() -> None:
             async with watching(Mount(peer.port)) as watched:
                 state = await watched.until_state(Condition.FAULTY)
-                assert "expected ign: bool, mv: int" in state.reason
+                assert "expected ign: bool, mv: uint" in state.reason
 
         asyncio.run(drive())
 

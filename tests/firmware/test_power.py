@@ -67,6 +67,26 @@ def test_a_24_volt_vehicle_is_judged_by_its_own_measure() -> None:
     assert vehicle.for_s(10, supply_mv=21_000) is not None
 
 
+def test_a_supply_that_is_low_from_the_begin_takes_the_unit_down() -> None:
+    for supply_mv in (6_000, 9_500, 10_999):
+        decided = Vehicle().for_s(60, supply_mv=supply_mv)
+        assert decided
+        assert decided[0] == "supply"
+        assert decided[1] < 4
+    assert Vehicle().for_s(60, supply_mv=11_000) is None
+
+
+def test_a_24_volt_supply_that_was_never_sound_is_not_judged() -> None:
+    assert Vehicle().for_s(60, supply_mv=20_000) is None
+
+
+def test_below_six_volts_is_judged_once_a_sound_supply_was_seen() -> None:
+    vehicle = Vehicle()
+    assert vehicle.for_s(5, supply_mv=11_800) is None
+    assert vehicle.for_s(10, supply_mv=5_000) is not None
+
+
 def test_a_supply_that_is_not_measured_or_never_was_a_vehicles_is_not_judged() -> None:
+    assert Vehicle().for_s(60, supply_mv=5_999) is None
     assert Vehicle().for_s(60, supply_mv=0) is None
     assert Vehicle().for_s(60, supply_mv=5_000) is None
