@@ -148,3 +148,37 @@ def test_the_agent_sees_an_update_through_whose_command_was_killed(rig: Rig, mou
     time.sleep(1.0)
     assert mounted.simulator.mcu.running
     assert mounted.simulator.mcu.running.version_text == version
+
+
+IMPATIENT = """
+import runpy, sys
+from firmware_bridge.update import Update
+Update.__init__.__kwdefaults__["boot_s"] = 2.0
+sys.argv = ["kerbside", "run", "--settings", sys.argv[1]]
+runpy.run_module("agent.cli", run_name="__main__")
+"""
+"""An agent that waits two seconds, not two minutes, for a mount to come back."""
+
+
+def test_an_update_of_a_mount_that_was_silent_for_long_is_seen_through_once_it_answers(
+    rig: Rig, mounted: Mounted
+) -> None:
+    new, flash = images.read(mounted.new), mounted.simulator.mcu.flash
+    flash.secondary.data[: len(new.content)] = new.content
+    flash.request(permanent=False)
+    mounted.simulator.mcu.start_s = 8.0
+    agent = rig.agent(mount=mounted.settings)
+    agent.state_dir.mkdir(mode=0o700)
+    firmware.begin(agent.state_dir, "firmware.test_started", {"version": "2.0.0", "hash": new.hash.hex()})
+    agent._arguments = ["-c", IMPATIENT, str(agent.settings)]
+
+    agent.start_ready()
+    deadline = time.monotonic() + 60
+    while firmware.pending(agent.state_dir) and time.monotonic() < deadline:
+        time.sleep(0.2)
+
+    assert [event["step"] for event in events(agent) if event["step"] != "restarted"] == [
+        "failed",
+        "booted",
+        "confirmed",
+    ]
