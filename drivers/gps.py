@@ -187,7 +187,10 @@ class Gps:
         if talk.heard is not None:
             silent_at -= min(LATENCY_S, self._stale_after_s / 4)
         if now >= silent_at:
-            what = f"no report of the receiver for {self._stale_after_s:g} s: check its plug and antenna"
+            what = (
+                f"no report of the receiver for {self._stale_after_s:g} s: check its plug; if it is plugged in, "
+                "`systemctl restart gpsd`"
+            )
             if talk.heard is None and talk.no_receiver:
                 what = f"what gpsd listens to sends {talk.no_receiver} and no positions: that is no satellite receiver"
             self._judge_silent(talk, what)
