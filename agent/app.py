@@ -13,7 +13,7 @@ import json
 import logging
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -39,7 +39,7 @@ from agent.uplink.inbox import Unreadable, parse, seal_secrets
 from agent.uplink.link import Message, Uplink
 from drivers.gps import Gps
 from drivers.hotplug import Watch
-from drivers.readings import Condition, Doubt, DriverError, Fix, Panel, PartState, Scan
+from drivers.readings import Condition, Doubt, Fix, Panel, PartState, Scan
 from drivers.scanner.serial_port import SerialScanner, framer
 from drivers.supervisor import Supervisor
 from drivers.trip import Trip
@@ -666,17 +666,6 @@ class _Bounce:
 
     def on_session_lost(self) -> None:
         self._call(self._app.on_session_lost)
-
-
-class _Unsupported:
-    """A part that the settings name and this version can not drive: a state to be seen, not the end of the agent."""
-
-    def __init__(self, name: str, why: str) -> None:
-        self.name = name
-        self._why = why
-
-    async def run(self, _out: Callable[[Panel], None], _report: Callable[[PartState], None]) -> None:
-        raise DriverError(f"{self.name}: {self._why}")
 
 
 def _devices(settings: Settings) -> list[str]:
