@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import logging
 import os
 import random
@@ -32,6 +31,7 @@ import cbor2
 import serial
 from smp.header import OP, CommandId, GroupId
 
+from drivers.node import keep_others_out
 from firmware_bridge.errors import BridgeError, Cause
 from firmware_bridge.framing import FRAME_BYTES, OVERHEAD_BYTES, Unframer, frames
 
@@ -264,9 +264,9 @@ class Link:
                 return assumed
             raise
         size, count = told.get("buf_size"), told.get("buf_count", 1)
-        if not _is_number(size) or size < LEAST_BUFFER_BYTES:
+        if not is_number(size) or size < LEAST_BUFFER_BYTES:
             return assumed
-        return Parameters(min(size, MOST_BUFFER_BYTES), count if _is_number(count) and count > 0 else 1, told=True)
+        return Parameters(min(size, MOST_BUFFER_BYTES), count if is_number(count) and count > 0 else 1, told=True)
 
     # --- requests -----------------------------------------------------------------------------------------------
 
@@ -573,9 +573,9 @@ class Link:
         if not _is_plain(answer):
             raise self._no_answer("it has more in it than numbers, text, bytes, lists and maps")
         match answer:
-            case {"err": {"rc": rc, "group": group}} if _is_number(rc) and _is_number(group) and rc:
+            case {"err": {"rc": rc, "group": group}} if is_number(rc) and is_number(group) and rc:
                 raise self._refused(rc, group, answer)
-            case {"rc": rc} if _is_number(rc) and rc:
+            case {"rc": rc} if is_number(rc) and rc:
                 raise self._refused(rc, None, answer)
         return answer
 
@@ -614,7 +614,8 @@ def error_name(rc: int, group: int | None) -> str:
         return "an error without a name"
 
 
-def _is_number(value: Any) -> TypeGuard[int]:
+def is_number(value: Any) -> TypeGuard[int]:
+    """Whether an answer holds a whole number there; a bool is none."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -654,11 +655,7 @@ def _open(port: str, baud: int) -> serial.Serial:
         opened = serial.Serial(port, baud, timeout=0, write_timeout=0, exclusive=True)
     except (OSError, ValueError, OverflowError, termios.error) as error:
         raise _fault(port, baud, error) from error
-    # Keeps out programs that do not ask for the lock. A pseudo-terminal would stay closed for ever after a kill: it
-    # forgets this only with its other end.
-    if not os.ttyname(opened.fileno()).startswith("/dev/pts/"):
-        with contextlib.suppress(OSError):
-            fcntl.ioctl(opened.fileno(), termios.TIOCEXCL)
+    keep_others_out(opened.fileno())
     return opened
 
 

@@ -20,7 +20,7 @@ from typing import Any, Final, Literal, NamedTuple
 from drivers.hotplug import claim, resolve
 from drivers.readings import Condition, DriverError, Panel, PartState
 from firmware_bridge.errors import BridgeError, Cause
-from firmware_bridge.link import CommandId, GroupId, Link
+from firmware_bridge.link import CommandId, GroupId, Link, is_number
 
 log = logging.getLogger(__name__)
 
@@ -359,8 +359,8 @@ def read_panel(link: Link, name: str = "mount") -> Panel:
 
 
 def _is_within(number: Any, least: int, most: int) -> bool:
-    """A whole number from `least` up to, but not, `most`; a bool is none."""
-    return isinstance(number, int) and not isinstance(number, bool) and least <= number < most
+    """A whole number from `least` up to, but not, `most`."""
+    return is_number(number) and least <= number < most
 
 
 def _kind(value: Any) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from firmware_bridge.errors import BridgeError, Cause
-from firmware_bridge.link import CommandId, GroupId, Link
+from firmware_bridge.link import CommandId, GroupId, Link, is_number
 
 IMAGE: Final = GroupId.IMAGE_MANAGEMENT
 STATE: Final = CommandId.ImageManagement.STATE
@@ -206,4 +206,4 @@ def _maps(value: Any) -> list[dict[str, Any]]:
 
 
 def _number(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if is_number(value) and value >= 0 else None

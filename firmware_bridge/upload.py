@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from firmware_bridge.errors import BridgeError, Cause
-from firmware_bridge.link import OP, CommandId, GroupId, Link, Reply
+from firmware_bridge.link import OP, CommandId, GroupId, Link, Reply, is_number
 
 FIRST_ANSWERS_S: Final = (0.5, 1.0, *[3.0] * 20)
 """For one attempt each; a server that is erasing takes the repetition for a question how far it is."""
@@ -157,7 +157,7 @@ class _Upload:
 
     def _offset(self, answer: Mapping[str, Any]) -> int:
         offset = answer.get("off")
-        if isinstance(offset, int) and not isinstance(offset, bool) and 0 <= offset <= len(self._content):
+        if is_number(offset) and 0 <= offset <= len(self._content):
             if self._matches and answer.get("match") is False:
                 raise BridgeError(
                     f"what the microcontroller at {self._link.port} has written is not what was sent: try again; its "

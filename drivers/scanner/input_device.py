@@ -18,14 +18,14 @@ from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Final, TypeVar
 
-from drivers.hotplug import claim, in_use, resolve
+from drivers.hotplug import claim, resolve
+from drivers.node import not_opened
 from drivers.readings import Condition, DriverError, PartState, Scan
 from drivers.scanner.code import Code, Repeats
 from drivers.scanner.framing import Counters, Tone
 from drivers.scanner.hidpos import HidPosFramer, Reports
 from drivers.scanner.keyboard import DIGIT_KEYS, EV_KEY, KeyboardFramer, Layout
 from drivers.scanner.keyboard import Counters as KeyCounters
-from drivers.scanner.serial_port import membership
 
 Opened = TypeVar("Opened")
 
@@ -246,21 +246,9 @@ def _name(fd: int, request: int) -> str:
 
 
 def _fault(who: str, node: str, error: OSError, wrong_kind: str) -> DriverError:
-    match error.errno:
-        case errno.ENOENT | errno.ENXIO | errno.ENODEV | errno.EIO:
-            return DriverError(
-                f"{who} is not plugged in: plug it in, or correct its port (`kerbside devices` lists them)",
-                Condition.ABSENT,
-            )
-        case errno.EACCES:
-            return DriverError(f"{who} may not be opened by this user: {membership(node)}")
-        case errno.EPERM:
-            return DriverError(f"{who} may not be opened by this service: allow its kind in DeviceAllow of the unit")
-        case errno.EBUSY:
-            return DriverError(f"{who} is {in_use(node)}")
-        case errno.ENOTTY | errno.EINVAL | errno.EISDIR | errno.ENOTDIR:
-            return DriverError(f"{who} {wrong_kind} (`kerbside devices` lists them)")
-    return DriverError(f"{who} can not be opened: {error.strerror}")
+    if error.errno in (errno.ENOTTY, errno.EINVAL, errno.EISDIR, errno.ENOTDIR):
+        return DriverError(f"{who} {wrong_kind} (`kerbside devices` lists them)")
+    return not_opened(who, node, error.errno) or DriverError(f"{who} can not be opened: {error.strerror}")
 
 
 class _Session:

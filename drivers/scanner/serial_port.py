@@ -12,9 +12,7 @@ import asyncio
 import contextlib
 import errno
 import fcntl
-import grp
 import os
-import stat
 import struct
 import termios
 import time
@@ -25,6 +23,7 @@ from typing import Final, Literal
 import serial
 
 from drivers.hotplug import claim, holders, in_use, resolve, subsystem_of
+from drivers.node import keep_others_out, not_opened
 from drivers.readings import Condition, DriverError, PartState, Scan
 from drivers.scanner import honeywell
 from drivers.scanner.code import Code, Repeats
@@ -118,36 +117,24 @@ class SerialScanner:
             port.open()
         except (OSError, ValueError, termios.error) as error:
             raise self._fault(who, node, error) from error
-        # Keeps out programs that do not ask for the lock. A pseudo-terminal would stay closed for ever after a kill:
-        # it forgets this only with its other end.
-        if not os.ttyname(port.fileno()).startswith("/dev/pts/"):
-            with contextlib.suppress(OSError):
-                fcntl.ioctl(port.fileno(), termios.TIOCEXCL)
+        keep_others_out(port.fileno())
         return port
 
     def _fault(self, who: str, node: str, error: Exception) -> DriverError:
-        match _number(error):
+        number = _number(error)
+        match number:
             case errno.ELOOP | errno.ENOTDIR | errno.ENAMETOOLONG:
-                why = os.strerror(_number(error) or 0).lower()
+                why = os.strerror(number).lower()
                 return DriverError(f"{who} is not there ({why}): correct its port (`kerbside devices` lists them)")
             case errno.ENXIO if Path(node).is_socket():
                 return DriverError(f"{who} is not a serial port: correct its port (`kerbside devices` lists them)")
-            case errno.ENOENT | errno.ENXIO | errno.ENODEV | errno.EIO:
-                return DriverError(
-                    f"{who} is not plugged in: plug it in, or correct its port (`kerbside devices` lists them)",
-                    Condition.ABSENT,
-                )
-            case errno.EACCES:
-                return DriverError(f"{who} may not be opened by this user: {membership(node)}")
-            case errno.EPERM:
-                return DriverError(
-                    f"{who} may not be opened by this service: allow its kind in DeviceAllow of the unit"
-                )
             case errno.ENOTTY | errno.EISDIR:
                 return DriverError(f"{who} is not a serial port: correct its port (`kerbside devices` lists them)")
-            case errno.EBUSY | errno.EAGAIN:
-                return DriverError(f"{who} is {in_use(node)}")
-        return DriverError(f"{who} can not be set up: {error}; expected a serial port that takes {self._baud} baud")
+            case errno.EAGAIN:  # another has the lock
+                number = errno.EBUSY
+        return not_opened(who, node, number) or DriverError(
+            f"{who} can not be set up: {error}; expected a serial port that takes {self._baud} baud"
+        )
 
 
 class _Port(serial.Serial):
@@ -163,18 +150,6 @@ def _number(error: Exception) -> int | None:
     if number is None and isinstance(error.__context__, termios.error):
         number = error.__context__.args[0]
     return number
-
-
-def membership(node: str) -> str:
-    """What to do for a device that this user may not open."""
-    try:
-        status = Path(node).stat()
-        group = grp.getgrgid(status.st_gid).gr_name
-    except (OSError, KeyError):
-        return "add the user to the group of the port"
-    if status.st_mode & (stat.S_IRGRP | stat.S_IWGRP) != stat.S_IRGRP | stat.S_IWGRP:
-        return f"its group {group} may not either; install config/udev, which gives it to the agent's group"
-    return f"add the user to its group {group}, then start the agent anew"
 
 
 def _damaged_bytes(fd: int) -> int:
