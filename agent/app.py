@@ -33,7 +33,7 @@ from agent.journal.entries import JournalError
 from agent.journal.store import Journal
 from agent.labels.identity import to_input
 from agent.notify import ask_power_off, notify
-from agent.settings import Scanner, Settings, SettingsError, change
+from agent.settings import SIMULATED, Scanner, Settings, SettingsError, change
 from agent.unit import Answer, Letter, Unit
 from agent.uplink.inbox import Unreadable, parse, seal_secrets
 from agent.uplink.link import Message, Uplink
@@ -59,8 +59,6 @@ VIEW_EVERY_S = 0.1
 """The screen is redrawn at most this often."""
 MAX_MESSAGE_BYTES = 512 * 1024
 """Of the inbox: a block of several hundred parcels takes 160 KB."""
-SIMULATED = "simulated"
-"""The mount's port in settings for a vehicle without one: the demo's."""
 POWER_OFF = {"ignition": "the ignition has been off for long", "supply": "the supply is low ({:.1f} V)"}
 ASKING = frozenset({"command", "settings"})
 """Kinds of messages that are answered on `replies`."""
@@ -346,9 +344,10 @@ class App:
             return
 
         def note(event: str, data: Mapping[str, Any]) -> None:
-            firmware.begin(state_dir, event, data)
+            firmware.note(state_dir, event, data, write)
+
+        def write(event: str, data: Mapping[str, Any]) -> None:
             asyncio.run_coroutine_threadsafe(record(event, data), self._loop).result()
-            firmware.end(state_dir, event, data)
 
         async def record(event: str, data: Mapping[str, Any]) -> None:
             self.unit.record(event, data)

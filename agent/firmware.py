@@ -23,7 +23,7 @@ from agent.journal.entries import JournalError
 from agent.journal.store import Journal
 from agent.settings import Settings
 from agent.unit import Unit
-from firmware_bridge.update import PASSING, Wanted
+from firmware_bridge.update import PASSING, Note, Wanted
 
 T = TypeVar("T")
 
@@ -69,6 +69,13 @@ def end(state_dir: Path, event: str, data: Mapping[str, Any]) -> None:
         return
     (state_dir / FILE).unlink(missing_ok=True)
     sync_directory(state_dir)
+
+
+def note(state_dir: Path, event: str, data: Mapping[str, Any], write: Note) -> None:
+    """`write` an event of an update, and keep what it begins or ends."""
+    begin(state_dir, event, data)
+    write(event, data)
+    end(state_dir, event, data)
 
 
 def objection(blocks: Iterable[Block], speed_mps: float | None) -> tuple[str, str] | None:
@@ -119,10 +126,7 @@ class Records:
 
     def note(self, event: str, data: Mapping[str, Any]) -> None:
         """Write an event of an update, and what it begins or ends; returns once it is durable."""
-        state_dir = self._settings.unit.state_dir
-        begin(state_dir, event, data)
-        self.record(event, data)
-        end(state_dir, event, data)
+        note(self._settings.unit.state_dir, event, data, self.record)
 
     def record(self, event: str, data: Mapping[str, Any]) -> None:
         """Write an event that begins and ends no update; returns once it is durable."""

@@ -26,10 +26,12 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from drivers.hotplug import Numbers
+from drivers.hotplug import Numbers, Subsystem
 
 DEFAULT_PATH: Final = Path("/etc/kerbside/agent.toml")
 PREFIX: Final = "KERBSIDE_"
+SIMULATED: Final = "simulated"
+"""The mount's port for a vehicle without one: the demo's."""
 CHANGEABLE: Final = ("delivery", "route", "gps", "camera")
 """The sections that a message of the cloud may change (contract §4, inbox `settings`)."""
 
@@ -139,7 +141,7 @@ def _device(text: str) -> str:
 
 
 def _mount(text: str) -> str:
-    return text if text == "simulated" else _device(text)
+    return text if text == SIMULATED else _device(text)
 
 
 def _camera_source(text: str) -> str:
@@ -291,6 +293,12 @@ class Scanner(_Section):
     """Whether a scanner of kind `honeywell` is set to Host ACK, and waits for the answer before it reads on."""
     layout: Literal["us", "de", "fr", "uk"] = "us"
     """The keyboard that a scanner of kind `hid` is set to type on; the other kinds ignore it."""
+
+    @property
+    def subsystem(self) -> Subsystem:
+        """Of which kind its device is to the kernel."""
+        kinds: dict[str, Subsystem] = {"hid": "input", "hidpos": "hidraw"}
+        return kinds.get(self.kind, "tty")
 
     @model_validator(mode="after")
     def _a_scan_can_end(self) -> Self:

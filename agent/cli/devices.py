@@ -37,8 +37,6 @@ _KINDS: Final[dict[hotplug.Subsystem, str]] = {
     "input": "keyboard",
     "hidraw": "hidpos",
 }
-_SUBSYSTEMS: Final[dict[str, hotplug.Subsystem]] = {"hid": "input", "hidpos": "hidraw"}
-"""Of the kinds of scanners that are no serial lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,8 +230,7 @@ def _scanner(device: hotplug.Device, path: str, settings: Settings | None, taken
     if kind == "line" and device.vendor == _HONEYWELL:
         kind = "honeywell"
     for scanner in settings.scanner if settings else ():
-        subsystem = _SUBSYSTEMS.get(scanner.kind, "tty")
-        if subsystem == device.subsystem and _means(scanner.port, subsystem, device):
+        if scanner.subsystem == device.subsystem and _means(scanner.port, scanner.subsystem, device):
             name, kind = scanner.name, scanner.kind
             break
     else:
@@ -252,7 +249,7 @@ def _rule(device: hotplug.Device) -> str:
 def _used_by(device: hotplug.Device, settings: Settings) -> Iterator[str]:
     """The keys that mean this device."""
     for index, scanner in enumerate(settings.scanner):
-        if _means(scanner.port, _SUBSYSTEMS.get(scanner.kind, "tty"), device):
+        if _means(scanner.port, scanner.subsystem, device):
             yield f'scanner[{index}] "{scanner.name}"'
     for key, match, subsystem in (
         ("gps.device", settings.gps.device, "tty"),

@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 _TIMEOUT_S: Final = 5.0
 _EXPIRES_SOON: Final = timedelta(days=14)
 _LITTLE_SPACE: Final = 100_000_000
-_SUBSYSTEMS: Final[dict[str, Subsystem]] = {"hid": "input", "hidpos": "hidraw"}
-"""Of the kinds of scanners that are no serial lines."""
 _NOUNS: Final = {
     "tty": "a serial line",
     "input": "an input device",
@@ -47,7 +45,6 @@ _NOUNS: Final = {
     "video4linux": "a camera",
 }
 _AGENT_USER: Final = "kerbside"
-_SIMULATED: Final = "simulated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -405,7 +402,7 @@ def _scanners(settings: Settings, agent: _Agent) -> Iterator[Finding]:
         found = agent.finds("scanners", scanner.name, what)
         # A pseudo-terminal is always held by whoever made it, too.
         if found is None or (found.state == "ok" and not os.path.realpath(scanner.port).startswith("/dev/pts/")):
-            seen = _device("scanners", what, scanner.port, _SUBSYSTEMS.get(scanner.kind, "tty"), agent)
+            seen = _device("scanners", what, scanner.port, scanner.subsystem, agent)
             found = seen if found is None or seen.state != "ok" else found
         yield found
 
@@ -443,12 +440,14 @@ def _camera_address(source: str) -> Finding:
 
 
 def _mount(settings: Settings, agent: _Agent) -> Iterator[Finding]:
+    from agent.settings import SIMULATED
+
     port = settings.mount.port
     if port is None:
         yield Finding("mount", "ok", "none in the settings")
     elif found := agent.finds("mount", "mount", port):
         yield found
-    elif port == _SIMULATED:
+    elif port == SIMULATED:
         yield Finding("mount", "ok", "simulated")
     else:
         found = _device("mount", port, port, "tty", agent)

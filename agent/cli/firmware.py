@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, TypeVar
 import typer
 
 from agent.cli import JsonOption, SettingsOption, chosen_settings, print_json
-from agent.settings import default_path
+from agent.settings import SIMULATED, default_path
 from firmware_bridge.checks import Check, check_file, check_mount
 from firmware_bridge.errors import BridgeError, Cause
 
@@ -395,7 +395,7 @@ def _link(settings: Settings, port: str | None, baud: int | None) -> Iterator[Li
     from firmware_bridge.link import Link
 
     chosen = port or settings.mount.port
-    if chosen is None or chosen == "simulated":
+    if chosen is None or chosen == SIMULATED:
         typer.echo("there is no mount in the settings: set mount.port, or give --port", err=True)
         raise typer.Exit(2)
     link = Link(resolve(chosen, "tty", "mount"), baud or settings.mount.baud)
