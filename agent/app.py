@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 from agent import __version__
 from agent.clock import Clock, Synchronized
 from agent.console.server import Console
-from agent.delivery.decision import Command, Feedback
-from agent.delivery.inputs import Located, NotUnderstood, Tick
-from agent.delivery.state import BLOCK_ACTIVE, Policy
+from agent.delivery.model.decision import Command, Feedback
+from agent.delivery.model.inputs import Located, NotUnderstood, Tick
+from agent.delivery.model.state import BLOCK_ACTIVE, Policy
 from agent.health import Health
 from agent.identity.seal import PREFIX as SEALED
 from agent.identity.seal import Sealer, SealError
@@ -33,16 +33,16 @@ from agent.journal.entries import JournalError
 from agent.journal.store import Journal
 from agent.labels.identity import to_input
 from agent.notify import ask_power_off, notify
+from agent.position.trip import Trip
 from agent.settings import SIMULATED, Scanner, Settings, SettingsError, change
 from agent.unit import Answer, Letter, Unit
 from agent.uplink.inbox import Unreadable, parse, seal_secrets
-from agent.uplink.link import Message, Uplink
+from agent.uplink.uplink import Message, Uplink
 from drivers.gps import Gps
 from drivers.hotplug import Watch
 from drivers.readings import Condition, Doubt, Fix, Panel, PartState, Scan
 from drivers.scanner.serial_port import SerialScanner, framer
 from drivers.supervisor import Supervisor
-from drivers.trip import Trip
 from firmware_bridge.power import ALARMING, Power
 
 if TYPE_CHECKING:
@@ -680,7 +680,7 @@ class _EndingError(Exception):
 
 
 def _time_of(monotonic_ns: int, offset_ms: int) -> str:
-    from agent.delivery.inputs import Moment
+    from agent.delivery.model.inputs import Moment
 
     return Moment(monotonic_ns // 1_000_000 + offset_ms, 0, "", "unsynced").time
 

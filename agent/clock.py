@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from agent.delivery.inputs import ClockTrust, Moment
+from agent.delivery.model.inputs import ClockTrust, Moment
 
 _LOGGER: Final = logging.getLogger(__name__)
 FLOOR_FILE: Final = "clock.floor"

@@ -16,8 +16,8 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from agent.clock import Clock
-from agent.delivery.decision import Command, Feedback
-from agent.delivery.state import BLOCK_ACTIVE, Block, Policy
+from agent.delivery.model.decision import Command, Feedback
+from agent.delivery.model.state import BLOCK_ACTIVE, Block, Policy
 from agent.journal.directory import sync_directory, write_durably
 from agent.journal.entries import JournalError
 from agent.journal.store import Journal

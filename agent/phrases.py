@@ -3,7 +3,7 @@
 A language is one `Language` of templates; nothing else here is in any language. An unknown code is never an error: it
 is shown as it is, because a driver who sees an odd word is better off than one who sees nothing.
 
->>> from agent.delivery.decision import Feedback
+>>> from agent.delivery.model.decision import Feedback
 >>> feedback(Feedback("OK", "good", {"act": "loaded", "tracking_number": "TBA1"}, "2", 14))["speech"]
 '2 – 14'
 
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
-from agent.delivery.decision import Feedback, Refusal
+from agent.delivery.model.decision import Feedback, Refusal
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,12 +18,12 @@ from typing import Any, Protocol
 
 from agent import phrases
 from agent.delivery.decide import decide
-from agent.delivery.decision import Command, Decision, Event, Feedback, Forget, Refusal
 from agent.delivery.evolve import evolve, evolve_all
-from agent.delivery.inputs import Acted, Input, Located, Moment, NotUnderstood, Received, Scanned, Tick
-from agent.delivery.snapshot import dump, load
-from agent.delivery.state import DeliveryError, Policy, State
-from agent.delivery.view import view
+from agent.delivery.fold.snapshot import dump, load
+from agent.delivery.model.decision import Command, Decision, Event, Feedback, Forget, Refusal
+from agent.delivery.model.inputs import Acted, Input, Located, Moment, NotUnderstood, Received, Scanned, Tick
+from agent.delivery.model.state import DeliveryError, Policy, State
+from agent.delivery.screen.view import view
 from agent.journal.entries import Batch, EventEntry, InboxEntry, JournalError, JournalFull
 from agent.journal.envelope import Chain, parse
 from agent.journal.store import Journal

@@ -23,12 +23,12 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from agent.delivery.inputs import Moment
+from agent.delivery.model.inputs import Moment
 from agent.journal.entries import Batch, EventEntry
 from agent.journal.envelope import Chain
 from agent.journal.store import Journal
 from agent.settings import Broker as BrokerSettings
-from agent.uplink.link import Message, Uplink
+from agent.uplink.uplink import Message, Uplink
 from drivers.simulated.servers import Broker
 
 FLEET, UNIT = "bench", "u1"

@@ -22,7 +22,7 @@ from typing import Any
 
 from _process import written_bytes
 
-from agent.demo.stage import Agent, wait_until
+from demo.stage import Agent, wait_until
 from drivers.simulated import Broker, Gpsd, SimulatedReceiver
 from drivers.simulated.terminal import Terminal
 

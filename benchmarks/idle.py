@@ -23,7 +23,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from agent.demo.stage import Agent, wait_until
+from demo.stage import Agent, wait_until
 from drivers.simulated import Broker, Gpsd, SimulatedReceiver, SimulatedScanner, SimulatedSsiScanner
 
 GOAL = 0.01

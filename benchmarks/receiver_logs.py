@@ -23,6 +23,7 @@ from pathlib import Path
 
 from agent import clock
 from agent.clock import Clock
+from agent.position.trip import Trip
 from drivers.fixes import unix_s
 from drivers.gps import Gps
 from drivers.readings import Condition, Fix, PartState
@@ -30,7 +31,6 @@ from drivers.simulated import Gpsd
 from drivers.simulated.receiver import replay
 from drivers.simulated.terminal import Terminal
 from drivers.supervisor import Supervisor
-from drivers.trip import Trip
 
 LOSS_GOAL_S = 5.0
 ROW = 3

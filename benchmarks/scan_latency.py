@@ -26,9 +26,9 @@ from pathlib import Path
 
 from _process import written_bytes
 
-from agent.demo.messages import block_of
-from agent.demo.stage import Agent, send, wait_until
 from agent.journal.store import Journal
+from demo.messages import block_of
+from demo.stage import Agent, send, wait_until
 from drivers.simulated import Broker
 from drivers.simulated.terminal import Terminal
 

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 import pytest
 
 from agent import phrases
-from agent.delivery import codes
 from agent.delivery.decide import ACTIONS, decide
-from agent.delivery.decision import Feedback, Refusal
 from agent.delivery.evolve import evolve
-from agent.delivery.inputs import Acted, Moment, Received, Scanned
-from agent.delivery.state import State
+from agent.delivery.model import codes
+from agent.delivery.model.decision import Feedback, Refusal
+from agent.delivery.model.inputs import Acted, Moment, Received, Scanned
+from agent.delivery.model.state import State
 
 OF_THE_UNIT = ("NOT_STORED", "STORE_FULL", "BUSY")
 """What the loop itself says when the store does not take anything; no params."""

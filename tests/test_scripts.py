@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from setuptools import find_packages
 
 from drivers.simulated import free_port
 
@@ -189,12 +190,12 @@ def test_no_file_names_the_address_of_a_package_registry() -> None:
 
 
 def test_every_package_and_data_file_is_part_of_a_release() -> None:
-    listed = PROJECT["tool"]["setuptools"]["packages"]
-    rooms = {name.split(".")[0] for name in listed}
-    found = {
-        ".".join(path.parent.relative_to(ROOT).parts) for room in rooms for path in (ROOT / room).rglob("__init__.py")
-    }
-    assert set(listed) == found
+    included = PROJECT["tool"]["setuptools"]["packages"]["find"]["include"]
+    rooms = [name.removesuffix("*") for name in included]
+    folders = {path.parent for room in rooms for path in (ROOT / room).rglob("*.py")}
+    assert {".".join(folder.relative_to(ROOT).parts) for folder in folders} == set(
+        find_packages(str(ROOT), (), included)
+    )
     for package, names in PROJECT["tool"]["setuptools"]["package-data"].items():
         for name in names:
             assert (ROOT / package.replace(".", "/") / name).is_file(), f"{package}: {name}"

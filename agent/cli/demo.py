@@ -18,7 +18,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from agent.demo.play import Player, Progress, Result
+    from demo.play import Player, Progress, Result
 
 
 def demo(
@@ -31,8 +31,8 @@ def demo(
     serve: Annotated[bool, typer.Option("--serve", help="Keep broker and unit up until Ctrl-C.")] = False,
 ) -> None:
     """Play a whole block and prove that every event arrived exactly once, in order, with an unbroken chain."""
-    from agent.demo.play import Options, Player
-    from agent.demo.stage import StageError
+    from demo.play import Options, Player
+    from demo.stage import StageError
     from drivers.readings import DriverError
 
     if keep is not None and keep.exists() and any(keep.iterdir()):

@@ -347,7 +347,7 @@ def _block_of_agent(settings: Settings) -> str | None:
     import json
     from http.client import HTTPConnection, HTTPException
 
-    from agent.delivery.state import BLOCK_ACTIVE
+    from agent.delivery.model.state import BLOCK_ACTIVE
     from agent.settings import split_address
 
     connection = HTTPConnection(*split_address(settings.console.listen), timeout=_LOOK_S)

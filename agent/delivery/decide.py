@@ -9,9 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from agent.delivery import closing, door, driving, loading, messages, office, scans
-from agent.delivery.arguments import Arguments, Field, check, ids, maybe, one_of, text, word
-from agent.delivery.codes import (
+from agent.delivery.fold.manifest import normal
+from agent.delivery.model.codes import (
     ABORT_REASONS,
     FAIL_REASONS,
     HANDOVERS,
@@ -21,12 +20,13 @@ from agent.delivery.codes import (
     REJECT_REASONS,
     TAGS,
 )
-from agent.delivery.decision import Decision, Feedback, Refusal
-from agent.delivery.draft import Draft, refuse
-from agent.delivery.flow import settle
-from agent.delivery.inputs import Acted, Input, Located, Moment, NotUnderstood, Received, Scanned, Tick
-from agent.delivery.manifest import normal
-from agent.delivery.state import BLOCK_ACTIVE, STOP_ENDED, State
+from agent.delivery.model.decision import Decision, Feedback, Refusal
+from agent.delivery.model.inputs import Acted, Input, Located, Moment, NotUnderstood, Received, Scanned, Tick
+from agent.delivery.model.state import BLOCK_ACTIVE, STOP_ENDED, State
+from agent.delivery.rules import closing, driving, handover, loading, messages, offers, scans
+from agent.delivery.rules.arguments import Arguments, Field, check, ids, maybe, one_of, text, word
+from agent.delivery.rules.follow_ups import settle
+from agent.delivery.rules.transaction import Draft, refuse
 
 
 def decide(state: State, given: Input, moment: Moment) -> Decision:
@@ -43,7 +43,7 @@ def decide(state: State, given: Input, moment: Moment) -> Decision:
     elif isinstance(given, Located):
         driving.located(d, given)
     elif isinstance(given, Tick):
-        office.tick(d)
+        offers.tick(d)
     _follow(d)
     return d.decision()
 
@@ -150,9 +150,9 @@ PARCEL: dict[str, Field] = {"parcel_id": text()}
 ROAD = _in("ON_ROUTE", "RETURNING")
 
 ACTIONS: dict[str, Action] = {
-    "accept_offer": Action(office.accept_offer, None, {"offer_id": text()}),
-    "decline_offer": Action(office.decline_offer, None, {"offer_id": text()}),
-    "give_back": Action(office.give_back, None, {"block_id": text()}),
+    "accept_offer": Action(offers.accept_offer, None, {"offer_id": text()}),
+    "decline_offer": Action(offers.decline_offer, None, {"offer_id": text()}),
+    "give_back": Action(offers.give_back, None, {"block_id": text()}),
     "check_in": Action(loading.check_in, BLOCK_ACTIVE | {"ACCEPTED"}, {"reason": maybe(text())}),
     "start_loading": Action(loading.start_loading, _in("CHECKED_IN")),
     "scan": Action(_scan, None, {"code": text()}),
@@ -171,11 +171,11 @@ ACTIONS: dict[str, Action] = {
     "confirm_location": Action(driving.confirm_location, ROAD),
     "skip_stop": Action(driving.skip_stop, ROAD, {"reason": text()}),
     "contact": Action(
-        door.contact, ROAD, {"method": word("call, text or doorbell"), "outcome": word("reached or no_answer")}
+        handover.contact, ROAD, {"method": word("call, text or doorbell"), "outcome": word("reached or no_answer")}
     ),
-    "skip_photo": Action(door.skip_photo, ROAD, {"reason": text()}),
+    "skip_photo": Action(handover.skip_photo, ROAD, {"reason": text()}),
     "deliver": Action(
-        door.deliver,
+        handover.deliver,
         ROAD,
         {
             "handover": one_of(HANDOVERS),
@@ -185,7 +185,7 @@ ACTIONS: dict[str, Action] = {
         },
     ),
     "fail": Action(
-        door.fail,
+        handover.fail,
         ROAD,
         {
             "reason": one_of((*FAIL_REASONS, *INSTEAD_REASONS)),
@@ -193,13 +193,13 @@ ACTIONS: dict[str, Action] = {
             "parcel_ids": maybe(ids()),
         },
     ),
-    "refuse": Action(door.refuse_parcels, ROAD, {"parcel_ids": maybe(ids())}),
-    "damage": Action(door.damage, BLOCK_ACTIVE, PARCEL),
-    "not_in_vehicle": Action(door.not_in_vehicle, _in("LOADED", "ON_ROUTE", "PAUSED", "RETURNING"), PARCEL),
+    "refuse": Action(handover.refuse_parcels, ROAD, {"parcel_ids": maybe(ids())}),
+    "damage": Action(handover.damage, BLOCK_ACTIVE, PARCEL),
+    "not_in_vehicle": Action(handover.not_in_vehicle, _in("LOADED", "ON_ROUTE", "PAUSED", "RETURNING"), PARCEL),
     "found": Action(loading.found, BLOCK_ACTIVE, PARCEL),
-    "lost": Action(door.lost, ROAD, PARCEL),
-    "void": Action(door.void, BLOCK_ACTIVE, PARCEL | {"reason": text()}),
-    "reattempt": Action(door.reattempt, ROAD, PARCEL),
+    "lost": Action(handover.lost, ROAD, PARCEL),
+    "void": Action(handover.void, BLOCK_ACTIVE, PARCEL | {"reason": text()}),
+    "reattempt": Action(handover.reattempt, ROAD, PARCEL),
     "return": Action(closing.return_parcels, ROAD, {"site_id": text(), "parcel_ids": maybe(ids())}),
     "transfer": Action(
         closing.transfer,
@@ -209,10 +209,10 @@ ACTIONS: dict[str, Action] = {
     "pause": Action(driving.pause, _in("ON_ROUTE")),
     "resume": Action(driving.resume, _in("PAUSED")),
     "abort": Action(closing.abort, _in("LOADING", "LOADED", "ON_ROUTE", "PAUSED"), {"reason": one_of(ABORT_REASONS)}),
-    "suggest_location": Action(door.suggest_location, ROAD),
-    "tag_stop": Action(office.tag_stop, BLOCK_ACTIVE, {"kind": one_of(TAGS)}),
-    "annotate": Action(office.annotate, None, {"item": text(), "text": text(1000)}),
-    "acknowledge": Action(office.acknowledge, None, {"message_id": text()}),
+    "suggest_location": Action(handover.suggest_location, ROAD),
+    "tag_stop": Action(offers.tag_stop, BLOCK_ACTIVE, {"kind": one_of(TAGS)}),
+    "annotate": Action(offers.annotate, None, {"item": text(), "text": text(1000)}),
+    "acknowledge": Action(offers.acknowledge, None, {"message_id": text()}),
     "undo": Action(loading.undo, _in("LOADING")),
     "close_block": Action(closing.close_block, _in("CHECKED_IN", "ON_ROUTE", "RETURNING"), {"reason": maybe(text())}),
 }

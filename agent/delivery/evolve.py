@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from agent.delivery import machine
-from agent.delivery.decision import Event
-from agent.delivery.inputs import Received
-from agent.delivery.manifest import merge, normal, read_block, read_place
-from agent.delivery.state import (
+from agent.delivery.fold import machine
+from agent.delivery.fold.manifest import merge, normal, read_block, read_place
+from agent.delivery.model.decision import Event
+from agent.delivery.model.inputs import Received
+from agent.delivery.model.state import (
     BLOCK_ACTIVE,
     BLOCK_ENDED,
     Attempt,

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 import rfc8785
 
-from agent.delivery.decision import Event
-from agent.delivery.inputs import Moment, Received
+from agent.delivery.model.decision import Event
+from agent.delivery.model.inputs import Moment, Received
 from agent.journal.entries import Entry, EventEntry, JournalError
 
 GENESIS = "0" * 64

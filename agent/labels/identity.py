@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from agent.delivery.inputs import Scanned
+from agent.delivery.model.inputs import Scanned
 from agent.labels import carriers
 
 if TYPE_CHECKING:

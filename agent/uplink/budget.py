@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from agent.delivery.inputs import Moment
+from agent.delivery.model.inputs import Moment
 
 SAVE_EVERY_BYTES: Final = 65_536
 """So much may be forgotten by a power cut; a file per message would wear the card."""

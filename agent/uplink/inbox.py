@@ -12,7 +12,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
-from agent.delivery.inputs import NotUnderstood, Received
+from agent.delivery.model.inputs import NotUnderstood, Received
 
 SAFE_INTEGER = 2**53 - 1
 """The largest whole number that every reader of JSON keeps exactly (RFC 8259 §6)."""

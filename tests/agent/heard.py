@@ -12,7 +12,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from agent.demo.stage import wait_until
+from demo.stage import wait_until
 from drivers.simulated import Broker
 
 ROOT = "kerbside/demo/u1"

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agent.demo.messages import block_of
-from agent.demo.stage import Agent, Cloud, Screen, send, wait_until
+from demo.messages import block_of
+from demo.stage import Agent, Cloud, Screen, send, wait_until
 from drivers.simulated import Broker, SimulatedScanner
 
 

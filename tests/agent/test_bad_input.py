@@ -11,8 +11,8 @@ import time
 
 import pytest
 
-from agent.demo.messages import block_of, envelope
-from agent.demo.stage import Agent, wait_until
+from demo.messages import block_of, envelope
+from demo.stage import Agent, wait_until
 from drivers.simulated import Gpsd, SimulatedReceiver
 from tests.agent.rig import Rig, all_arrived, begin_loading, block_is, tracking_numbers, until
 

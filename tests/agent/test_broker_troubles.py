@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from agent.demo.messages import block_of, envelope
-from agent.demo.stage import Agent
+from demo.messages import block_of, envelope
+from demo.stage import Agent
 from tests.agent.rig import Rig, all_arrived, begin_loading, block_is, tracking_numbers, until
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from agent.demo.messages import STATION, assignment, delivery_stop, envelope, parcel
-from agent.demo.stage import Agent
+from demo.messages import STATION, assignment, delivery_stop, envelope, parcel
+from demo.stage import Agent
 from drivers.simulated import Gpsd, SimulatedReceiver
 from tests.agent.heard import hearing
 from tests.agent.rig import Rig, block_is, until

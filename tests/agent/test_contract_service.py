@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from agent.demo.messages import block_of, envelope
-from agent.demo.stage import wait_until
+from demo.messages import block_of, envelope
+from demo.stage import wait_until
 from tests.agent.heard import hearing
 from tests.agent.rig import Rig, block_is, tracking_numbers, until
 

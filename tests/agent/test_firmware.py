@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from agent import firmware
-from agent.demo.stage import Agent
+from demo.stage import Agent
 from firmware_bridge import images
 from firmware_bridge.simulated_boot import Flash
 from firmware_bridge.simulated_mcu import Microcontroller

@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 import time
 
-from agent.delivery.inputs import Moment
-from agent.delivery.snapshot import dump
-from agent.delivery.state import State
+from agent.delivery.fold.snapshot import dump
+from agent.delivery.model.inputs import Moment
+from agent.delivery.model.state import State
 from agent.journal.entries import Batch
 from agent.journal.envelope import Chain
 from agent.journal.store import Journal

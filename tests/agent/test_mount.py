@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from agent.demo.stage import Agent, wait_until
+from demo.stage import Agent, wait_until
 from firmware_bridge.mount import SIGNALS
 from firmware_bridge.simulator import Simulator
 from tests.agent.rig import Rig, begin_loading, tracking_numbers, until

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import pytest
 
-from agent.demo.messages import block_of
-from agent.demo.stage import Agent, wait_until
+from demo.messages import block_of
+from demo.stage import Agent, wait_until
 from drivers.simulated import SimulatedScanner
 from tests.agent.rig import Rig, block_is, tracking_numbers, until
 

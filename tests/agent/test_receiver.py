@@ -8,8 +8,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from agent.demo.messages import STATION, assignment, delivery_stop, parcel
-from agent.demo.stage import Agent
+from demo.messages import STATION, assignment, delivery_stop, parcel
+from demo.stage import Agent
 from drivers.simulated import Gpsd, SimulatedReceiver
 from tests.agent.heard import Heard, hearing
 from tests.agent.rig import Rig, block_is, until

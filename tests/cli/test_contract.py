@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agent.delivery.inputs import Moment
+from agent.delivery.model.inputs import Moment
 from agent.journal.envelope import Chain
 
 

@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from agent.cli import doctor
-from agent.demo.stage import Agent, wait_until
 from agent.journal.store import Journal
+from demo.stage import Agent, wait_until
 from drivers.simulated import Broker, Gpsd, SimulatedReceiver, SimulatedScanner, free_port
 from tests.cli.kerbside import kerbside, kerbside_json
 

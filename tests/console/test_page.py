@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from agent.console import server
-from agent.delivery import codes
 from agent.delivery.decide import ACTIONS
+from agent.delivery.model import codes
 
 SCRIPT = Path(server.__file__).with_name("page.js").read_text()
 

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from agent.delivery import snapshot
 from agent.delivery.decide import decide
-from agent.delivery.decision import Decision, Event
 from agent.delivery.evolve import evolve
-from agent.delivery.inputs import Acted, Input, Located, Moment, Received, Scanned, Tick
-from agent.delivery.state import Block, Parcel, Policy, State, Stop
+from agent.delivery.fold import snapshot
+from agent.delivery.model.decision import Decision, Event
+from agent.delivery.model.inputs import Acted, Input, Located, Moment, Received, Scanned, Tick
+from agent.delivery.model.state import Block, Parcel, Policy, State, Stop
 
 STATION = {"latitude": 52.09, "longitude": 5.12}
 SHOP = {"latitude": 52.08, "longitude": 5.10}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from agent.delivery.decision import Forget
-from agent.delivery.state import Policy
-from agent.delivery.view import view
+from agent.delivery.model.decision import Forget
+from agent.delivery.model.state import Policy
+from agent.delivery.screen.view import view
 from tests.delivery.support import SHOP, STATION, Unit, at_door, block_data, door, loading, on_route, tick
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from agent.delivery.decision import Event
 from agent.delivery.evolve import evolve
-from agent.delivery.state import Policy
+from agent.delivery.model.decision import Event
+from agent.delivery.model.state import Policy
 from tests.delivery.support import STATION, Unit, assigned, at_door, block_data, door, on_route
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from agent.delivery.geofence import distance_m
-from agent.delivery.inputs import Located
-from agent.delivery.state import Place
+from agent.delivery.model.geofence import distance_m
+from agent.delivery.model.inputs import Located
+from agent.delivery.model.state import Place
 from tests.delivery.support import STATION, Unit, at_door, block_data, door, loaded, on_route
 
 NEAR = {"latitude": 52.1008, "longitude": 5.12}

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from agent.delivery.decision import Event, Forget
-from agent.delivery.inputs import Acted, Scanned
-from agent.delivery.prompt import prompt
-from agent.delivery.state import Policy
+from agent.delivery.model.decision import Event, Forget
+from agent.delivery.model.inputs import Acted, Scanned
+from agent.delivery.model.state import Policy
+from agent.delivery.screen.prompt import prompt
 from tests.delivery.support import STATION, Unit, assigned, block_data, door, loaded, loading, on_route, tick
 
 
@@ -415,7 +415,7 @@ def test_nobody_checking_in_for_an_hour_is_a_no_show() -> None:
 
 def test_a_clock_that_nobody_has_checked_makes_no_no_show() -> None:
     from agent.delivery.decide import decide
-    from agent.delivery.inputs import Tick
+    from agent.delivery.model.inputs import Tick
 
     unit = assigned()
     unit.wait(7200)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from agent.delivery.decision import Command, Forget
-from agent.delivery.inputs import NotUnderstood
+from agent.delivery.model.decision import Command, Forget
+from agent.delivery.model.inputs import NotUnderstood
 from tests.delivery.support import STATION, Unit, assigned, at_door, block_data, door, loading, on_route, tick
 
 

@@ -9,14 +9,15 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.delivery import codes, snapshot
 from agent.delivery.decide import ACTIONS
-from agent.delivery.decision import Decision, Event
 from agent.delivery.evolve import evolve, evolve_all
-from agent.delivery.inputs import Acted, NotUnderstood, Received, Scanned, Tick
-from agent.delivery.prompt import prompt
-from agent.delivery.state import STOP_ENDED, Policy, State
-from agent.delivery.view import view
+from agent.delivery.fold import snapshot
+from agent.delivery.model import codes
+from agent.delivery.model.decision import Decision, Event
+from agent.delivery.model.inputs import Acted, NotUnderstood, Received, Scanned, Tick
+from agent.delivery.model.state import STOP_ENDED, Policy, State
+from agent.delivery.screen.prompt import prompt
+from agent.delivery.screen.view import view
 from agent.uplink.inbox import Inbound, parse
 from tests.delivery.support import SHOP, STATION, Unit, assigned, at_door, block_data, door, loaded, loading, on_route
 

@@ -9,10 +9,11 @@ from typing import Any, cast
 
 import pytest
 
-from agent.delivery import codes, machine
-from agent.delivery.decision import Event
 from agent.delivery.evolve import evolve, evolve_all
-from agent.delivery.state import (
+from agent.delivery.fold import machine
+from agent.delivery.model import codes
+from agent.delivery.model.decision import Event
+from agent.delivery.model.state import (
     BLOCK_ENDED,
     STOP_ENDED,
     Block,

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from agent.delivery import codes, snapshot
 from agent.delivery.decide import ACTIONS
-from agent.delivery.decision import Event
 from agent.delivery.evolve import evolve
-from agent.delivery.state import DeliveryError, Policy
-from agent.delivery.view import view
+from agent.delivery.fold import snapshot
+from agent.delivery.model import codes
+from agent.delivery.model.decision import Event
+from agent.delivery.model.state import DeliveryError, Policy
+from agent.delivery.screen.view import view
 from tests.delivery.support import STATION, Unit, assigned, at_door, block_data, door, loaded, loading, on_route
 
 

@@ -12,8 +12,8 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.delivery.decision import Event
-from agent.delivery.inputs import Moment, Received
+from agent.delivery.model.decision import Event
+from agent.delivery.model.inputs import Moment, Received
 from agent.journal.entries import JournalError
 from agent.journal.envelope import GENESIS, Chain, link, parse, telemetry, trusted_time
 from tests.journal.writing import BOOT, SOURCE, at, message

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from agent.delivery.inputs import ClockTrust, Moment
+from agent.delivery.model.inputs import ClockTrust, Moment
 from agent.journal.entries import Batch, Entry, EventEntry, InboxEntry
 from agent.journal.envelope import Chain
 from agent.journal.reading import Reading

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import zxingcpp
 
-from agent.demo.stage import wait_until
+from demo.stage import wait_until
 from tests.agent.rig import tracking_numbers
 from tests.rig.vehicle import SOON_S, Vehicle
 

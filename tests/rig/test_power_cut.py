@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from agent.demo.stage import wait_until
+from demo.stage import wait_until
 from tests.agent.rig import tracking_numbers
 from tests.rig.vehicle import SOON_S, Adapter, FarEnd, Vehicle
 

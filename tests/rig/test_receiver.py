@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from agent.demo.stage import wait_until
+from demo.stage import wait_until
 from drivers.simulated import SimulatedReceiver
 from tests.rig.vehicle import SOON_S, Adapter, FarEnd, SerialGadget, Vehicle
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.demo.stage import wait_until
+from demo.stage import wait_until
 from tests.agent.rig import tracking_numbers
 from tests.rig.vehicle import SOON_S, Adapter, FarEnd, SerialGadget, Vehicle
 

@@ -20,7 +20,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from agent.demo.stage import Screen, _toml, send, wait_until
+from demo.stage import Screen, _toml, send, wait_until
 from drivers.simulated import Broker, free_port
 from tests.agent.rig import begin_loading
 from tests.rig import image

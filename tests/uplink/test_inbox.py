@@ -453,7 +453,7 @@ def test_every_message_has_a_schema_whose_references_resolve(name: str) -> None:
 
 
 def test_an_event_of_the_journal_has_the_form_that_is_promised() -> None:
-    from agent.delivery.inputs import Moment
+    from agent.delivery.model.inputs import Moment
     from agent.journal.envelope import Chain
 
     chain = Chain("/fleet/u1", 0, "0" * 64)

@@ -15,7 +15,7 @@ import pytest
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from agent.uplink.link import Message
+from agent.uplink.uplink import Message
 from drivers.simulated.servers import Broker
 from tests.uplink.rig import (
     CONNECT,

@@ -11,12 +11,12 @@ from paho.mqtt.enums import MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from agent.delivery.inputs import Moment
+from agent.delivery.model.inputs import Moment
 from agent.settings import Broker as BrokerSettings
 from agent.uplink.budget import Budget
 from agent.uplink.connection import UplinkError
 from agent.uplink.inbox import Unreadable, parse
-from agent.uplink.link import Uplink
+from agent.uplink.uplink import Uplink
 from drivers.simulated.servers import Broker
 from tests.uplink.rig import FLEET, PUBACK, PUBLISH, QUICK, ROOT, UNIT, Ear, Gate, Subscriber, Vehicle, now, until
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
-from agent.delivery.state import STOP_ENDED, Block, Parcel, Stop, StopKind
+from agent.delivery.model.state import STOP_ENDED, Block, Parcel, Stop, StopKind
 
 Outcome = Literal["COMPLETED", "PARTIAL", "FAILED"]
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from agent.delivery.decision import Refusal
+from agent.delivery.model.decision import Refusal
 
 
 @dataclass(frozen=True, slots=True)

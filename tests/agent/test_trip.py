@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from agent.position.trip import Trip
 from drivers.fixes import distance_m
 from drivers.readings import Doubt, Fix
-from drivers.trip import Trip
 
 START = (52.0907, 5.1214)
 METRE = 1 / 111_195

@@ -28,7 +28,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from agent import __version__
-from agent.delivery.inputs import Moment
+from agent.delivery.model.inputs import Moment
 from agent.journal.entries import EventEntry, JournalError, TelemetryEntry
 from agent.journal.envelope import telemetry
 from agent.journal.store import Journal

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from agent.delivery.state import BlockState, DeliveryError, ParcelState, StopState
+from agent.delivery.model.state import BlockState, DeliveryError, ParcelState, StopState
 
 Transitions = dict[tuple[str, str], str]
 """(state, event) → the state that follows."""

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agent.demo.block import make_plan
-from agent.demo.driver import Driver
-from agent.demo.stage import Agent, Cloud, send
 from agent.journal.reading import Reading
+from demo.block import make_plan
+from demo.driver import Driver
+from demo.stage import Agent, Cloud, send
 from drivers.simulated import Broker, Gpsd, SimulatedReceiver, SimulatedScanner
 
 DRAIN_TIMEOUT_S = 60.0

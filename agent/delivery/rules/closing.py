@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from agent.delivery.decision import Refusal
-from agent.delivery.draft import Draft, refuse
-from agent.delivery.flow import add_return_stop, cancel_stop, end_stop
-from agent.delivery.loading import parcel_in
-from agent.delivery.scans import give_back
-from agent.delivery.state import Parcel, Stop
-from agent.delivery.work import home, returns_at
+from agent.delivery.model.decision import Refusal
+from agent.delivery.model.open_work import home, returns_at
+from agent.delivery.model.state import Parcel, Stop
+from agent.delivery.rules.follow_ups import add_return_stop, cancel_stop, end_stop
+from agent.delivery.rules.loading import parcel_in
+from agent.delivery.rules.scans import give_back
+from agent.delivery.rules.transaction import Draft, refuse
 
 MOVABLE = ("LOADED", "OUT_FOR_DELIVERY", "ATTEMPTED", "RETURN_PENDING")
 

@@ -11,14 +11,14 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from agent.delivery import geofence
-from agent.delivery.decision import Feedback, Refusal, Tone
-from agent.delivery.draft import Draft, refuse
-from agent.delivery.flow import settle
-from agent.delivery.inputs import Scanned
-from agent.delivery.manifest import normal
-from agent.delivery.state import STOP_ENDED, Block, Parcel, Question, Stop
-from agent.delivery.work import home, returns_at
+from agent.delivery.fold.manifest import normal
+from agent.delivery.model import geofence
+from agent.delivery.model.decision import Feedback, Refusal, Tone
+from agent.delivery.model.inputs import Scanned
+from agent.delivery.model.open_work import home, returns_at
+from agent.delivery.model.state import STOP_ENDED, Block, Parcel, Question, Stop
+from agent.delivery.rules.follow_ups import settle
+from agent.delivery.rules.transaction import Draft, refuse
 
 SHORT_ENTRY = 6
 """How many of a number's last characters are enough to type."""

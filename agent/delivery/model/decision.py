@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from agent.delivery.state import Here, State
+    from agent.delivery.model.state import Here, State
 
 Tone = Literal["good", "repeat", "bad", "attention"]
 

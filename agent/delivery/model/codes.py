@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agent.delivery.decision import Tone
+from agent.delivery.model.decision import Tone
 
 
 @dataclass(frozen=True, slots=True)

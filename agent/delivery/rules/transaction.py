@@ -9,11 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from agent.delivery import geofence
-from agent.delivery.decision import Decision, Effect, Event, Feedback, Forget, Refusal, Tone
 from agent.delivery.evolve import evolve_all
-from agent.delivery.inputs import Acted, Input, Moment, Received
-from agent.delivery.state import BLOCK_ACTIVE, BLOCK_ENDED, Block, DeliveryError, Here, Parcel, State, Stop, replace
+from agent.delivery.model import geofence
+from agent.delivery.model.decision import Decision, Effect, Event, Feedback, Forget, Refusal, Tone
+from agent.delivery.model.inputs import Acted, Input, Moment, Received
+from agent.delivery.model.state import (
+    BLOCK_ACTIVE,
+    BLOCK_ENDED,
+    Block,
+    DeliveryError,
+    Here,
+    Parcel,
+    State,
+    Stop,
+    replace,
+)
 
 
 class Draft:

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from agent.delivery import geofence
-from agent.delivery.decision import Refusal
-from agent.delivery.draft import Draft, refuse
-from agent.delivery.flow import end_stop
-from agent.delivery.inputs import Located
-from agent.delivery.loading import last_pickup, leave_site, override
-from agent.delivery.state import STOP_ENDED, Block, Place, Question, Stop, replace
-from agent.delivery.times import unix_ms
-from agent.delivery.work import can_start, next_stop, waiting
+from agent.delivery.model import geofence
+from agent.delivery.model.decision import Refusal
+from agent.delivery.model.inputs import Located
+from agent.delivery.model.open_work import can_start, next_stop, waiting
+from agent.delivery.model.state import STOP_ENDED, Block, Place, Question, Stop, replace
+from agent.delivery.model.times import unix_ms
+from agent.delivery.rules.follow_ups import end_stop
+from agent.delivery.rules.loading import last_pickup, leave_site, override
+from agent.delivery.rules.transaction import Draft, refuse
 
 
 def start_stop(d: Draft, a: dict[str, Any]) -> Refusal | None:

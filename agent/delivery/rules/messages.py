@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from agent.delivery.decision import Command, Decision, Refusal
-from agent.delivery.draft import Draft, refuse
 from agent.delivery.evolve import evolve
-from agent.delivery.flow import cancel_stop, end_stop, recall, settle
-from agent.delivery.inputs import Moment, NotUnderstood, Received
-from agent.delivery.loading import stand_at_pickup
-from agent.delivery.manifest import normal
-from agent.delivery.state import CUSTODY, Block, DeliveryError, State
+from agent.delivery.fold.manifest import normal
+from agent.delivery.model.decision import Command, Decision, Refusal
+from agent.delivery.model.inputs import Moment, NotUnderstood, Received
+from agent.delivery.model.state import CUSTODY, Block, DeliveryError, State
+from agent.delivery.rules.follow_ups import cancel_stop, end_stop, recall, settle
+from agent.delivery.rules.loading import stand_at_pickup
+from agent.delivery.rules.transaction import Draft, refuse
 
 REJECTIONS_AT_ONCE = 10.0
 REJECTION_EVERY_MS = 10_000

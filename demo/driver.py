@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from agent.demo.block import METRES_PER_DEGREE, Label, Plan
-from agent.demo.stage import Screen
+from demo.block import METRES_PER_DEGREE, Label, Plan
+from demo.stage import Screen
 from drivers.simulated import SimulatedReceiver, SimulatedScanner
 
 FEEDBACK_TIMEOUT_S = 5.0

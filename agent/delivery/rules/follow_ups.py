@@ -6,9 +6,9 @@ brought it about.
 
 from __future__ import annotations
 
-from agent.delivery.draft import Draft
-from agent.delivery.state import STOP_ENDED, Block, Parcel, Stop
-from agent.delivery.work import delivery_stop_of, has_future, home, next_stop, outcome, waiting
+from agent.delivery.model.open_work import delivery_stop_of, has_future, home, next_stop, outcome, waiting
+from agent.delivery.model.state import STOP_ENDED, Block, Parcel, Stop
+from agent.delivery.rules.transaction import Draft
 
 END_EVENTS = {"COMPLETED": "stop.completed", "PARTIAL": "stop.partially_completed", "FAILED": "stop.failed"}
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from agent.demo.messages import STATION, assignment, delivery_stop, parcel
+from demo.messages import STATION, assignment, delivery_stop, parcel
 
 Fate = Literal["deliver", "absent", "refuse", "missing", "damaged"]
 

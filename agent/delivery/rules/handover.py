@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from agent.delivery import geofence
-from agent.delivery.codes import REASONS, UNREACHABLE_REASONS
-from agent.delivery.decision import Refusal
-from agent.delivery.draft import Draft, refuse
-from agent.delivery.loading import parcel_in
-from agent.delivery.state import STOP_ENDED, Parcel, Stop
-from agent.delivery.work import delivery_stop_of, waiting
+from agent.delivery.model import geofence
+from agent.delivery.model.codes import REASONS, UNREACHABLE_REASONS
+from agent.delivery.model.decision import Refusal
+from agent.delivery.model.open_work import delivery_stop_of, waiting
+from agent.delivery.model.state import STOP_ENDED, Parcel, Stop
+from agent.delivery.rules.loading import parcel_in
+from agent.delivery.rules.transaction import Draft, refuse
 
 UNATTENDED = frozenset({"front_door", "safe_place"})
 

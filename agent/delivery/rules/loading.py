@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from agent.delivery import geofence
-from agent.delivery.decision import Refusal
-from agent.delivery.draft import Draft, refuse
-from agent.delivery.flow import end_stop, new_stop_id, settle
-from agent.delivery.scans import find
-from agent.delivery.state import Block, Parcel, Stop
-from agent.delivery.times import as_text, unix_ms
+from agent.delivery.model import geofence
+from agent.delivery.model.decision import Refusal
+from agent.delivery.model.state import Block, Parcel, Stop
+from agent.delivery.model.times import as_text, unix_ms
+from agent.delivery.rules.follow_ups import end_stop, new_stop_id, settle
+from agent.delivery.rules.scans import find
+from agent.delivery.rules.transaction import Draft, refuse
 
 
 def parcel_in(d: Draft, parcel_id: str, *states: str) -> Parcel | Refusal:

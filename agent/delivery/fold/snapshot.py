@@ -9,8 +9,8 @@ import json
 from functools import cache
 from typing import TYPE_CHECKING
 
-from agent.delivery.manifest import index_codes
-from agent.delivery.state import DeliveryError, Policy, State, replace
+from agent.delivery.fold.manifest import index_codes
+from agent.delivery.model.state import DeliveryError, Policy, State, replace
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter

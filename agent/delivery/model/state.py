@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-from agent.delivery.inputs import Located, Scanned
+from agent.delivery.model.inputs import Located, Scanned
 
 BlockState = Literal[
     "OFFERED",

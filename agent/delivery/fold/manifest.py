@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast, get_args
 
-from agent.delivery.state import (
+from agent.delivery.model.open_work import outcome
+from agent.delivery.model.state import (
     STOP_ENDED,
     Block,
     DeliveryError,
@@ -25,7 +26,6 @@ from agent.delivery.state import (
     StopState,
     replace,
 )
-from agent.delivery.work import outcome
 
 PARCEL_STATES = frozenset(get_args(ParcelState))
 STOP_KINDS = frozenset(get_args(StopKind))
