@@ -21,7 +21,7 @@ from agent.delivery.decide import decide
 from agent.delivery.evolve import evolve, evolve_all
 from agent.delivery.fold.snapshot import dump, load
 from agent.delivery.model.decision import Command, Decision, Event, Feedback, Forget, Refusal
-from agent.delivery.model.inputs import Acted, Input, Located, Moment, NotUnderstood, Received, Scanned, Tick
+from agent.delivery.model.inputs import Acted, Facts, Input, Located, Moment, NotUnderstood, Received, Scanned, Tick
 from agent.delivery.model.state import DeliveryError, Policy, State
 from agent.delivery.screen.view import view
 from agent.journal.entries import Batch, EventEntry, InboxEntry, JournalError, JournalFull
@@ -153,7 +153,7 @@ class Unit:
         if refusal := self._refusal():
             return _refused(refusal)
         moment = self._now()
-        decision = self._decide(Acted(action, arguments, scanned), moment)
+        decision = self._decide(Acted(action, arguments, Facts(scanned)), moment)
         if not decision.events and not decision.effects and not self._pending:
             if decision.here is not None:
                 self._shown = self._shown.with_here(decision.here)
@@ -329,7 +329,7 @@ class Unit:
         for effect in decision.effects:
             if isinstance(effect, Command):
                 self._listener.command(effect)
-            else:
+            elif isinstance(effect, Forget):
                 self._listener.forget(effect.scope)
         self._changed()
 

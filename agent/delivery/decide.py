@@ -113,7 +113,7 @@ def _scan(d: Draft, a: dict[str, Any]) -> Refusal | None:
         and len(question.parcel_ids) == 1
     ):
         return _choose(d, {"code": question.parcel_ids[0]})
-    typed = d.given.scanned if isinstance(d.given, Acted) else None
+    typed = d.given.facts.scanned if isinstance(d.given, Acted) else None
     return scans.scan(d, typed or Scanned(a["code"], (a["code"],), device="console", entry="manual"))
 
 

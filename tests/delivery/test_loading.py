@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from agent.delivery.model.decision import Event, Forget
-from agent.delivery.model.inputs import Acted, Scanned
+from agent.delivery.model.inputs import Acted, Facts, Scanned
 from agent.delivery.model.state import Policy
 from agent.delivery.screen.prompt import prompt
 from tests.delivery.support import STATION, Unit, assigned, block_data, door, loaded, loading, on_route, tick
@@ -252,7 +252,7 @@ def test_five_characters_are_too_few_to_guess_from() -> None:
 def test_what_the_edge_has_read_out_of_a_typed_text_is_used() -> None:
     unit = loading()
     typed = Scanned("(00)00340434160000000001", ("00340434160000000001",), "console", entry="manual")
-    unit.give(Acted("scan", {"code": typed.text}, typed))
+    unit.give(Acted("scan", {"code": typed.text}, Facts(typed)))
     assert unit.parcel(1).state == "LOADED"
 
 

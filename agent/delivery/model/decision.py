@@ -61,7 +61,27 @@ class Command:
     data: Mapping[str, Any]
 
 
-Effect = Forget | Command
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Effect: slow work for a worker; its result comes back as the input `Finished` of the same kind and key."""
+
+    kind: str
+    """``diagnostics``"""
+    key: str
+    """What the result is for, so that a result nobody waits for any more can be told."""
+    payload: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Effect: answer a command of the cloud on the topic `replies`."""
+
+    message_id: str
+    result: Any
+    """JSON value."""
+
+
+Effect = Forget | Command | Work | Reply
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,5 @@
-"""What may come into the core: readings, a driver's actions, messages of the cloud, and the tick of each second.
+"""What may come into the core: readings, a driver's actions, messages of the cloud, results of workers, and the tick of
+each second.
 
 Everything is already parsed and verified by the edges: texts carry the identities that were found in them, messages
 have passed their models, secrets are sealed.
@@ -77,13 +78,32 @@ class Located:
 
 
 @dataclass(frozen=True, slots=True)
+class Panel:
+    """A reading of the mount's panel (contract §7)."""
+
+    ignition: bool
+    buttons: int
+    """One bit a button, 1 while it is held."""
+    supply_mv: int
+    uptime_ms: int
+    """Milliseconds since the mount's last reset."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What was found out about an action before the decision; whatever was not asked for is absent."""
+
+    scanned: Scanned | None = None
+    """What a typed code is, for the action `scan`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Acted:
     """The driver did something on the screen (contract §5)."""
 
     action: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    scanned: Scanned | None = None
-    """What a typed code is, for the action `scan`."""
+    facts: Facts = Facts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,4 +129,13 @@ class NotUnderstood:
     path: str | None = None
 
 
-Input = Tick | Scanned | Located | Acted | Received | NotUnderstood
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A worker is done with what the effect `Work` of the same kind and key asked for."""
+
+    kind: str
+    key: str
+    result: Mapping[str, Any]
+
+
+Input = Tick | Scanned | Located | Panel | Acted | Received | NotUnderstood | Finished
