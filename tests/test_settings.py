@@ -265,3 +265,15 @@ def test_the_examples_within_the_example_file_are_valid(tmp_path: Path) -> None:
 def test_settings_survive_being_written_as_json() -> None:
     settings = load(None, {"KERBSIDE_SCANNER__0__NAME": "hand", "KERBSIDE_SCANNER__0__PORT": "/dev/x"})
     assert Settings.model_validate(json.loads(json.dumps(shown(settings)))) == settings
+
+
+def test_a_file_of_an_earlier_version_says_what_it_said_there() -> None:
+    folder = Path(__file__).parent / "settings"
+    said = json.loads((folder / "earlier.json").read_text())
+
+    settings = load(folder / "earlier.toml", {})
+
+    assert settings.model_dump(mode="json") == said["loaded"]
+    assert shown(settings) == said["shown"]
+    changed = change(settings, {"delivery.photo_retakes": 5, "route.tiles": "", "camera.fps": 5})
+    assert changed.model_dump(mode="json") == said["changed"]

@@ -1,0 +1,173 @@
+"""What an earlier version has written: this one opens it, knows what that one knew, and goes on in it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.delivery.model.decision import Command, Feedback
+from agent.delivery.model.inputs import Moment
+from agent.delivery.model.state import Policy, State
+from agent.delivery.screen.view import view
+from agent.identity.seal import Sealer
+from agent.journal.entries import InboxEntry
+from agent.journal.store import Journal
+from agent.unit import Unit
+from tests.journal.writing import kept, opened, verified
+
+EARLIER = Path(__file__).parent / "earlier"
+JOURNALS = sorted(path.stem for path in EARLIER.glob("*.json"))
+
+
+@dataclass
+class Earlier:
+    """A state directory of an earlier version, and what that version said of it."""
+
+    state_dir: Path
+    said: dict[str, Any]
+
+    @property
+    def moment(self) -> Moment:
+        return Moment(**self.said["moment"])
+
+
+@pytest.fixture(params=JOURNALS)
+def earlier(request: pytest.FixtureRequest, tmp_path: Path) -> Earlier:
+    return unpacked(request.param, tmp_path)
+
+
+def unpacked(name: str, tmp_path: Path) -> Earlier:
+    with tarfile.open(EARLIER / f"{name}.tar.gz") as archive:
+        archive.extractall(tmp_path / name, filter="data")
+    return Earlier(tmp_path / name, json.loads((EARLIER / f"{name}.json").read_text()))
+
+
+class Nobody:
+    def committed(self) -> None:
+        pass
+
+    def feedback(self, feedback: Feedback, device: str | None) -> None:
+        pass
+
+    def command(self, command: Command) -> None:
+        pass
+
+    def forget(self, scope: str) -> None:
+        pass
+
+    def reloaded(self) -> None:
+        pass
+
+
+def started(journal: Journal, earlier: Earlier) -> Unit:
+    """The loop as the agent starts it; a coroutine is running."""
+    return Unit(journal, "/demo/u1", Policy(), lambda: earlier.moment, Nobody())
+
+
+def state_of(earlier: Earlier, journal: Journal | None = None) -> State:
+    """What the loop knows once it has read a journal."""
+
+    async def start() -> State:
+        return started(journal, earlier).state
+
+    journal = journal or opened(earlier.state_dir)
+    try:
+        return asyncio.run(start())
+    finally:
+        journal.close()
+
+
+def test_its_chain_and_its_cursors_go_on_where_they_were(earlier: Earlier) -> None:
+    said = earlier.said["journal"]
+    journal = opened(earlier.state_dir)
+    assert journal.recovered is None
+    assert journal.head == (said["sequence"], said["hash"])
+    assert journal.oldest_sequence == said["oldest_sequence"]
+    assert journal.confirmed == said["confirmed"]
+    assert journal.status()["backlog"] == said["backlog"]
+    assert sorted(journal.keys()) == said["scopes"]
+    assert all(journal.seen(message_id) for message_id in earlier.said["messages"])
+    messages = [entry.message_id for entry in kept(journal) if isinstance(entry, InboxEntry)]
+    assert messages == earlier.said["messages"]
+    journal.close()
+    assert verified(earlier.state_dir).whole
+
+
+def test_its_state_is_what_it_was(earlier: Earlier) -> None:
+    state = state_of(earlier)
+
+    assert json.loads(json.dumps(view(state, earlier.moment))) == earlier.said["view"]
+    assert {
+        block_id: {
+            "state": block.state,
+            "stops": {stop.stop_id: stop.state for stop in block.stops.values()},
+            "parcels": {parcel.parcel_id: parcel.state for parcel in block.parcels.values()},
+            "recalls": dict(block.recalls),
+        }
+        for block_id, block in state.blocks.items()
+    } == earlier.said["blocks"]
+    assert dict(state.settings) == earlier.said["settings"]
+    assert sorted(state.advisories) == earlier.said["advisories"]
+    assert sorted(state.earnings) == earlier.said["earnings"]
+    assert len(state.feedback) == earlier.said["feedback"]
+
+
+def test_its_secrets_can_be_opened(earlier: Earlier) -> None:
+    state = state_of(earlier)
+    journal = opened(earlier.state_dir)
+    sealer = Sealer(earlier.state_dir, journal.keys())
+    journal.close()
+    block = state.block
+    assert block is not None
+    names = {
+        stop.stop_id: sealer.open(block.block_id, stop.recipient_name)
+        for stop in block.stops.values()
+        if stop.recipient_name is not None
+    }
+    assert names == earlier.said["secrets"]
+    assert block.otp_key is not None
+    assert sealer.open(block.block_id, block.otp_key) == earlier.said["otp_key"]
+
+
+def test_its_snapshot_and_its_whole_log_say_the_same(tmp_path: Path) -> None:
+    earlier = unpacked("under_way", tmp_path)
+    by_snapshot = state_of(earlier)
+
+    without = unpacked("under_way", tmp_path / "without")
+    journal = opened(without.state_dir)
+    replay = journal.replay()
+    assert replay.snapshot is not None
+    journal.close()
+    journal = _WithoutSnapshot.open(without.state_dir, max_bytes=64 << 20, retain_days=7)
+    assert state_of(without, journal) == by_snapshot
+
+
+class _WithoutSnapshot(Journal):
+    def replay(self, *, from_start: bool = True) -> Any:
+        return super().replay(from_start=True)
+
+
+def test_the_day_goes_on_in_it(tmp_path: Path) -> None:
+    earlier = unpacked("under_way", tmp_path)
+    journal = opened(earlier.state_dir)
+
+    async def go_on() -> State:
+        unit = started(journal, earlier)
+        for action, arguments in (("arrive", {"reason": "no receiver"}), ("fail", {"reason": "WEATHER"})):
+            answer = await unit.act(action, arguments)
+            assert answer.accepted, answer
+        unit.snapshot()
+        await unit.settle()
+        return unit.state
+
+    state = asyncio.run(go_on())
+    assert journal.head.sequence > earlier.said["journal"]["sequence"]
+    journal.close()
+    assert verified(earlier.state_dir).whole
+    assert state_of(earlier) == state
