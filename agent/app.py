@@ -23,7 +23,7 @@ from agent import __version__
 from agent.clock import Clock, Synchronized
 from agent.console.server import Console
 from agent.delivery.model.decision import Command, Feedback
-from agent.delivery.model.inputs import Located, NotUnderstood, Tick
+from agent.delivery.model.inputs import InvalidMessage, Located, Tick
 from agent.delivery.model.state import BLOCK_ACTIVE, Policy
 from agent.health import Health
 from agent.identity.seal import PREFIX as SEALED
@@ -611,7 +611,7 @@ class App:
             try:
                 change(self.settings, inbound.data)
             except SettingsError as error:
-                self.unit.reject(NotUnderstood(inbound.message_id, "INVALID", error.faults[0].path), acknowledge)
+                self.unit.reject(InvalidMessage(inbound.message_id, "INVALID", error.faults[0].path), acknowledge)
                 self._refuse(inbound.message_id, str(error), message)
                 return
         if self.journal.full and inbound.data.get("command") == "high_water":

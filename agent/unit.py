@@ -21,7 +21,17 @@ from agent.delivery.decide import decide
 from agent.delivery.evolve import evolve, evolve_all
 from agent.delivery.fold.snapshot import dump, load
 from agent.delivery.model.decision import Command, Decision, Event, Feedback, Forget, Refusal
-from agent.delivery.model.inputs import Acted, Facts, Input, Located, Moment, NotUnderstood, Received, Scanned, Tick
+from agent.delivery.model.inputs import (
+    Acted,
+    Facts,
+    InboxMessage,
+    Input,
+    InvalidMessage,
+    Located,
+    Moment,
+    Scanned,
+    Tick,
+)
 from agent.delivery.model.state import DeliveryError, Policy, State
 from agent.delivery.screen.view import view
 from agent.journal.entries import Batch, EventEntry, InboxEntry, JournalError, JournalFull
@@ -52,7 +62,7 @@ class Answer:
 class Letter:
     """A message of the cloud on its way into the log, with what belongs to it."""
 
-    received: Received
+    received: InboxMessage
     body: bytes
     """What is stored: JSON with the secrets sealed."""
     keys: Mapping[str, bytes]
@@ -189,7 +199,7 @@ class Unit:
             again=partial(self._take_again, letter),
         )
 
-    def reject(self, message: NotUnderstood, acknowledge: Callable[[], None]) -> None:
+    def reject(self, message: InvalidMessage, acknowledge: Callable[[], None]) -> None:
         """Take an invalid message: answered by an event (rate-limited), and then acknowledged."""
         if self._refusal():
             self._later(partial(self.reject, message, acknowledge))
@@ -413,7 +423,7 @@ class Unit:
             watcher.set()
 
 
-def _what_follows(state: State, entries: list[Event | Received]) -> State:
+def _what_follows(state: State, entries: list[Event | InboxMessage]) -> State:
     """The state after a log with holes: a recovered store may lack the message that an event follows from."""
     for entry in entries:
         try:

@@ -13,7 +13,7 @@ from agent.delivery.decide import ACTIONS, decide
 from agent.delivery.evolve import evolve
 from agent.delivery.model import codes
 from agent.delivery.model.decision import Feedback, Refusal
-from agent.delivery.model.inputs import Acted, Moment, Received, Scanned
+from agent.delivery.model.inputs import Acted, InboxMessage, Moment, Scanned
 from agent.delivery.model.state import State
 
 OF_THE_UNIT = ("NOT_STORED", "STORE_FULL", "BUSY")
@@ -118,11 +118,11 @@ def test_what_the_core_says_of_a_real_load_scan_sends_the_parcel_to_its_place() 
     stops = [{"stop_id": "T0", "kind": "pickup", "sequence": 0}, {"stop_id": "T14", "kind": "delivery", "sequence": 14}]
     parcel = {"parcel_id": "P1", "tracking_number": "TBA1", "pickup_stop_id": "T0", "stop_id": "T14", "section": "2"}
     data = {"block_id": "B1", "manifest_version": 1, "stops": stops, "parcels": [parcel]}
-    message = Received("m1", "block", "block.assigned", data)
+    message = InboxMessage("m1", "block", "block.assigned", data)
     state, steps = State(), [message, Acted("check_in"), Acted("start_loading"), Scanned("TBA1", ("TBA1",), "left")]
     for step in steps:
         decision = decide(state, step, moment)
-        for entry in (*([step] if isinstance(step, Received) else []), *decision.events):
+        for entry in (*([step] if isinstance(step, InboxMessage) else []), *decision.events):
             state = evolve(state, entry)
     assert decision.feedback is not None
     assert phrases.feedback(decision.feedback)["speech"] == "2 – 14"  # noqa: RUF001

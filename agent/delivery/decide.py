@@ -21,7 +21,7 @@ from agent.delivery.model.codes import (
     TAGS,
 )
 from agent.delivery.model.decision import Decision, Feedback, Refusal
-from agent.delivery.model.inputs import Acted, Input, Located, Moment, NotUnderstood, Received, Scanned, Tick
+from agent.delivery.model.inputs import Acted, InboxMessage, Input, InvalidMessage, Located, Moment, Scanned, Tick
 from agent.delivery.model.state import BLOCK_ACTIVE, STOP_ENDED, State
 from agent.delivery.rules import closing, driving, handover, loading, messages, offers, scans
 from agent.delivery.rules.arguments import Arguments, Field, check, ids, maybe, one_of, text, word
@@ -31,10 +31,10 @@ from agent.delivery.rules.transaction import Draft, refuse
 
 def decide(state: State, given: Input, moment: Moment) -> Decision:
     """Decide about one input on the state as it is."""
-    if isinstance(given, Received):
+    if isinstance(given, InboxMessage):
         return messages.received(state, given, moment)
-    if isinstance(given, NotUnderstood):
-        return messages.not_understood(state, given, moment)
+    if isinstance(given, InvalidMessage):
+        return messages.invalid(state, given, moment)
     if isinstance(given, Acted):
         return _act(state, given, moment)
     d = Draft(state, given, moment)

@@ -12,7 +12,7 @@ from typing import Any
 from agent.delivery.fold import machine
 from agent.delivery.fold.manifest import merge, normal, read_block, read_place
 from agent.delivery.model.decision import Event
-from agent.delivery.model.inputs import Received
+from agent.delivery.model.inputs import InboxMessage
 from agent.delivery.model.state import (
     BLOCK_ACTIVE,
     BLOCK_ENDED,
@@ -34,9 +34,9 @@ KEPT_ADVISORIES = 50
 KEPT_EARNINGS = 30
 
 
-def evolve(state: State, entry: Event | Received) -> State:
+def evolve(state: State, entry: Event | InboxMessage) -> State:
     """The state after an entry of the log; DeliveryError where it can not follow."""
-    if isinstance(entry, Received):
+    if isinstance(entry, InboxMessage):
         receive = _RECEIVED.get(entry.type)
         return receive(state, entry) if receive is not None else state
     if entry.type in _PARCEL_EVENTS:
@@ -107,7 +107,7 @@ def _changed_parcel(loads: int, parcel: Parcel, event: Event) -> Parcel:
     return replace(parcel, state=following, since=event.time, **change)
 
 
-def evolve_all(state: State, entries: Iterable[Event | Received]) -> State:
+def evolve_all(state: State, entries: Iterable[Event | InboxMessage]) -> State:
     """The same as `evolve` for one entry after the other, but quick where many are about parcels of one block."""
     block, parcels, loads = None, {}, 0
     for entry in entries:
@@ -454,13 +454,13 @@ _OTHER: dict[str, Callable[[State, Event], State]] = {
 # Messages
 
 
-def _manifest(state: State, received: Received) -> State:
+def _manifest(state: State, received: InboxMessage) -> State:
     new = read_block(received.data)
     known = state.blocks.get(new.block_id)
     return _with_block(state, new if known is None else merge(known, new))
 
 
-def _recalled(state: State, received: Received) -> State:
+def _recalled(state: State, received: InboxMessage) -> State:
     named = dict.fromkeys(received.data["parcel_ids"], received.message_id)
     blocks = {
         block_id: block if block.ended else replace(block, recalls=named | block.recalls)
@@ -469,7 +469,7 @@ def _recalled(state: State, received: Received) -> State:
     return replace(state, blocks=blocks)
 
 
-def _offer_made(state: State, received: Received) -> State:
+def _offer_made(state: State, received: InboxMessage) -> State:
     data = received.data
     offer = Offer(
         offer_id=data["offer_id"],
@@ -493,14 +493,14 @@ def _offer_made(state: State, received: Received) -> State:
     return replace(_with_block(state, block), offers={**state.offers, offer.offer_id: offer})
 
 
-def _message_sent(state: State, received: Received) -> State:
+def _message_sent(state: State, received: InboxMessage) -> State:
     data = received.data
     message = Message(data["message_id"], data["text"], needs_ack=bool(data.get("needs_ack")))
     rest = tuple(known for known in state.messages if known.message_id != message.message_id)
     return replace(state, messages=(*rest, message)[-KEPT_MESSAGES:])
 
 
-def _feedback_given(state: State, received: Received) -> State:
+def _feedback_given(state: State, received: InboxMessage) -> State:
     return replace(state, feedback=(*state.feedback, dict(received.data))[-KEPT_FEEDBACK:])
 
 
@@ -510,25 +510,25 @@ def _latest(known: Mapping[str, Any], key: str, value: Any, bound: int) -> dict[
     return dict([*items, (key, value)][-bound:])
 
 
-def _earnings_stated(state: State, received: Received) -> State:
+def _earnings_stated(state: State, received: InboxMessage) -> State:
     data = dict(received.data)
     return replace(state, earnings=_latest(state.earnings, data["block_id"], data, KEPT_EARNINGS))
 
 
-def _advisory_issued(state: State, received: Received) -> State:
+def _advisory_issued(state: State, received: InboxMessage) -> State:
     data = dict(received.data)
     return replace(state, advisories=_latest(state.advisories, data["advisory_id"], data, KEPT_ADVISORIES))
 
 
-def _roster_replaced(state: State, received: Received) -> State:
+def _roster_replaced(state: State, received: InboxMessage) -> State:
     return replace(state, roster=dict(received.data))
 
 
-def _settings_changed(state: State, message: Received) -> State:
+def _settings_changed(state: State, message: InboxMessage) -> State:
     return replace(state, settings={**state.settings, **message.data})
 
 
-_RECEIVED: dict[str, Callable[[State, Received], State]] = {
+_RECEIVED: dict[str, Callable[[State, InboxMessage], State]] = {
     "block.assigned": _manifest,
     "block.revised": _manifest,
     "parcel.recalled": _recalled,

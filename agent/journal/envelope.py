@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import rfc8785
 
 from agent.delivery.model.decision import Event
-from agent.delivery.model.inputs import Moment, Received
+from agent.delivery.model.inputs import InboxMessage, Moment
 from agent.journal.entries import Entry, EventEntry, JournalError
 
 GENESIS = "0" * 64
@@ -166,9 +166,9 @@ def trusted_time(payload: bytes) -> str | None:
     return payload[start : payload.index(b'"', start)].decode()
 
 
-def parse(entry: Entry) -> Event | Received:
+def parse(entry: Entry) -> Event | InboxMessage:
     """An entry of the log in the words of the delivery core, for a replay."""
     if isinstance(entry, EventEntry):
         envelope = json.loads(entry.payload)
         return Event(entry.type, envelope["subject"], envelope["data"], envelope["time"])
-    return Received(entry.message_id, entry.kind, entry.type, json.loads(entry.body))
+    return InboxMessage(entry.message_id, entry.kind, entry.type, json.loads(entry.body))

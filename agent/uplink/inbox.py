@@ -12,7 +12,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
-from agent.delivery.model.inputs import NotUnderstood, Received
+from agent.delivery.model.inputs import InboxMessage, InvalidMessage
 
 SAFE_INTEGER = 2**53 - 1
 """The largest whole number that every reader of JSON keeps exactly (RFC 8259 §6)."""
@@ -41,9 +41,9 @@ class Inbound:
         """Whether `seal_secrets` would seal anything."""
         return next(_secrets(self.type, self.data), None) is not None
 
-    def received(self, data: dict[str, Any]) -> Received:
+    def received(self, data: dict[str, Any]) -> InboxMessage:
         """The core's input, with the data that `seal_secrets` returned."""
-        return Received(self.message_id, self.kind, self.type, data)
+        return InboxMessage(self.message_id, self.kind, self.type, data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +56,9 @@ class Unreadable:
     path: str | None = None
     expected: str = ""
 
-    def not_understood(self) -> NotUnderstood:
+    def not_understood(self) -> InvalidMessage:
         """The core's input."""
-        return NotUnderstood(self.message_id, self.reason, self.path)
+        return InvalidMessage(self.message_id, self.reason, self.path, self.expected)
 
 
 class _UnusableError(ValueError):

@@ -12,7 +12,7 @@ from agent.delivery.decide import decide
 from agent.delivery.evolve import evolve
 from agent.delivery.fold import snapshot
 from agent.delivery.model.decision import Decision, Event
-from agent.delivery.model.inputs import Acted, Input, Located, Moment, Received, Scanned, Tick
+from agent.delivery.model.inputs import Acted, InboxMessage, Input, Located, Moment, Scanned, Tick
 from agent.delivery.model.state import Block, Parcel, Policy, State, Stop
 
 STATION = {"latitude": 52.09, "longitude": 5.12}
@@ -89,7 +89,7 @@ class Unit:
     def __init__(self, policy: Policy | None = None) -> None:
         self.policy = policy or Policy()
         self.state = State(policy=self.policy)
-        self.log: list[Event | Received] = []
+        self.log: list[Event | InboxMessage] = []
         self.uptime_ms = 100_000
         self.wall_ms = START_MS
         self.last = Decision()
@@ -105,8 +105,8 @@ class Unit:
 
     def give(self, given: Input) -> Decision:
         decision = decide(self.state, given, self.moment)
-        entries: list[Event | Received] = list(decision.events)
-        if isinstance(given, Received) and decision.refusal is None:
+        entries: list[Event | InboxMessage] = list(decision.events)
+        if isinstance(given, InboxMessage) and decision.refusal is None:
             entries.insert(0, given)
         for entry in entries:
             if isinstance(entry, Event):
@@ -138,7 +138,7 @@ class Unit:
     def receive(self, type_: str, data: Mapping[str, Any], kind: str | None = None) -> Decision:
         self.messages += 1
         kind = kind or type_.partition(".")[0]
-        return self.give(Received(f"m{self.messages}", kind, type_, json.loads(json.dumps(data))))
+        return self.give(InboxMessage(f"m{self.messages}", kind, type_, json.loads(json.dumps(data))))
 
     def scan(self, code: str, **members: Any) -> Decision:
         return self.give(Scanned(code, members.pop("codes", (code,)), device="hand", **members))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from agent.delivery.model.decision import Command, Forget
-from agent.delivery.model.inputs import NotUnderstood
+from agent.delivery.model.inputs import InvalidMessage
 from tests.delivery.support import STATION, Unit, assigned, at_door, block_data, door, loading, on_route, tick
 
 
@@ -168,10 +168,10 @@ def test_an_unexpected_parcel_that_the_cloud_adds_is_scanned_under_the_clouds_id
 def test_invalid_messages_are_answered_but_not_a_flood_of_them() -> None:
     unit = Unit()
     for number in range(30):
-        unit.give(NotUnderstood(f"m{number}", "INVALID_JSON", None))
+        unit.give(InvalidMessage(f"m{number}", "INVALID_JSON", None))
     assert len(unit.events("message.rejected")) == 10
     unit.wait(10)
-    unit.give(NotUnderstood("m99", "INVALID", "data.stops"))
+    unit.give(InvalidMessage("m99", "INVALID", "data.stops"))
     last = unit.events("message.rejected")[-1]
     assert (last.data["message_id"], last.data["reason"], last.data["path"]) == ("m99", "INVALID", "data.stops")
     assert last.data["suppressed"] == 20
@@ -180,7 +180,7 @@ def test_invalid_messages_are_answered_but_not_a_flood_of_them() -> None:
 def test_a_stale_message_in_a_flood_is_still_refused() -> None:
     unit = assigned()
     for _ in range(30):
-        unit.give(NotUnderstood(None, "INVALID_JSON", None))
+        unit.give(InvalidMessage(None, "INVALID_JSON", None))
     decision = unit.receive("block.revised", block_data(1, version=0))
     assert decision.events == ()
     assert decision.refusal is not None

@@ -14,7 +14,7 @@ from agent.delivery.evolve import evolve, evolve_all
 from agent.delivery.fold import snapshot
 from agent.delivery.model import codes
 from agent.delivery.model.decision import Decision, Event
-from agent.delivery.model.inputs import Acted, NotUnderstood, Received, Scanned, Tick
+from agent.delivery.model.inputs import Acted, InboxMessage, InvalidMessage, Scanned, Tick
 from agent.delivery.model.state import STOP_ENDED, Policy, State
 from agent.delivery.screen.prompt import prompt
 from agent.delivery.screen.view import view
@@ -92,7 +92,7 @@ def an_action(unit: Unit, a: int, b: int) -> Acted:
     return Acted(name, given)
 
 
-def a_message(unit: Unit, a: int, b: int) -> Received:
+def a_message(unit: Unit, a: int, b: int) -> InboxMessage:
     version = unit.state.block.manifest_version + b % 3 if unit.state.block is not None else b % 3
     revised = block_data(3 + a % 4, 1 + b % 2, version=version)
     del revised["parcels"][: b % 2]
@@ -116,7 +116,7 @@ def a_message(unit: Unit, a: int, b: int) -> Received:
         ("strange.thing", {}),
     ]
     type_, data = _pick(messages, a)
-    return Received(f"r{a}-{b}-{len(unit.log)}", type_.partition(".")[0], type_, data)
+    return InboxMessage(f"r{a}-{b}-{len(unit.log)}", type_.partition(".")[0], type_, data)
 
 
 def perform(unit: Unit, step: Step) -> Decision:
@@ -141,7 +141,7 @@ def perform(unit: Unit, step: Step) -> Decision:
         wanted = prompt(unit.state, unit.moment)["actions"] or ["acknowledge"]
         return unit.give(an_action(unit, sorted(ACTIONS).index(_pick(wanted, a)), b))
     if what == "nonsense":
-        return unit.give(NotUnderstood(f"n{a}", "INVALID_JSON", None))
+        return unit.give(InvalidMessage(f"n{a}", "INVALID_JSON", None))
     return unit.give(an_action(unit, a, b))
 
 
@@ -239,11 +239,11 @@ def test_the_log_gives_the_same_state_from_its_start_and_from_any_snapshot(
     assert evolve_all(again, log[cut:]) == unit.state
 
 
-def _stored(entry: Event | Received) -> Event | Received:
+def _stored(entry: Event | InboxMessage) -> Event | InboxMessage:
     data = json.loads(json.dumps(entry.data))
     if isinstance(entry, Event):
         return Event(entry.type, entry.subject, data, entry.time)
-    return Received(entry.message_id, entry.kind, entry.type, data)
+    return InboxMessage(entry.message_id, entry.kind, entry.type, data)
 
 
 @often

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.delivery.model.decision import Event
-from agent.delivery.model.inputs import Moment, Received
+from agent.delivery.model.inputs import InboxMessage, Moment
 from agent.journal.entries import JournalError
 from agent.journal.envelope import GENESIS, Chain, link, parse, telemetry, trusted_time
 from tests.journal.writing import BOOT, SOURCE, at, message
@@ -156,7 +156,9 @@ def test_entries_come_back_in_the_words_of_the_core() -> None:
     entry = Chain(SOURCE, 0, GENESIS).add("parcel.loaded", "parcel/P1", {"block_id": "B7"}, at())
 
     assert parse(entry) == Event("parcel.loaded", "parcel/P1", {"block_id": "B7"}, at().time)
-    assert parse(message("m1", b'{"block_id": "B7"}')) == Received("m1", "block", "block.assigned", {"block_id": "B7"})
+    assert parse(message("m1", b'{"block_id": "B7"}')) == InboxMessage(
+        "m1", "block", "block.assigned", {"block_id": "B7"}
+    )
 
 
 def test_telemetry_has_its_own_lane_and_no_chain() -> None:

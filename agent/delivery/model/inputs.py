@@ -107,7 +107,7 @@ class Acted:
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
+class InboxMessage:
     """A valid message of the cloud. It is an entry of the log itself, ahead of the events it causes."""
 
     message_id: str
@@ -115,18 +115,20 @@ class Received:
     """The inbox topic's last level: ``block``, ``revision``, ``recall`` …"""
     type: str
     """Without prefix and version: ``block.assigned``."""
-    data: Mapping[str, Any]
+    data: Mapping[str, Any] = field(repr=False)
     """Validated; secret members replaced by sealed tokens."""
 
 
 @dataclass(frozen=True, slots=True)
-class NotUnderstood:
+class InvalidMessage:
     """A message of the cloud that is invalid; it is answered, and changes nothing."""
 
     message_id: str | None
     reason: str
     """``INVALID_JSON``, ``INVALID``, ``TOO_LARGE``, ``UNKNOWN_KIND`` …"""
     path: str | None = None
+    expected: str = ""
+    """What should have stood there; no value of the message is ever repeated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,4 +140,4 @@ class Finished:
     result: Mapping[str, Any]
 
 
-Input = Tick | Scanned | Located | Panel | Acted | Received | NotUnderstood | Finished
+Input = Tick | Scanned | Located | Panel | Acted | InboxMessage | InvalidMessage | Finished

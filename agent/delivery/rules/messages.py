@@ -12,7 +12,7 @@ from typing import Any
 from agent.delivery.evolve import evolve
 from agent.delivery.fold.manifest import normal
 from agent.delivery.model.decision import Command, Decision, Refusal
-from agent.delivery.model.inputs import Moment, NotUnderstood, Received
+from agent.delivery.model.inputs import InboxMessage, InvalidMessage, Moment
 from agent.delivery.model.state import CUSTODY, Block, DeliveryError, State
 from agent.delivery.rules.follow_ups import cancel_stop, end_stop, recall, settle
 from agent.delivery.rules.loading import stand_at_pickup
@@ -23,7 +23,7 @@ REJECTION_EVERY_MS = 10_000
 """After a burst, one answer each ten seconds: a flood must not fill the store."""
 
 
-def received(state: State, message: Received, moment: Moment) -> Decision:
+def received(state: State, message: InboxMessage, moment: Moment) -> Decision:
     """Decide about a message, on the state before it."""
     check, follow = _HANDLERS.get(message.type, (_unknown_type, None))
     try:
@@ -42,14 +42,14 @@ def received(state: State, message: Received, moment: Moment) -> Decision:
     return d.decision()
 
 
-def not_understood(state: State, message: NotUnderstood, moment: Moment) -> Decision:
+def invalid(state: State, message: InvalidMessage, moment: Moment) -> Decision:
     """Answer a message that could not be read."""
     return rejected(state, message, message.message_id, message.reason, message.path, moment, None)
 
 
 def rejected(
     state: State,
-    given: Received | NotUnderstood,
+    given: InboxMessage | InvalidMessage,
     message_id: str | None,
     reason: str,
     path: str | None,
@@ -74,7 +74,7 @@ def rejected(
 # Manifests
 
 
-def _check_manifest(state: State, message: Received) -> Refusal | None:
+def _check_manifest(state: State, message: InboxMessage) -> Refusal | None:
     block_id = message.data["block_id"]
     known = state.blocks.get(block_id)
     if known is None:
@@ -88,7 +88,7 @@ def _check_manifest(state: State, message: Received) -> Refusal | None:
     return None
 
 
-def _manifest(d: Draft, message: Received, before: State) -> None:
+def _manifest(d: Draft, message: InboxMessage, before: State) -> None:
     block_id = message.data["block_id"]
     known, block = before.blocks.get(block_id), d.state.blocks[block_id]
     fresh = known is None or known.manifest_version < 0
@@ -113,7 +113,7 @@ def _manifest(d: Draft, message: Received, before: State) -> None:
         d.tell("BLOCK_ASSIGNED", "attention", block_id=block_id, starts_at=block.starts_at, **counts)
 
 
-def _left_out(d: Draft, known: Block, message: Received) -> int:
+def _left_out(d: Draft, known: Block, message: InboxMessage) -> int:
     """What a newer manifest leaves out is cancelled, unless the vehicle is answerable for it."""
     listed = message.data.get("parcels") or ()
     parcel_ids = {parcel["parcel_id"] for parcel in listed}
@@ -142,7 +142,7 @@ def _left_out(d: Draft, known: Block, message: Received) -> int:
     return len(cancelled)
 
 
-def _check_cancelled(state: State, message: Received) -> Refusal | None:
+def _check_cancelled(state: State, message: InboxMessage) -> Refusal | None:
     known = state.blocks.get(message.data["block_id"])
     if known is None:
         return refuse("UNKNOWN_BLOCK", path="block_id")
@@ -153,7 +153,7 @@ def _check_cancelled(state: State, message: Received) -> Refusal | None:
     return None
 
 
-def _cancelled(d: Draft, message: Received, before: State) -> None:
+def _cancelled(d: Draft, message: InboxMessage, before: State) -> None:
     block = d.state.blocks[message.data["block_id"]]
     reason = message.data.get("reason")
     if block.state == "OFFERED":
@@ -169,13 +169,13 @@ def _cancelled(d: Draft, message: Received, before: State) -> None:
     d.tell("BLOCK_CANCELLED", "attention", block_id=block.block_id, reason=reason)
 
 
-def _check_recalled(state: State, message: Received) -> Refusal | None:
+def _check_recalled(state: State, message: InboxMessage) -> Refusal | None:
     ids = set(message.data["parcel_ids"])
     known = any(ids & block.parcels.keys() for block in state.blocks.values() if not block.ended)
     return None if known else refuse("UNKNOWN_PARCEL", path="parcel_ids")
 
 
-def _recalled(d: Draft, message: Received, before: State) -> None:
+def _recalled(d: Draft, message: InboxMessage, before: State) -> None:
     blocks = [block for block in d.state.blocks.values() if not block.ended]
     ids = [parcel.parcel_id for block in blocks for parcel in recall(d, block)]
     if ids:
@@ -185,29 +185,29 @@ def _recalled(d: Draft, message: Received, before: State) -> None:
 # Offers
 
 
-def _check_offer(state: State, message: Received) -> Refusal | None:
+def _check_offer(state: State, message: InboxMessage) -> Refusal | None:
     known = state.blocks.get(message.data["block_id"])
     return refuse("STALE", path="block_id") if known is not None and known.state != "OFFERED" else None
 
 
-def _offer(d: Draft, message: Received, before: State) -> None:
+def _offer(d: Draft, message: InboxMessage, before: State) -> None:
     d.tell("OFFER", "attention", offer_id=message.data["offer_id"], block_id=message.data["block_id"])
 
 
-def _check_answer(state: State, message: Received) -> Refusal | None:
+def _check_answer(state: State, message: InboxMessage) -> Refusal | None:
     known = state.blocks.get(message.data["block_id"])
     if known is None:
         return refuse("UNKNOWN_BLOCK", path="block_id")
     return None if known.state == "OFFERED" else refuse("STALE", path="block_id")
 
 
-def _offer_confirmed(d: Draft, message: Received, before: State) -> None:
+def _offer_confirmed(d: Draft, message: InboxMessage, before: State) -> None:
     block = d.state.blocks[message.data["block_id"]]
     d.on_block("block.accepted", block)
     d.tell("OFFER_CONFIRMED", "good", block_id=block.block_id)
 
 
-def _offer_refused(d: Draft, message: Received, before: State) -> None:
+def _offer_refused(d: Draft, message: InboxMessage, before: State) -> None:
     block, reason = d.state.blocks[message.data["block_id"]], message.data.get("reason")
     d.on_block("block.expired", block, reason=reason)
     d.tell("OFFER_REFUSED", "attention", block_id=block.block_id, reason=reason)
@@ -216,30 +216,30 @@ def _offer_refused(d: Draft, message: Received, before: State) -> None:
 # Everything else
 
 
-def _unknown_type(state: State, message: Received) -> Refusal | None:
+def _unknown_type(state: State, message: InboxMessage) -> Refusal | None:
     return refuse("UNKNOWN_TYPE", path="type")
 
 
-def _always(state: State, message: Received) -> Refusal | None:
+def _always(state: State, message: InboxMessage) -> Refusal | None:
     return None
 
 
-def _message(d: Draft, message: Received, before: State) -> None:
+def _message(d: Draft, message: InboxMessage, before: State) -> None:
     data = message.data
     needs_ack = bool(data.get("needs_ack"))
     d.tell("MESSAGE", "attention", message_id=data["message_id"], text=data["text"], needs_ack=needs_ack)
 
 
-def _command(d: Draft, message: Received, before: State) -> None:
+def _command(d: Draft, message: InboxMessage, before: State) -> None:
     d.effects.append(Command(message.message_id, "command", message.data))
 
 
-def _settings(d: Draft, message: Received, before: State) -> None:
+def _settings(d: Draft, message: InboxMessage, before: State) -> None:
     d.effects.append(Command(message.message_id, "settings", message.data))
 
 
-Check = Callable[[State, Received], Refusal | None]
-Follow = Callable[[Draft, Received, State], None]
+Check = Callable[[State, InboxMessage], Refusal | None]
+Follow = Callable[[Draft, InboxMessage, State], None]
 
 _HANDLERS: dict[str, tuple[Check, Follow | None]] = {
     "block.assigned": (_check_manifest, _manifest),

@@ -12,7 +12,7 @@ from typing import Any
 from agent.delivery.evolve import evolve_all
 from agent.delivery.model import geofence
 from agent.delivery.model.decision import Decision, Effect, Event, Feedback, Forget, Refusal, Tone
-from agent.delivery.model.inputs import Acted, Input, Moment, Received
+from agent.delivery.model.inputs import Acted, InboxMessage, Input, Moment
 from agent.delivery.model.state import (
     BLOCK_ACTIVE,
     BLOCK_ENDED,
@@ -68,7 +68,7 @@ class Draft:
         checks_in = isinstance(given, Acted) and given.action == "check_in"
         block = state.block
         at_work = checks_in or (block is not None and block.state in BLOCK_ACTIVE)
-        self._looked = isinstance(given, Received) or not at_work
+        self._looked = isinstance(given, InboxMessage) or not at_work
 
     @property
     def state(self) -> State:
