@@ -21,14 +21,17 @@ LOCKS = sorted((ROOT / "requirements").glob("*.lock"))
 
 
 class Machine:
-    """A machine with nothing installed: its PATH holds a few tools and what a test puts there."""
+    """A machine with nothing installed: its PATH holds a few tools and what a test puts there, beside a checkout."""
 
     def __init__(self, folder: Path) -> None:
         self.bin = folder / "bin"
         self.bin.mkdir()
         self.journal = folder / "journal"
         self.journal.touch()
-        for tool in ("bash", "sh", "dirname", "cat", "env"):
+        self.checkout = folder / "checkout"
+        for part in ("scripts", "requirements"):
+            shutil.copytree(ROOT / part, self.checkout / part)
+        for tool in ("bash", "sh", "dirname", "cat", "env", "grep", "mktemp", "rm", "tail", "wc"):
             found = shutil.which(tool)
             assert found
             (self.bin / tool).symlink_to(found)
@@ -42,8 +45,8 @@ class Machine:
 
     def run(self, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [ROOT / "scripts" / script, *arguments],
-            env={"PATH": str(self.bin), "JOURNAL": str(self.journal)},
+            [self.checkout / "scripts" / script, *arguments],
+            env={"PATH": str(self.bin), "JOURNAL": str(self.journal), "TMPDIR": str(self.journal.parent)},
             capture_output=True,
             text=True,
             timeout=60,
@@ -91,6 +94,20 @@ def test_with_root_or_sudo_what_is_missing_is_installed(machine: Machine, way: s
     assert install.startswith("apt-get install --yes ")
     assert {"libzbar0", "python3-venv"} <= set(install.split())
     assert done.returncode != 0, "an installation that fails must not be passed over"
+
+
+def test_what_an_installer_prints_is_kept_in_a_log_and_shown_only_when_it_fails(machine: Machine) -> None:
+    machine.put("id", "echo 0")
+    machine.put("apt-get", 'echo "apt-get says: $1"')
+    machine.put("python3", 'case "$*" in *version*) echo "python3 says" ;; "-m venv"*) echo "no room"; exit 7 ;; esac')
+    done = machine.run("demo")
+    assert done.returncode == 7
+    assert "apt-get says" not in done.stderr
+    log = re.search(r"^What the installers print goes to (\S+)$", done.stderr, re.MULTILINE)
+    assert log
+    assert Path(log[1]).read_text() == "apt-get says: update\napt-get says: install\nno room\n"
+    assert re.search(r"^Installing them \.\.\. \d+ s$", done.stderr, re.MULTILINE)
+    assert re.search(r"^Making \.venv \.\.\. failed after \d+ s:\nno room\n\Z", done.stderr, re.MULTILINE)
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
