@@ -7,6 +7,7 @@ count is held against the journal: every event once, in order, the chain unbroke
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import statistics
 import time
@@ -46,6 +47,8 @@ class Progress:
     stage: str = "setting up"
     console: str = ""
     broker: str = ""
+    ready_after_s: float | None = None
+    """From the start of the command (of `scripts/demo`, where that was it) to a unit that has its block."""
     kills: int = 0
     broker_is_up: bool = True
     seen: dict[str, Any] = field(default_factory=dict)
@@ -90,6 +93,7 @@ class Player:
                 self._plan, self._agent.screen, self._scanner, self._receiver, self._pictures, self.options.speed
             )
             await asyncio.to_thread(send, self._broker, "block", self._plan.message)
+            self.progress.ready_after_s = _age_of_this_process_s()
             watcher = asyncio.create_task(self._watch())
             troubles = asyncio.create_task(self._troubles())
             try:
@@ -202,3 +206,9 @@ class Player:
                 "p99": round(waits[min(len(waits) - 1, int(len(waits) * 0.99))], 3),
             },
         )
+
+
+def _age_of_this_process_s() -> float:
+    """By the kernel's clock; a script that has replaced itself by this process has begun it."""
+    started_ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - started_ticks / os.sysconf("SC_CLK_TCK")
