@@ -24,7 +24,7 @@ from agent.clock import Clock, Synchronized
 from agent.console.server import Console
 from agent.delivery.model.decision import Command, Feedback
 from agent.delivery.model.inputs import InvalidMessage, Located, Tick
-from agent.delivery.model.state import BLOCK_ACTIVE, Policy
+from agent.delivery.model.state import Policy
 from agent.health import Health
 from agent.identity.seal import PREFIX as SEALED
 from agent.identity.seal import Sealer, SealError
@@ -38,6 +38,7 @@ from agent.settings import SIMULATED, Scanner, Settings, SettingsError, change
 from agent.unit import Answer, Letter, Unit
 from agent.uplink.inbox import Unreadable, parse, seal_secrets
 from agent.uplink.uplink import Message, Uplink
+from contract.vocabulary import BLOCK_ACTIVE
 from drivers.gps import Gps
 from drivers.hotplug import Watch
 from drivers.readings import Condition, Doubt, Fix, Panel, PartState, Scan

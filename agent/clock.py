@@ -17,7 +17,8 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from agent.delivery.model.inputs import ClockTrust, Moment
+from agent.delivery.model.inputs import Moment
+from contract.vocabulary import ClockTrust
 
 _LOGGER: Final = logging.getLogger(__name__)
 FLOOR_FILE: Final = "clock.floor"

@@ -17,12 +17,13 @@ from typing import Any, Final, Self, TypeVar
 
 from agent.clock import Clock
 from agent.delivery.model.decision import Command, Feedback
-from agent.delivery.model.state import BLOCK_ACTIVE, Block, Policy
+from agent.delivery.model.state import Block, Policy
 from agent.journal.directory import sync_directory, write_durably
 from agent.journal.entries import JournalError
 from agent.journal.store import Journal
 from agent.settings import Settings
 from agent.unit import Unit
+from contract.vocabulary import BLOCK_ACTIVE
 from firmware_bridge.update import PASSING, Note, Wanted
 
 T = TypeVar("T")

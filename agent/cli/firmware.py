@@ -347,8 +347,8 @@ def _block_of_agent(settings: Settings) -> str | None:
     import json
     from http.client import HTTPConnection, HTTPException
 
-    from agent.delivery.model.state import BLOCK_ACTIVE
     from agent.settings import split_address
+    from contract.vocabulary import BLOCK_ACTIVE
 
     connection = HTTPConnection(*split_address(settings.console.listen), timeout=_LOOK_S)
     try:

@@ -10,23 +10,25 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agent.delivery.fold.manifest import normal
-from agent.delivery.model.codes import (
-    ABORT_REASONS,
-    FAIL_REASONS,
-    HANDOVERS,
-    INSTEAD_REASONS,
-    LATER_ACTIONS,
-    NOT_READY_REASONS,
-    REJECT_REASONS,
-    TAGS,
-)
 from agent.delivery.model.decision import Decision, Feedback, Refusal
 from agent.delivery.model.inputs import Acted, InboxMessage, Input, InvalidMessage, Located, Moment, Scanned, Tick
-from agent.delivery.model.state import BLOCK_ACTIVE, STOP_ENDED, State
+from agent.delivery.model.state import State
 from agent.delivery.rules import closing, driving, handover, loading, messages, offers, scans
 from agent.delivery.rules.arguments import Arguments, Field, check, ids, maybe, one_of, text, word
 from agent.delivery.rules.follow_ups import settle
 from agent.delivery.rules.transaction import Draft, refuse
+from contract import vocabulary
+from contract.vocabulary import (
+    ABORT_REASONS,
+    BLOCK_ACTIVE,
+    FAIL_REASONS,
+    HANDOVERS,
+    INSTEAD_REASONS,
+    NOT_READY_REASONS,
+    REJECT_REASONS,
+    STOP_ENDED,
+    TAGS,
+)
 
 
 def decide(state: State, given: Input, moment: Moment) -> Decision:
@@ -87,7 +89,7 @@ def _tell(d: Draft, action: str, stop_id: str | None) -> None:
 def _perform(d: Draft, given: Acted) -> Refusal | None:
     action = ACTIONS.get(given.action)
     if action is None:
-        code = "NOT_AVAILABLE" if given.action in LATER_ACTIONS else "UNKNOWN_ACTION"
+        code = "NOT_AVAILABLE" if given.action in vocabulary.ACTIONS else "UNKNOWN_ACTION"
         return refuse(code, action=given.action)
     arguments = check(action.arguments, given.arguments)
     if isinstance(arguments, Refusal):

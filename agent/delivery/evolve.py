@@ -14,8 +14,6 @@ from agent.delivery.fold.manifest import merge, normal, read_block, read_place
 from agent.delivery.model.decision import Event
 from agent.delivery.model.inputs import InboxMessage
 from agent.delivery.model.state import (
-    BLOCK_ACTIVE,
-    BLOCK_ENDED,
     Attempt,
     Block,
     Contact,
@@ -27,6 +25,7 @@ from agent.delivery.model.state import (
     Stop,
     replace,
 )
+from contract.vocabulary import BLOCK_ACTIVE, BLOCK_ENDED, BLOCK_EVENTS, PARCEL_EVENTS, STOP_EVENTS
 
 KEPT_MESSAGES = 50
 KEPT_FEEDBACK = 100
@@ -39,21 +38,16 @@ def evolve(state: State, entry: Event | InboxMessage) -> State:
     if isinstance(entry, InboxMessage):
         receive = _RECEIVED.get(entry.type)
         return receive(state, entry) if receive is not None else state
-    if entry.type in _PARCEL_EVENTS:
+    if entry.type in PARCEL_EVENTS:
         return _parcel(state, entry)
-    if entry.type in _STOP_EVENTS:
+    if entry.type in STOP_EVENTS:
         return _stop(state, entry)
-    if entry.type in _BLOCK_EVENTS:
+    if entry.type in BLOCK_EVENTS:
         return _accepted(state, entry) if entry.type == "block.accepted" else _block(state, entry)
     if entry.type.startswith("pod."):
         return _proof(state, entry)
     other = _OTHER.get(entry.type)
     return other(state, entry) if other is not None else state
-
-
-_PARCEL_EVENTS = frozenset(event for _, event in machine.PARCEL)
-_STOP_EVENTS = frozenset(event for _, event in machine.STOP)
-_BLOCK_EVENTS = frozenset(event for _, event in machine.BLOCK)
 
 
 def _block_of(state: State, event: Event) -> Block:
@@ -111,7 +105,7 @@ def evolve_all(state: State, entries: Iterable[Event | InboxMessage]) -> State:
     """The same as `evolve` for one entry after the other, but quick where many are about parcels of one block."""
     block, parcels, loads = None, {}, 0
     for entry in entries:
-        if isinstance(entry, Event) and entry.type in _PARCEL_EVENTS and entry.type not in _MOVING:
+        if isinstance(entry, Event) and entry.type in PARCEL_EVENTS and entry.type not in _MOVING:
             if block is None or block.block_id != entry.data.get("block_id"):
                 state = state if block is None else _with_block(state, replace(block, parcels=parcels, loads=loads))
                 block = _block_of(state, entry)

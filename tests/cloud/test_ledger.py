@@ -218,7 +218,7 @@ def test_parcels_are_counted_by_the_state_their_events_lead_to(ledger: Ledger, w
 
 
 def test_the_table_of_states_is_that_of_the_state_machine() -> None:
-    path = Path(__file__).parents[1] / "delivery" / "state_machine.json"
+    path = Path(__file__).parents[1] / "contract" / "state_machine.json"
     if not path.exists():
         pytest.skip("the copy of the state machine is not in the tree")
     from cloud.ledger import STATES, STATES_FROM

@@ -15,13 +15,15 @@ from agent.delivery.fold import snapshot
 from agent.delivery.model import codes
 from agent.delivery.model.decision import Decision, Event
 from agent.delivery.model.inputs import Acted, InboxMessage, InvalidMessage, Scanned, Tick
-from agent.delivery.model.state import STOP_ENDED, Policy, State
+from agent.delivery.model.state import Policy, State
 from agent.delivery.screen.prompt import prompt
 from agent.delivery.screen.view import view
 from agent.uplink.inbox import Inbound, parse
+from contract import vocabulary
+from contract.vocabulary import STOP_ENDED
 from tests.delivery.support import SHOP, STATION, Unit, assigned, at_door, block_data, door, loaded, loading, on_route
 
-FINAL = {"REJECTED", "RETURNED", "LOST", "TRANSFERRED", "RECALLED_CLOSED", "HANDED_BACK"}
+FINAL = vocabulary.PARCEL_ENDED
 
 Step = tuple[str, int, int]
 """What happens, and two numbers that choose among what is possible then."""
@@ -74,9 +76,9 @@ def an_action(unit: Unit, a: int, b: int) -> Acted:
         "stop_id": _pick(stops, b),
         "site_id": _pick(["S1", "S2", "S9"], b),
         "code": f"TBA{b % 7:012d}",
-        "handover": _pick(list(codes.HANDOVERS), b),
-        "reason": _pick([*codes.REASONS, *codes.REJECT_REASONS, *codes.ABORT_REASONS], b),
-        "kind": _pick(list(codes.TAGS), b),
+        "handover": _pick(list(vocabulary.HANDOVERS), b),
+        "reason": _pick([*vocabulary.REASONS, *vocabulary.REJECT_REASONS, *vocabulary.ABORT_REASONS], b),
+        "kind": _pick(list(vocabulary.TAGS), b),
         "method": "call",
         "outcome": "no_answer",
         "note": "the gate was locked",
@@ -198,7 +200,7 @@ def check_step(before: State, step: Step, decision: Decision, after: State) -> N
         # Only a scan leaves something behind when it is refused: that it was made, and that a parcel turned up.
         assert not decision.events or decision.feedback is not None
     if decision.refusal is not None and step[0] == "message":
-        assert decision.refusal.reason in codes.MESSAGE_REJECTIONS
+        assert decision.refusal.reason in vocabulary.MESSAGE_REJECTIONS
         assert after == before
     shown = view(after, Unit().moment)
     json.dumps(shown, allow_nan=False)

@@ -14,6 +14,7 @@ from agent.delivery.model import codes
 from agent.delivery.model.decision import Event
 from agent.delivery.model.state import DeliveryError, Policy
 from agent.delivery.screen.view import view
+from contract import vocabulary
 from tests.delivery.support import STATION, Unit, assigned, at_door, block_data, door, loaded, loading, on_route
 
 
@@ -239,5 +240,5 @@ def test_a_snapshot_gives_the_state_back_and_says_when_it_can_not() -> None:
 def test_every_code_has_a_meaning_and_every_action_is_known() -> None:
     for table in (codes.FEEDBACK, codes.PROMPTS, codes.REFUSALS):
         assert all(code.meaning for code in table.values())
-    assert not set(codes.LATER_ACTIONS) & set(ACTIONS)
-    assert set(codes.SCAN_RESULTS) <= set(codes.FEEDBACK)
+    assert set(ACTIONS) <= set(vocabulary.ACTIONS)
+    assert set(vocabulary.SCAN_RESULTS) <= set(codes.FEEDBACK)

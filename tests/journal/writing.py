@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from agent.delivery.model.inputs import ClockTrust, Moment
+from agent.delivery.model.inputs import Moment
 from agent.journal.entries import Batch, Entry, EventEntry, InboxEntry
 from agent.journal.envelope import Chain
 from agent.journal.reading import Reading
 from agent.journal.store import Journal
 from agent.journal.verify import Verdict
+from contract.vocabulary import ClockTrust
 
 BOOT = "0e2ac26e-7c3d-4b8e-9d4c-0f8a3f8f1a55"
 SOURCE = "/testers/u1"

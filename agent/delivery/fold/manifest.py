@@ -7,29 +7,22 @@ whose `path` says where in the message's data it is.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 from agent.delivery.model.open_work import outcome
 from agent.delivery.model.state import (
-    STOP_ENDED,
     Block,
     DeliveryError,
     Instruction,
     Parcel,
-    ParcelState,
     PickupPoint,
     Place,
     Requirements,
     Site,
     Stop,
-    StopKind,
-    StopState,
     replace,
 )
-
-PARCEL_STATES = frozenset(get_args(ParcelState))
-STOP_KINDS = frozenset(get_args(StopKind))
-
+from contract.vocabulary import PARCEL_STATES, STOP_ENDED, STOP_KINDS, ParcelState, StopKind, StopState
 
 _NOT_COUNTED = str.maketrans("", "", " -\t\r\n\x00\x1d")
 

@@ -1,4 +1,4 @@
-"""Every code that the core can say, as data: feedback, prompts, refusals of an action, and reasons.
+"""Every code that the core can say, as data: feedback, prompts, and refusals of an action.
 
 Texts and speech are made from these codes and their params elsewhere. Each table says what a code means and which
 params come with it, so that a phrase can be written without reading the core.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agent.delivery.model.decision import Tone
+from contract.vocabulary import SCAN_RESULTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +71,6 @@ FEEDBACK: dict[str, Code] = {
     "OFFER_NO_ANSWER": Code("no answer to the accepted offer yet", ("offer_id", "block_id"), "attention"),
 }
 """Feedback: the contract's scan results first, then what an action or the unit itself has to say."""
-
-SCAN_RESULTS = (
-    "OK",
-    "ALREADY_SCANNED",
-    "NOT_ON_MANIFEST",
-    "OTHER_DRIVER",
-    "WRONG_STORE",
-    "WRONG_STOP",
-    "RECALLED",
-    "ALREADY_DELIVERED",
-    "BAD_LABEL",
-    "SEVERAL_CODES",
-)
 
 PROMPTS: dict[str, Code] = {
     "WAIT_FOR_BLOCK": Code("nothing to do until a block comes"),
@@ -167,119 +155,3 @@ REFUSALS: dict[str, Code] = {
     **{name: FEEDBACK[name] for name in ("TO_RETURN", "ENDED", *SCAN_RESULTS[2:])},
 }
 """Why an action is not accepted."""
-
-MESSAGE_REJECTIONS: dict[str, str] = {
-    "INVALID": "a member is missing or wrong; `path` says which",
-    "STALE": "older than what the unit knows, or the same version",
-    "UNKNOWN_BLOCK": "no such block on this unit",
-    "UNKNOWN_PARCEL": "none of the parcels is known",
-    "BLOCK_ENDED": "the block has ended",
-    "TOO_LATE": "the block has gone too far for this",
-    "UNKNOWN_TYPE": "a type that this unit does not know",
-}
-"""Reasons of ``message.rejected`` that the core gives itself; the inbox adds ``INVALID_JSON``, ``TOO_LARGE`` …"""
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """A reason code: who it is charged to by default, and what it asks for."""
-
-    code: str
-    cause: str
-    """Who it is charged to; only ``driver`` lowers a driver's score."""
-    edifact_9013: str
-    """UN/EDIFACT code list 9013."""
-    evidence: tuple[str, ...]
-    """What should be recorded with it."""
-    reattempt: str
-    goes_back_to: str | None
-    action: str = "fail"
-    """The action that it belongs to."""
-
-    @property
-    def asks_contact(self) -> bool:
-        """Whether an attempt to contact the recipient must come first."""
-        return any(item.startswith("contact") for item in self.evidence)
-
-    @property
-    def least_note(self) -> int:
-        """How long a note must be; 0 where none is asked for."""
-        return 10 if "free text >= 10 chars" in self.evidence else 1 if "note" in self.evidence else 0
-
-    @property
-    def may_reattempt(self) -> bool:
-        """Whether the same block may try again."""
-        return self.reattempt != "no"
-
-    @property
-    def next_action(self) -> str:
-        """What follows, for the event's `action` member."""
-        if self.reattempt == "ask dispatcher":
-            return "ask_dispatcher"
-        return "reattempt" if self.reattempt in {"yes", "yes, same day"} else "return"
-
-
-REASONS: dict[str, Reason] = {
-    reason.code: reason
-    for reason in (
-        Reason("CUSTOMER_UNAVAILABLE", "recipient", "6", ("contact", "photo of door optional"), "yes", "station"),
-        Reason(
-            "ACCESS_PROBLEM",
-            "recipient/address data",
-            "32",
-            ("contact", "all access codes tried (logged)", "photo of gate"),
-            "yes",
-            "station",
-        ),
-        Reason("ADDRESS_NOT_FOUND", "address data", "9", ("contact", "location fix"), "yes", "station"),
-        Reason("WRONG_ADDRESS", "shipper data", "30", ("contact",), "no", "station"),
-        Reason("NO_SAFE_PLACE", "address", "6", ("contact", "photo"), "yes", "station"),
-        Reason("BUSINESS_CLOSED", "recipient", "7", ("contact", "photo of door/hours"), "yes", "station"),
-        Reason("REFUSED", "recipient", "90", ("name or note",), "no", "station or store", "refuse"),
-        Reason("DAMAGED", "network/driver", "14", ("2 photos",), "no", "station or store", "damage"),
-        Reason("NOT_IN_VEHICLE", "network/driver", "83", ("vehicle search step",), "yes", None, "not_in_vehicle"),
-        Reason("WRONG_ITEM", "network", "53", ("label scan",), "no", "station"),
-        Reason("UNSAFE_PLACE", "environment", "121", ("note", "photo only when safe"), "ask dispatcher", "station"),
-        Reason("WEATHER", "environment", "63", (), "next block", "station"),
-        Reason("ROAD_CLOSED", "environment", "32", ("location fix",), "yes", "station"),
-        Reason("VEHICLE_BREAKDOWN", "vehicle", "35", (), "rescue/transfer", "station"),
-        Reason("ACCIDENT", "vehicle", "88", ("incident flow",), "rescue/transfer", "station"),
-        Reason("OTP_FAILED", "recipient", "32", ("attempt count", "fallback tried"), "yes, same day", "station"),
-        Reason("AGE_CHECK_FAILED", "recipient", "90", ("result only, no ID image",), "no", "station"),
-        Reason("OUT_OF_TIME", "plan/driver", "131", (), "next block", "station"),
-        Reason("CUSTOMER_RESCHEDULED", "recipient", "15", ("contact log",), "per new date", "station"),
-        Reason("RECALLED", "shipper", "89", ("cloud message id",), "no", "station or store", "recall"),
-        Reason("PACKAGE_NOT_READY", "merchant", "43", ("store wait timer",), "same block", None, "not_ready"),
-        Reason("STORE_CLOSED", "merchant", "7", ("photo",), "same block", None, "not_ready"),
-        Reason("OTHER", "unknown", "62", ("free text >= 10 chars",), "ask dispatcher", "station"),
-    )
-}
-"""Why something did not go as planned."""
-
-FAIL_REASONS = tuple(code for code, reason in REASONS.items() if reason.action == "fail")
-INSTEAD_REASONS = ("REFUSED", "DAMAGED", "NOT_IN_VEHICLE")
-"""Reasons with an action of their own; given to `fail` they lead to the event of that action."""
-NOT_READY_REASONS = tuple(code for code, reason in REASONS.items() if reason.action == "not_ready")
-REJECT_REASONS = ("DAMAGED", "MIS_SORT")
-UNREACHABLE_REASONS = ("ROAD_CLOSED", "WEATHER", "VEHICLE_BREAKDOWN", "ACCIDENT", "UNSAFE_PLACE", "OUT_OF_TIME")
-"""Reasons for which a stop may fail before the vehicle has arrived."""
-ABORT_REASONS = ("VEHICLE_BREAKDOWN", "ACCIDENT", "ILLNESS", "OUT_OF_TIME", "WEATHER", "UNSAFE_PLACE", "OTHER")
-TAGS = ("fuel", "toilet", "break", "traffic", "parking", "wait", "other")
-"""What a driver may say about a halt."""
-
-HANDOVERS = ("recipient", "household", "neighbour", "reception", "front_door", "safe_place", "locker")
-
-LATER_ACTIONS = (
-    "sign_in",
-    "sign_out",
-    "confirm_store",
-    "leave_store",
-    "sign",
-    "otp",
-    "age",
-    "capture_photo",
-    "retake",
-    "set_preferences",
-    "panic",
-)
-"""Actions of the contract that this unit answers with ``NOT_AVAILABLE``."""

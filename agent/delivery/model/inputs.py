@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC, written as "Z"
+from contract.vocabulary import ClockTrust
 
-ClockTrust = Literal["gps", "ntp", "rtc", "unsynced"]
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC, written as "Z"
 
 
 @dataclass(frozen=True, slots=True)

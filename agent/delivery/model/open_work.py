@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
-from agent.delivery.model.state import STOP_ENDED, Block, Parcel, Stop, StopKind
+from agent.delivery.model.state import Block, Parcel, Stop
+from contract.vocabulary import STOP_ENDED, StopKind
 
 Outcome = Literal["COMPLETED", "PARTIAL", "FAILED"]
 

@@ -11,48 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from agent.delivery.model.inputs import Located, Scanned
-
-BlockState = Literal[
-    "OFFERED",
-    "ACCEPTED",
-    "CHECKED_IN",
-    "LOADING",
-    "LOADED",
-    "ON_ROUTE",
-    "PAUSED",
-    "RETURNING",
-    "DECLINED",
-    "EXPIRED",
-    "FORFEITED",
-    "CANCELLED",
-    "NO_SHOW",
-    "CLOSED",
-]
-StopState = Literal["PLANNED", "EN_ROUTE", "ARRIVED", "COMPLETED", "PARTIAL", "FAILED", "CANCELLED"]
-StopKind = Literal["pickup", "delivery", "return", "break"]
-ParcelState = Literal[
-    "MANIFESTED",
-    "UNEXPECTED",
-    "LOADED",
-    "OUT_FOR_DELIVERY",
-    "ATTEMPTED",
-    "UNLOCATED",
-    "RETURN_PENDING",
-    "DELIVERED",
-    "MISSING",
-    "REJECTED",
-    "RETURNED",
-    "LOST",
-    "TRANSFERRED",
-    "RECALLED_CLOSED",
-    "HANDED_BACK",
-]
-
-BLOCK_ENDED: frozenset[str] = frozenset({"DECLINED", "EXPIRED", "FORFEITED", "CANCELLED", "NO_SHOW", "CLOSED"})
-BLOCK_ACTIVE: frozenset[str] = frozenset({"CHECKED_IN", "LOADING", "LOADED", "ON_ROUTE", "PAUSED", "RETURNING"})
-STOP_ENDED: frozenset[str] = frozenset({"COMPLETED", "PARTIAL", "FAILED", "CANCELLED"})
-CUSTODY: frozenset[str] = frozenset({"LOADED", "OUT_FOR_DELIVERY", "ATTEMPTED", "UNLOCATED", "RETURN_PENDING"})
-"""States of a parcel that this vehicle is answerable for right now."""
+from contract.vocabulary import BLOCK_ENDED, CUSTODY, STOP_ENDED, BlockState, ParcelState, StopKind, StopState
 
 
 class DeliveryError(Exception):

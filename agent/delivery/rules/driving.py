@@ -11,11 +11,12 @@ from agent.delivery.model import geofence
 from agent.delivery.model.decision import Refusal
 from agent.delivery.model.inputs import Located
 from agent.delivery.model.open_work import can_start, next_stop, waiting
-from agent.delivery.model.state import STOP_ENDED, Block, Place, Question, Stop, replace
+from agent.delivery.model.state import Block, Place, Question, Stop, replace
 from agent.delivery.model.times import unix_ms
 from agent.delivery.rules.follow_ups import end_stop
 from agent.delivery.rules.loading import last_pickup, leave_site, override
 from agent.delivery.rules.transaction import Draft, refuse
+from contract.vocabulary import STOP_ENDED
 
 
 def start_stop(d: Draft, a: dict[str, Any]) -> Refusal | None:

@@ -7,8 +7,9 @@ brought it about.
 from __future__ import annotations
 
 from agent.delivery.model.open_work import delivery_stop_of, has_future, home, next_stop, outcome, waiting
-from agent.delivery.model.state import STOP_ENDED, Block, Parcel, Stop
+from agent.delivery.model.state import Block, Parcel, Stop
 from agent.delivery.rules.transaction import Draft
+from contract.vocabulary import STOP_ENDED
 
 END_EVENTS = {"COMPLETED": "stop.completed", "PARTIAL": "stop.partially_completed", "FAILED": "stop.failed"}
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 from agent.delivery.model import geofence
-from agent.delivery.model.codes import REASONS, UNREACHABLE_REASONS
 from agent.delivery.model.decision import Refusal
 from agent.delivery.model.open_work import delivery_stop_of, waiting
-from agent.delivery.model.state import STOP_ENDED, Parcel, Stop
+from agent.delivery.model.state import Parcel, Stop
 from agent.delivery.rules.loading import parcel_in
 from agent.delivery.rules.transaction import Draft, refuse
+from contract.vocabulary import REASONS, STOP_ENDED, UNREACHABLE_REASONS
 
 UNATTENDED = frozenset({"front_door", "safe_place"})
 

@@ -13,10 +13,11 @@ from agent.delivery.evolve import evolve
 from agent.delivery.fold.manifest import normal
 from agent.delivery.model.decision import Command, Decision, Refusal
 from agent.delivery.model.inputs import InboxMessage, InvalidMessage, Moment
-from agent.delivery.model.state import CUSTODY, Block, DeliveryError, State
+from agent.delivery.model.state import Block, DeliveryError, State
 from agent.delivery.rules.follow_ups import cancel_stop, end_stop, recall, settle
 from agent.delivery.rules.loading import stand_at_pickup
 from agent.delivery.rules.transaction import Draft, refuse
+from contract.vocabulary import CUSTODY
 
 REJECTIONS_AT_ONCE = 10.0
 REJECTION_EVERY_MS = 10_000

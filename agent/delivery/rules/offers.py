@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from agent.delivery.model.decision import Refusal
-from agent.delivery.model.state import BLOCK_ENDED, Block, Offer
+from agent.delivery.model.state import Block, Offer
 from agent.delivery.model.times import unix_ms
 from agent.delivery.rules import closing
 from agent.delivery.rules.transaction import Draft, refuse
+from contract.vocabulary import BLOCK_ENDED
 
 OFFER_ANSWER_MS = 30_000
 CLOSES_AFTER_MS = 15 * 60_000

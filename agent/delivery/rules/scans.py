@@ -16,9 +16,10 @@ from agent.delivery.model import geofence
 from agent.delivery.model.decision import Feedback, Refusal, Tone
 from agent.delivery.model.inputs import Scanned
 from agent.delivery.model.open_work import home, returns_at
-from agent.delivery.model.state import STOP_ENDED, Block, Parcel, Question, Stop
+from agent.delivery.model.state import Block, Parcel, Question, Stop
 from agent.delivery.rules.follow_ups import settle
 from agent.delivery.rules.transaction import Draft, refuse
+from contract.vocabulary import STOP_ENDED
 
 SHORT_ENTRY = 6
 """How many of a number's last characters are enough to type."""

@@ -13,17 +13,8 @@ from agent.delivery.evolve import evolve_all
 from agent.delivery.model import geofence
 from agent.delivery.model.decision import Decision, Effect, Event, Feedback, Forget, Refusal, Tone
 from agent.delivery.model.inputs import Acted, InboxMessage, Input, Moment
-from agent.delivery.model.state import (
-    BLOCK_ACTIVE,
-    BLOCK_ENDED,
-    Block,
-    DeliveryError,
-    Here,
-    Parcel,
-    State,
-    Stop,
-    replace,
-)
+from agent.delivery.model.state import Block, DeliveryError, Here, Parcel, State, Stop, replace
+from contract.vocabulary import BLOCK_ACTIVE, BLOCK_ENDED
 
 
 class Draft:

@@ -11,12 +11,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from agent.delivery.model import geofence
-from agent.delivery.model.codes import REASONS
 from agent.delivery.model.inputs import Moment
-from agent.delivery.model.state import BLOCK_ACTIVE, STOP_ENDED, Block, Parcel, Place, State, Stop
+from agent.delivery.model.state import Block, Parcel, Place, State, Stop
 from agent.delivery.model.times import unix_ms
 from agent.delivery.rules.handover import missing_proofs
 from agent.delivery.screen.prompt import prompt, site_name
+from contract.vocabulary import BLOCK_ACTIVE, REASONS, STOP_ENDED
 
 AT_STOP = "AT_STOP"
 """Stands for a parcel's access codes: `current_stop` has them once the vehicle is there."""
