@@ -10,13 +10,35 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agent.delivery.fold.manifest import normal
-from agent.delivery.model.decision import Decision, Feedback, Refusal
-from agent.delivery.model.inputs import Acted, InboxMessage, Input, InvalidMessage, Located, Moment, Scanned, Tick
-from agent.delivery.model.state import State
-from agent.delivery.rules import closing, driving, handover, loading, messages, offers, scans
+from agent.delivery.model.decision import Decision, Feedback
+from agent.delivery.model.inputs import (
+    Acted,
+    Finished,
+    InboxMessage,
+    Input,
+    InvalidMessage,
+    Located,
+    Moment,
+    Scanned,
+    Tick,
+)
+from agent.delivery.model.state import Block, State
+from agent.delivery.rules import (
+    closing,
+    driving,
+    handover,
+    loading,
+    messages,
+    notes,
+    offers,
+    pickup,
+    proofs,
+    scans,
+    timeouts,
+)
 from agent.delivery.rules.arguments import Arguments, Field, check, ids, maybe, one_of, text, word
 from agent.delivery.rules.follow_ups import settle
-from agent.delivery.rules.transaction import Draft, refuse
+from agent.delivery.rules.transaction import Refused, Transaction
 from contract import vocabulary
 from contract.vocabulary import (
     ABORT_REASONS,
@@ -37,76 +59,69 @@ def decide(state: State, given: Input, moment: Moment) -> Decision:
         return messages.received(state, given, moment)
     if isinstance(given, InvalidMessage):
         return messages.invalid(state, given, moment)
+    tx = Transaction(state, given, moment)
+    try:
+        _apply(tx, given)
+    except Refused as refused:
+        # A refused scan is an event of its own; whatever else is refused leaves none.
+        if isinstance(given, Acted):
+            if given.action not in SCANS:
+                tx.events.clear()
+            return tx.decision(refused.refusal)
+    settle(tx)
+    if isinstance(given, Acted) and tx.feedback is None:
+        _confirm(tx, given.action, state.block)
+    return tx.decision()
+
+
+def _apply(tx: Transaction, given: Input) -> None:
     if isinstance(given, Acted):
-        return _act(state, given, moment)
-    d = Draft(state, given, moment)
-    if isinstance(given, Scanned):
-        scans.scan(d, given)
+        _perform(tx, given)
+        if given.action not in SCANS and tx.here.question is not None and tx.here.question.kind == "parcel":
+            tx.momentary(question=None)  # the driver has gone on without choosing
+    elif isinstance(given, Scanned):
+        scans.scan(tx, given)
     elif isinstance(given, Located):
-        driving.located(d, given)
+        driving.located(tx, given)
     elif isinstance(given, Tick):
-        offers.tick(d)
-    _follow(d)
-    return d.decision()
-
-
-def _follow(d: Draft) -> None:
-    """What follows by itself."""
-    if d.changed:
-        settle(d)
-
-
-def _act(state: State, given: Acted, moment: Moment) -> Decision:
-    d = Draft(state, given, moment)
-    refusal = _perform(d, given)
-    if refusal is not None:
-        if given.action not in SCANS:
-            d.events.clear()
-        return d.decision(refusal)
-    if given.action not in SCANS and d.here.question is not None and d.here.question.kind == "parcel":
-        d.momentary(question=None)  # the driver has gone on without choosing
-    before = state.block
-    _follow(d)
-    if d.feedback is None:
-        _tell(d, given.action, before.current_stop_id if before is not None else None)
-    return d.decision()
+        timeouts.tick(tx)
+    elif isinstance(given, Finished):
+        messages.finished(tx, given)
 
 
 SCANS = frozenset({"scan", "choose"})
 
 
-def _tell(d: Draft, action: str, stop_id: str | None) -> None:
-    """An action that had nothing to say itself: the stop it has ended, or that it was done."""
-    block = d.state.block
+def _confirm(tx: Transaction, action: str, before: Block | None) -> None:
+    """Feedback of an action that had nothing to say itself: the stop it has ended, or that it was done."""
+    block, stop_id = tx.state.block, before.current_stop_id if before is not None else None
     stop = block.stops.get(stop_id) if block is not None and stop_id is not None else None
     if block is not None and stop is not None and stop.state in STOP_ENDED:
         params = {"stop_id": stop.stop_id, "stop_state": stop.state, "next_stop_id": block.current_stop_id}
-        d.feedback = Feedback("STOP_DONE", "good", params)
+        tx.feedback = Feedback("STOP_DONE", "good", params)
     else:
-        d.feedback = Feedback("DONE", "good", {"action": action})
+        tx.feedback = Feedback("DONE", "good", {"action": action})
 
 
-def _perform(d: Draft, given: Acted) -> Refusal | None:
+def _perform(tx: Transaction, given: Acted) -> None:
     action = ACTIONS.get(given.action)
     if action is None:
         code = "NOT_AVAILABLE" if given.action in vocabulary.ACTIONS else "UNKNOWN_ACTION"
-        return refuse(code, action=given.action)
+        raise Refused(code, action=given.action)
     arguments = check(action.arguments, given.arguments)
-    if isinstance(arguments, Refusal):
-        return arguments
     if action.states is not None:
-        block = d.state.block
+        block = tx.state.block
         if block is None:
-            return refuse("NO_BLOCK", action=given.action)
+            raise Refused("NO_BLOCK", action=given.action)
         if block.state not in action.states:
             expected = sorted(action.states)
-            return refuse("WRONG_TIME", action=given.action, block_state=block.state, expected=expected)
-    return action.perform(d, arguments)
+            raise Refused("WRONG_TIME", action=given.action, block_state=block.state, expected=expected)
+    action.perform(tx, arguments)
 
 
-def _scan(d: Draft, a: dict[str, Any]) -> Refusal | None:
+def _scan(tx: Transaction, a: dict[str, Any]) -> None:
     """A number is typed in; the same again confirms the parcel that its end was found to mean."""
-    question = d.here.question
+    question = tx.here.question
     asked = question.scan if question is not None and question.kind == "parcel" else None
     if (
         question is not None
@@ -114,31 +129,32 @@ def _scan(d: Draft, a: dict[str, Any]) -> Refusal | None:
         and normal(asked.text) == normal(a["code"])
         and len(question.parcel_ids) == 1
     ):
-        return _choose(d, {"code": question.parcel_ids[0]})
-    typed = d.given.facts.scanned if isinstance(d.given, Acted) else None
-    return scans.scan(d, typed or Scanned(a["code"], (a["code"],), device="console", entry="manual"))
+        _choose(tx, {"code": question.parcel_ids[0]})
+        return
+    typed = tx.given.facts.scanned if isinstance(tx.given, Acted) else None
+    scans.scan(tx, typed or Scanned(a["code"], (a["code"],), device="console", entry="manual"))
 
 
-def _choose(d: Draft, a: dict[str, Any]) -> Refusal | None:
+def _choose(tx: Transaction, a: dict[str, Any]) -> None:
     """One of several parcels that a code may mean."""
-    question, block = d.here.question, d.state.block
+    question, block = tx.here.question, tx.state.block
     if question is None or question.kind != "parcel" or question.scan is None or block is None:
-        return refuse("NO_CHOICE", code=a["code"])
+        raise Refused("NO_CHOICE", code=a["code"])
     offered = [block.parcels[name] for name in question.parcel_ids if name in block.parcels]
     chosen = [parcel for parcel in offered if parcel.parcel_id == a["code"]] or [
         parcel for parcel in offered if a["code"] in {parcel.tracking_number, *parcel.aliases}
     ]
     if len(chosen) != 1:
-        return refuse("NO_CHOICE", code=a["code"])
-    d.momentary(question=None)
-    return scans.scan_parcel(d, replace(question.scan, repeat=False), chosen[0])
+        raise Refused("NO_CHOICE", code=a["code"])
+    tx.momentary(question=None)
+    scans.scan_parcel(tx, replace(question.scan, repeat=False), chosen[0])
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """How the driver's wish is carried out, what it needs, and in which states of the block it is possible."""
+    """How an action is carried out, what it needs, and in which states of the block it is possible."""
 
-    perform: Callable[[Draft, dict[str, Any]], Refusal | None]
+    perform: Callable[[Transaction, dict[str, Any]], None]
     states: frozenset[str] | None = None
     """``None`` where no block is needed."""
     arguments: Arguments = field(default_factory=dict)
@@ -155,7 +171,7 @@ ACTIONS: dict[str, Action] = {
     "accept_offer": Action(offers.accept_offer, None, {"offer_id": text()}),
     "decline_offer": Action(offers.decline_offer, None, {"offer_id": text()}),
     "give_back": Action(offers.give_back, None, {"block_id": text()}),
-    "check_in": Action(loading.check_in, BLOCK_ACTIVE | {"ACCEPTED"}, {"reason": maybe(text())}),
+    "check_in": Action(pickup.check_in, BLOCK_ACTIVE | {"ACCEPTED"}, {"reason": maybe(text())}),
     "start_loading": Action(loading.start_loading, _in("CHECKED_IN")),
     "scan": Action(_scan, None, {"code": text()}),
     "choose": Action(_choose, None, {"code": text()}),
@@ -175,7 +191,7 @@ ACTIONS: dict[str, Action] = {
     "contact": Action(
         handover.contact, ROAD, {"method": word("call, text or doorbell"), "outcome": word("reached or no_answer")}
     ),
-    "skip_photo": Action(handover.skip_photo, ROAD, {"reason": text()}),
+    "skip_photo": Action(proofs.skip_photo, ROAD, {"reason": text()}),
     "deliver": Action(
         handover.deliver,
         ROAD,
@@ -212,9 +228,9 @@ ACTIONS: dict[str, Action] = {
     "resume": Action(driving.resume, _in("PAUSED")),
     "abort": Action(closing.abort, _in("LOADING", "LOADED", "ON_ROUTE", "PAUSED"), {"reason": one_of(ABORT_REASONS)}),
     "suggest_location": Action(handover.suggest_location, ROAD),
-    "tag_stop": Action(offers.tag_stop, BLOCK_ACTIVE, {"kind": one_of(TAGS)}),
-    "annotate": Action(offers.annotate, None, {"item": text(), "text": text(1000)}),
-    "acknowledge": Action(offers.acknowledge, None, {"message_id": text()}),
+    "tag_stop": Action(notes.tag_stop, BLOCK_ACTIVE, {"kind": one_of(TAGS)}),
+    "annotate": Action(notes.annotate, None, {"item": text(), "text": text(1000)}),
+    "acknowledge": Action(notes.acknowledge, None, {"message_id": text()}),
     "undo": Action(loading.undo, _in("LOADING")),
     "close_block": Action(closing.close_block, _in("CHECKED_IN", "ON_ROUTE", "RETURNING"), {"reason": maybe(text())}),
 }

@@ -1,7 +1,7 @@
 """The state after one more entry of the log: an event that happened, or a message of the cloud.
 
 Pure and total over what `decide` writes: replaying the log from its start or from a snapshot gives the same state. An
-event that can not have happened is a DeliveryError; types that are no matter of deliveries change nothing.
+event that cannot have happened is a DeliveryError; types that are no matter of deliveries change nothing.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ KEPT_EARNINGS = 30
 
 
 def evolve(state: State, entry: Event | InboxMessage) -> State:
-    """The state after an entry of the log; DeliveryError where it can not follow."""
+    """The state after an entry of the log; DeliveryError where it cannot follow."""
     if isinstance(entry, InboxMessage):
         receive = _RECEIVED.get(entry.type)
         return receive(state, entry) if receive is not None else state

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from agent.delivery.model.decision import Command, Forget
-from agent.delivery.model.inputs import InvalidMessage
+from agent.delivery.model.decision import Command, Decision, Forget, Reply, Work
+from agent.delivery.model.inputs import Finished, InvalidMessage
 from tests.delivery.support import STATION, Unit, assigned, at_door, block_data, door, loading, on_route, tick
 
 
@@ -189,11 +189,26 @@ def test_a_stale_message_in_a_flood_is_still_refused() -> None:
 
 def test_commands_and_settings_are_handed_on() -> None:
     unit = Unit()
-    decision = unit.receive("command.requested", {"command_id": "C1", "command": "diag"})
-    assert decision.effects == (Command("m1", "command", {"command_id": "C1", "command": "diag"}),)
+    decision = unit.receive("command.requested", {"command_id": "C1", "command": "high_water", "sequence": 3})
+    assert decision.effects == (Command("m1", "command", {"command_id": "C1", "command": "high_water", "sequence": 3}),)
     decision = unit.receive("settings.changed", {"delivery.photo_retakes": 1})
     assert decision.effects == (Command("m2", "settings", {"delivery.photo_retakes": 1}),)
     assert decision.events == ()
+
+
+def test_diagnostics_are_collected_by_a_worker_and_then_answered_once() -> None:
+    unit = Unit()
+    decision = unit.receive("command.requested", {"command_id": "C1", "command": "diag"})
+    assert decision.effects == (Work("diagnostics", "m1", {}),)
+    findings = {"findings": [{"subject": "clock", "state": "ok"}]}
+    assert unit.give(Finished("diagnostics", "m1", findings)).effects == (Reply("m1", findings),)
+    assert unit.give(Finished("diagnostics", "m1", findings)) == Decision()
+
+
+def test_a_result_that_nobody_waits_for_changes_nothing() -> None:
+    unit = assigned()
+    assert unit.give(Finished("diagnostics", "m7", {"findings": []})) == Decision()
+    assert unit.give(Finished("no such kind of work", "B1", {})) == Decision()
 
 
 def test_a_message_is_shown_and_acknowledged_once() -> None:

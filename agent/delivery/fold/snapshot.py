@@ -33,7 +33,7 @@ def dump(state: State) -> bytes:
 
 
 def load(data: bytes, policy: Policy) -> State:
-    """The state of a snapshot under these settings; DeliveryError when it can not be read."""
+    """The state of a snapshot under these settings; DeliveryError when it cannot be read."""
     try:
         content = json.loads(data)
         version = content["version"]

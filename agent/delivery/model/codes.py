@@ -39,7 +39,7 @@ FEEDBACK: dict[str, Code] = {
     "ALREADY_DELIVERED": Code(
         "delivered before; a delivery by mistake can be voided", ("parcel_id", "tracking_number", "delivered_at")
     ),
-    "BAD_LABEL": Code("the label's number can not be right: type it in", ("code", "fault")),
+    "BAD_LABEL": Code("the label's number cannot be right: type it in", ("code", "fault")),
     "SEVERAL_CODES": Code("more than one parcel matches: choose one", ("choices",), "attention"),
     "CONFIRM_PARCEL": Code("the typed end of a number fits one parcel: confirm it", ("choices",), "attention"),
     "NO_BLOCK": Code("there is no block to scan for", ("code",)),
@@ -93,7 +93,7 @@ PROMPTS: dict[str, Code] = {
     "SCAN_RETURN": Code("scan parcels back in", ("stop_id", "site", "parcel_ids")),
     "CHOOSE_PARCEL": Code("several parcels match a code: choose one", ("choices",)),
     "RESUME": Code("the block is paused", ("block_id",)),
-    "SEARCH_VEHICLE": Code("parcels can not be found: search, then found or lost", ("parcel_ids",)),
+    "SEARCH_VEHICLE": Code("parcels cannot be found: search, then found or lost", ("parcel_ids",)),
     "CLOSE_BLOCK": Code("nothing is left to do", ("block_id",)),
     "BLOCK_ENDED": Code("the block has ended", ("block_id", "block_state")),
 }
@@ -101,7 +101,7 @@ PROMPTS: dict[str, Code] = {
 
 REFUSALS: dict[str, Code] = {
     "UNKNOWN_ACTION": Code("there is no such action", ("action",)),
-    "NOT_AVAILABLE": Code("this unit can not do that", ("action",)),
+    "NOT_AVAILABLE": Code("this unit cannot do that", ("action",)),
     "BAD_ARGUMENT": Code("an argument is missing or wrong", ("path", "expected")),
     "NO_BLOCK": Code("there is no block for this action or scan", ("action", "code")),
     "WRONG_TIME": Code("not possible while the block is in this state", ("action", "block_state", "expected")),

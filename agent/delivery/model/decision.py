@@ -61,12 +61,16 @@ class Command:
     data: Mapping[str, Any]
 
 
+DIAGNOSTICS = "diagnostics"
+"""Kind of work: collect what the check-up finds."""
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """Effect: slow work for a worker; its result comes back as the input `Finished` of the same kind and key."""
 
     kind: str
-    """``diagnostics``"""
+    """`DIAGNOSTICS`."""
     key: str
     """What the result is for, so that a result nobody waits for any more can be told."""
     payload: Mapping[str, Any] = field(default_factory=dict)

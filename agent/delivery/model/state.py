@@ -15,7 +15,7 @@ from contract.vocabulary import BLOCK_ENDED, CUSTODY, STOP_ENDED, BlockState, Pa
 
 
 class DeliveryError(Exception):
-    """Something that can not have happened: names the subject, its state and the event, or what is wrong with data."""
+    """Something that cannot have happened: names the subject, its state and the event, or what is wrong with data."""
 
     def __init__(self, message: str, path: str | None = None) -> None:
         super().__init__(message)
@@ -322,6 +322,8 @@ class Here:
     """Offers about whose missing answer the driver was told."""
     idle_since_ms: int | None = None
     """Since when nothing is left to do on the block."""
+    asked: frozenset[str] = frozenset()
+    """Commands of the cloud, by message, that a worker is busy with."""
     rejections: float = 10.0
     """How many rejections may be written now: a bucket that refills."""
     rejections_ms: int = 0

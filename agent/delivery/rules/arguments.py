@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from agent.delivery.model.decision import Refusal
+from agent.delivery.rules.transaction import Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +64,17 @@ def maybe(field: Field) -> Field:
 Arguments = Mapping[str, Field]
 
 
-def check(fields: Arguments, given: Mapping[str, Any]) -> dict[str, Any] | Refusal:
-    """The arguments an action knows, those that are absent left out; or why they are refused."""
+def check(fields: Arguments, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments an action knows, those that are absent left out.
+
+    :raises Refused: one is missing or not as expected
+    """
     accepted = {}
     for name, field in fields.items():
         value = given.get(name)
-        if value is None:
-            if field.needed:
-                return Refusal("BAD_ARGUMENT", {"path": name, "expected": field.expected})
-        elif not field.check(value):
-            return Refusal("BAD_ARGUMENT", {"path": name, "expected": field.expected})
-        else:
-            accepted[name] = list(dict.fromkeys(value)) if isinstance(value, list | tuple) else value
+        if value is None and not field.needed:
+            continue
+        if value is None or not field.check(value):
+            raise Refused("BAD_ARGUMENT", path=name, expected=field.expected)
+        accepted[name] = list(dict.fromkeys(value)) if isinstance(value, list | tuple) else value
     return accepted

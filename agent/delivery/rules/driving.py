@@ -8,178 +8,171 @@ from __future__ import annotations
 from typing import Any
 
 from agent.delivery.model import geofence
-from agent.delivery.model.decision import Refusal
 from agent.delivery.model.inputs import Located
 from agent.delivery.model.open_work import can_start, next_stop, waiting
 from agent.delivery.model.state import Block, Place, Question, Stop, replace
 from agent.delivery.model.times import unix_ms
 from agent.delivery.rules.follow_ups import end_stop
-from agent.delivery.rules.loading import last_pickup, leave_site, override
-from agent.delivery.rules.transaction import Draft, refuse
+from agent.delivery.rules.loading import leave_site
+from agent.delivery.rules.pickup import last_pickup, override
+from agent.delivery.rules.transaction import Refused, Transaction
 from contract.vocabulary import STOP_ENDED
 
 
-def start_stop(d: Draft, a: dict[str, Any]) -> Refusal | None:
+def start_stop(tx: Transaction, a: dict[str, Any]) -> None:
     """Drive to another stop than the one under way."""
-    block, stop = d.block, d.block.stops.get(a["stop_id"])
+    block, stop = tx.block, tx.block.stops.get(a["stop_id"])
     if stop is None:
-        return refuse("UNKNOWN_STOP", stop_id=a["stop_id"])
+        raise Refused("UNKNOWN_STOP", stop_id=a["stop_id"])
     if stop.state in STOP_ENDED:
-        return refuse("STOP_ENDED", stop_id=stop.stop_id, stop_state=stop.state)
+        raise Refused("STOP_ENDED", stop_id=stop.stop_id, stop_state=stop.state)
     if stop.state == "ARRIVED":
-        return refuse("ALREADY_ARRIVED", stop_id=stop.stop_id)
+        raise Refused("ALREADY_ARRIVED", stop_id=stop.stop_id)
     if stop.state == "EN_ROUTE":
-        return None
+        return
     if not can_start(block, stop):
-        return refuse("NOTHING_TO_DO", stop_id=stop.stop_id)
+        raise Refused("NOTHING_TO_DO", stop_id=stop.stop_id)
     current, expected = block.current_stop, next_stop(block)
     if current is not None:
         expected = current if current.state == "EN_ROUTE" else expected
-        _leave_for_another(d, current)
+        _leave_for_another(tx, current)
     out_of_order = expected is not None and expected.stop_id != stop.stop_id
-    d.on_stop("stop.started", stop, **({"out_of_order": True} if out_of_order else {}))
-    d.start_next = False
-    d.momentary(near_since_ms=None, away_since_ms=None, question=None)
+    tx.on_stop("stop.started", stop, **({"out_of_order": True} if out_of_order else {}))
+    tx.start_next = False
+    tx.momentary(near_since_ms=None, away_since_ms=None, question=None)
     if expected is not None and out_of_order and (current is None or current.state == "EN_ROUTE"):
-        d.tell("OUT_OF_ORDER", "attention", stop_id=stop.stop_id, expected_stop_id=expected.stop_id)
-    return None
+        tx.tell("OUT_OF_ORDER", "attention", stop_id=stop.stop_id, expected_stop_id=expected.stop_id)
 
 
-def _leave_for_another(d: Draft, current: Stop) -> None:
+def _leave_for_another(tx: Transaction, current: Stop) -> None:
     if current.state == "EN_ROUTE":
-        d.on_stop("stop.skipped", current, reason="CHOSE_ANOTHER", keeps_place=True)
+        tx.on_stop("stop.skipped", current, reason="CHOSE_ANOTHER", keeps_place=True)
     elif current.kind == "break":
-        end_stop(d, current)
+        end_stop(tx, current)
     else:
-        leave_open(d, current, reason="CHOSE_ANOTHER")
+        leave_open(tx, current, reason="CHOSE_ANOTHER")
 
 
-def leave_open(d: Draft, stop: Stop, **data: Any) -> None:
+def leave_open(tx: Transaction, stop: Stop, **data: Any) -> None:
     """The vehicle has left a stop although parcels are unresolved: it says so, and the stop stays to be done."""
-    ids = [parcel.parcel_id for parcel in waiting(d.block, stop)]
-    d.on_stop("stop.departed_open", stop, parcel_ids=ids, **data)
-    d.tell("STOP_LEFT_OPEN", "attention", stop_id=stop.stop_id, parcel_ids=ids)
-    d.momentary(near_since_ms=None, away_since_ms=None)
+    ids = [parcel.parcel_id for parcel in waiting(tx.block, stop)]
+    tx.on_stop("stop.departed_open", stop, parcel_ids=ids, **data)
+    tx.tell("STOP_LEFT_OPEN", "attention", stop_id=stop.stop_id, parcel_ids=ids)
+    tx.momentary(near_since_ms=None, away_since_ms=None)
 
 
-def skip_stop(d: Draft, a: dict[str, Any]) -> Refusal | None:
+def skip_stop(tx: Transaction, a: dict[str, Any]) -> None:
     """Not now: the stop goes to the end of the route."""
-    stop = d.block.current_stop
-    if stop is None:
-        return refuse("NO_STOP")
+    stop = tx.stop_under_way()
     if stop.state == "ARRIVED":
-        return refuse("ALREADY_ARRIVED", stop_id=stop.stop_id)
-    d.on_stop("stop.skipped", stop, reason=a["reason"])
-    d.start_next = True
-    return None
+        raise Refused("ALREADY_ARRIVED", stop_id=stop.stop_id)
+    tx.on_stop("stop.skipped", stop, reason=a["reason"])
+    tx.start_next = True
 
 
-def arrive(d: Draft, a: dict[str, Any]) -> Refusal | None:
+def arrive(tx: Transaction, a: dict[str, Any]) -> None:
     """The driver says to be there."""
-    return _arrive(d, a.get("reason"), confirmed=False)
+    return _arrive(tx, a.get("reason"), confirmed=False)
 
 
-def confirm_location(d: Draft, a: dict[str, Any]) -> Refusal | None:
+def confirm_location(tx: Transaction, a: dict[str, Any]) -> None:
     """The driver answers the question whether this is the place."""
-    return _arrive(d, None, confirmed=True)
+    return _arrive(tx, None, confirmed=True)
 
 
-def _arrive(d: Draft, reason: str | None, *, confirmed: bool) -> Refusal | None:
-    stop = d.block.current_stop or next_stop(d.block)
+def _arrive(tx: Transaction, reason: str | None, *, confirmed: bool) -> None:
+    stop = tx.block.current_stop or next_stop(tx.block)
     if stop is None:
-        return refuse("NO_STOP")
+        raise Refused("NO_STOP")
     if stop.state == "ARRIVED":
-        return refuse("NOTHING_TO_CONFIRM") if confirmed else refuse("ALREADY_ARRIVED", stop_id=stop.stop_id)
-    sight = geofence.sight(d.block, stop, d.here, d.state.policy, d.moment)
+        raise Refused("NOTHING_TO_CONFIRM") if confirmed else Refused("ALREADY_ARRIVED", stop_id=stop.stop_id)
+    sight = geofence.sight(tx.block, stop, tx.here, tx.state.policy, tx.moment)
     if sight.tier == 3 and reason is None:
-        return refuse("REASON_NEEDED", stop_id=stop.stop_id, distance_m=sight.distance_m, why=sight.why)
-    asked = d.here.question
+        raise Refused("REASON_NEEDED", stop_id=stop.stop_id, distance_m=sight.distance_m, why=sight.why)
+    asked = tx.here.question
     confirmed = confirmed or (asked is not None and asked.kind == "location" and asked.stop_id == stop.stop_id)
     if sight.tier == 2 and reason is None and not confirmed:
-        d.momentary(question=Question("location", stop.stop_id, sight.distance_m))
-        d.tell("CONFIRM_LOCATION", "attention", stop_id=stop.stop_id, distance_m=sight.distance_m)
-        return refuse("CONFIRM_LOCATION", stop_id=stop.stop_id, distance_m=sight.distance_m)
+        tx.momentary(question=Question("location", stop.stop_id, sight.distance_m))
+        tx.tell("CONFIRM_LOCATION", "attention", stop_id=stop.stop_id, distance_m=sight.distance_m)
+        raise Refused("CONFIRM_LOCATION", stop_id=stop.stop_id, distance_m=sight.distance_m)
     data: dict[str, Any] = {}
     if sight.tier == 2:
         data["confirmed"] = True
     if reason is not None:
         data["reason"] = reason
     if sight.tier == 3 and reason is not None:
-        override(d, stop, sight, reason)
+        override(tx, stop, sight, reason)
         data["override"] = True
-    arrive_at(d, stop, "driver", **sight.data, **data)
-    return None
+    arrive_at(tx, stop, "driver", **sight.data, **data)
 
 
-def arrive_at(d: Draft, stop: Stop, method: str, **data: Any) -> None:
+def arrive_at(tx: Transaction, stop: Stop, method: str, **data: Any) -> None:
     """The vehicle stands at a stop."""
-    d.on_stop("stop.arrived", stop, method=method, **data)
-    d.momentary(question=None, near_since_ms=None, away_since_ms=None)
+    tx.on_stop("stop.arrived", stop, method=method, **data)
+    tx.momentary(question=None, near_since_ms=None, away_since_ms=None)
     if stop.kind == "pickup":
-        d.on_block("block.extra_pickup_started", d.block, stop_id=stop.stop_id)
-    d.tell("ARRIVED", "good", stop_id=stop.stop_id, sequence=stop.sequence, address=stop.address)
+        tx.on_block("block.extra_pickup_started", tx.block, stop_id=stop.stop_id)
+    tx.tell("ARRIVED", "good", stop_id=stop.stop_id, sequence=stop.sequence, address=stop.address)
 
 
-def pause(d: Draft, a: dict[str, Any]) -> Refusal | None:
+def pause(tx: Transaction, a: dict[str, Any]) -> None:
     """A break begins."""
-    d.on_block("block.paused", d.block)
-    return None
+    tx.on_block("block.paused", tx.block)
 
 
-def resume(d: Draft, a: dict[str, Any]) -> Refusal | None:
+def resume(tx: Transaction, a: dict[str, Any]) -> None:
     """A break ends, and with it a planned one."""
-    since_ms = unix_ms(d.block.since)
-    paused_s = 0.0 if since_ms is None else max(0.0, (d.moment.wall_ms - since_ms) / 1000)
-    d.on_block("block.resumed", d.block, paused_s=round(paused_s, 1))
-    stop = d.block.current_stop
+    since_ms = unix_ms(tx.block.since)
+    paused_s = 0.0 if since_ms is None else max(0.0, (tx.moment.wall_ms - since_ms) / 1000)
+    tx.on_block("block.resumed", tx.block, paused_s=round(paused_s, 1))
+    stop = tx.block.current_stop
     if stop is not None and stop.kind == "break" and stop.state == "ARRIVED":
-        end_stop(d, stop)
-    return None
+        end_stop(tx, stop)
 
 
-def located(d: Draft, fix: Located) -> None:
+def located(tx: Transaction, fix: Located) -> None:
     """The receiver reports: arriving, leaving a stop and leaving the site follow after some seconds."""
-    if fix.distance_m != d.here.distance_m:
-        d.momentary(distance_m=fix.distance_m)
+    if fix.distance_m != tx.here.distance_m:
+        tx.momentary(distance_m=fix.distance_m)
     if fix.latitude is None or fix.longitude is None or fix.mode < 2:
         return
-    speed_mps = _speed_mps(d.here.fix, fix)
-    d.here = replace(d.here, fix=fix)
-    block = d.state.block
+    speed_mps = _speed_mps(tx.here.fix, fix)
+    tx.here = replace(tx.here, fix=fix)
+    block = tx.state.block
     if block is None or block.state not in {"LOADED", "ON_ROUTE", "RETURNING"}:
-        _reset(d)
+        _reset(tx)
         return
     stop = last_pickup(block) if block.state == "LOADED" else block.current_stop
     if stop is None:
-        _reset(d)
+        _reset(tx)
         return
-    tier = geofence.sight(block, stop, d.here, d.state.policy, d.moment).tier
+    tier = geofence.sight(block, stop, tx.here, tx.state.policy, tx.moment).tier
     if stop.state == "EN_ROUTE":
         if tier != 1 or speed_mps is None or speed_mps >= geofence.SLOW_MPS:
-            _reset(d)
-        elif d.here.near_since_ms is None:
-            d.momentary(near_since_ms=fix.uptime_ms)
-        elif fix.uptime_ms - d.here.near_since_ms >= geofence.ARRIVES_AFTER_MS:
-            sight = geofence.sight(block, stop, d.here, d.state.policy, d.moment)
-            arrive_at(d, stop, "geofence", **sight.data)
+            _reset(tx)
+        elif tx.here.near_since_ms is None:
+            tx.momentary(near_since_ms=fix.uptime_ms)
+        elif fix.uptime_ms - tx.here.near_since_ms >= geofence.ARRIVES_AFTER_MS:
+            sight = geofence.sight(block, stop, tx.here, tx.state.policy, tx.moment)
+            arrive_at(tx, stop, "geofence", **sight.data)
         return
     if not _is_away(block, stop, tier, speed_mps):
-        _reset(d)
-    elif d.here.away_since_ms is None:
-        d.momentary(away_since_ms=fix.uptime_ms)
-    elif fix.uptime_ms - d.here.away_since_ms >= geofence.LEAVES_AFTER_MS:
-        d.momentary(away_since_ms=None)
+        _reset(tx)
+    elif tx.here.away_since_ms is None:
+        tx.momentary(away_since_ms=fix.uptime_ms)
+    elif fix.uptime_ms - tx.here.away_since_ms >= geofence.LEAVES_AFTER_MS:
+        tx.momentary(away_since_ms=None)
         if block.state == "LOADED":
-            leave_site(d, "geofence")
+            leave_site(tx, "geofence")
         elif stop.kind == "break":
-            end_stop(d, stop)
+            end_stop(tx, stop)
         else:
-            leave_open(d, stop)
+            leave_open(tx, stop)
 
 
-def _reset(d: Draft) -> None:
-    if d.here.near_since_ms is not None or d.here.away_since_ms is not None:
-        d.momentary(near_since_ms=None, away_since_ms=None)
+def _reset(tx: Transaction) -> None:
+    if tx.here.near_since_ms is not None or tx.here.away_since_ms is not None:
+        tx.momentary(near_since_ms=None, away_since_ms=None)
 
 
 def _is_away(block: Block, stop: Stop, tier: geofence.Tier | None, speed_mps: float | None) -> bool:

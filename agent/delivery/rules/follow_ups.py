@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from agent.delivery.model.open_work import delivery_stop_of, has_future, home, next_stop, outcome, waiting
 from agent.delivery.model.state import Block, Parcel, Stop
-from agent.delivery.rules.transaction import Draft
+from agent.delivery.rules.transaction import Transaction
 from contract.vocabulary import STOP_ENDED
 
 END_EVENTS = {"COMPLETED": "stop.completed", "PARTIAL": "stop.partially_completed", "FAILED": "stop.failed"}
@@ -17,46 +17,46 @@ END_EVENTS = {"COMPLETED": "stop.completed", "PARTIAL": "stop.partially_complete
 RECALLABLE = frozenset({"MANIFESTED", "LOADED", "OUT_FOR_DELIVERY", "ATTEMPTED"})
 
 
-def settle(d: Draft) -> None:
+def settle(tx: Transaction) -> None:
     """Add the events that follow from the state."""
-    block = d.state.block
-    if not d.changed or block is None:
+    block = tx.state.block
+    if not tx.changed or block is None:
         return
     if block.recalls and not block.ended:
-        recall(d, block)
+        recall(tx, block)
     if block.state in {"ON_ROUTE", "RETURNING"}:
-        _settle_route(d)
+        _settle_route(tx)
 
 
-def recall(d: Draft, block: Block) -> list[Parcel]:
+def recall(tx: Transaction, block: Block) -> list[Parcel]:
     """Take out what the cloud has recalled, now or before it turned up."""
     recalled = []
     for parcel_id, message_id in block.recalls.items():
         parcel = block.parcels.get(parcel_id)
         if parcel is not None and parcel.state in RECALLABLE:
-            d.of_parcel(block.block_id, "parcel.recalled", parcel, reason="RECALLED", message_id=message_id)
+            tx.of_parcel(block.block_id, "parcel.recalled", parcel, reason="RECALLED", message_id=message_id)
             recalled.append(parcel)
     return recalled
 
 
-def _settle_route(d: Draft) -> None:
-    _give_stops(d)
-    _end_current(d)
-    _cancel_idle(d)
-    if d.block.state == "ON_ROUTE":
-        _finish_route(d)
-    if d.block.state == "RETURNING":
-        _send_back(d)
-    if d.start_next:
-        start_next(d)
+def _settle_route(tx: Transaction) -> None:
+    _give_stops(tx)
+    _end_current(tx)
+    _cancel_idle(tx)
+    if tx.block.state == "ON_ROUTE":
+        _finish_route(tx)
+    if tx.block.state == "RETURNING":
+        _send_back(tx)
+    if tx.start_next:
+        start_next(tx)
 
 
-def end_stop(d: Draft, stop: Stop) -> None:
+def end_stop(tx: Transaction, stop: Stop) -> None:
     """End a stop as its parcels say."""
-    result = outcome(stop.kind, d.block.parcels_of(stop))
-    data = {} if result == "COMPLETED" else {"reasons": _reasons(d.block, stop)}
-    d.on_stop(END_EVENTS[result], stop, **data)
-    d.start_next = True
+    result = outcome(stop.kind, tx.block.parcels_of(stop))
+    data = {} if result == "COMPLETED" else {"reasons": _reasons(tx.block, stop)}
+    tx.on_stop(END_EVENTS[result], stop, **data)
+    tx.start_next = True
 
 
 def _reasons(block: Block, stop: Stop) -> dict[str, str]:
@@ -67,13 +67,13 @@ def _reasons(block: Block, stop: Stop) -> dict[str, str]:
     }
 
 
-def start_next(d: Draft) -> None:
+def start_next(tx: Transaction) -> None:
     """Start the next stop, unless one is under way."""
-    if d.block.current_stop_id is None:
-        stop = next_stop(d.block)
+    if tx.block.current_stop_id is None:
+        stop = next_stop(tx.block)
         if stop is not None:
-            d.on_stop("stop.started", stop)
-            d.momentary(near_since_ms=None, away_since_ms=None)
+            tx.on_stop("stop.started", stop)
+            tx.momentary(near_since_ms=None, away_since_ms=None)
 
 
 def new_stop_id(block: Block, base: str) -> str:
@@ -86,32 +86,32 @@ def new_stop_id(block: Block, base: str) -> str:
     return f"{base}-{number}"
 
 
-def add_delivery_stop(d: Draft, before: Stop, parcels: list[Parcel]) -> None:
+def add_delivery_stop(tx: Transaction, before: Stop, parcels: list[Parcel]) -> None:
     """The work of an ended stop goes on at a new one."""
     root = before
     while root.added and root.of_stop_id is not None:
-        root = d.block.stops[root.of_stop_id]
-    _add_stop(d, new_stop_id(d.block, root.stop_id), "delivery", parcels, of_stop_id=before.stop_id)
+        root = tx.block.stops[root.of_stop_id]
+    _add_stop(tx, new_stop_id(tx.block, root.stop_id), "delivery", parcels, of_stop_id=before.stop_id)
 
 
-def add_return_stop(d: Draft, site_id: str | None, parcels: list[Parcel]) -> str:
+def add_return_stop(tx: Transaction, site_id: str | None, parcels: list[Parcel]) -> str:
     """A stop at which parcels go back; its id."""
-    stop_id = new_stop_id(d.block, f"return-{site_id}" if site_id is not None else "return")
-    _add_stop(d, stop_id, "return", parcels, **({} if site_id is None else {"site_id": site_id}))
+    stop_id = new_stop_id(tx.block, f"return-{site_id}" if site_id is not None else "return")
+    _add_stop(tx, stop_id, "return", parcels, **({} if site_id is None else {"site_id": site_id}))
     return stop_id
 
 
-def _add_stop(d: Draft, stop_id: str, kind: str, parcels: list[Parcel], **data: str) -> None:
-    block = d.block
+def _add_stop(tx: Transaction, stop_id: str, kind: str, parcels: list[Parcel], **data: str) -> None:
+    block = tx.block
     ids = [parcel.parcel_id for parcel in parcels]
     members = {"block_id": block.block_id, "stop_id": stop_id, "kind": kind, "parcel_ids": ids, **data}
-    d.add("stop.added", f"stop/{stop_id}", members)
-    d.changed = d.start_next = True
+    tx.add("stop.added", f"stop/{stop_id}", members)
+    tx.changed = tx.start_next = True
 
 
-def _give_stops(d: Draft) -> None:
+def _give_stops(tx: Transaction) -> None:
     """A parcel that is out for delivery again, after its stop has ended, gets a new stop at the same door."""
-    block = d.block
+    block = tx.block
     homeless: dict[str, list[Parcel]] = {}
     for parcel in block.parcels.values():
         if parcel.state == "OUT_FOR_DELIVERY" and parcel.stop_id is not None:
@@ -121,63 +121,65 @@ def _give_stops(d: Draft) -> None:
                 if before is not None:
                     homeless.setdefault(before.stop_id, []).append(parcel)
     for stop_id, parcels in homeless.items():
-        add_delivery_stop(d, block.stops[stop_id], parcels)
+        add_delivery_stop(tx, block.stops[stop_id], parcels)
 
 
-def _end_current(d: Draft) -> None:
-    stop = d.block.current_stop
+def _end_current(tx: Transaction) -> None:
+    stop = tx.block.current_stop
     if stop is None or stop.state != "ARRIVED" or stop.kind not in {"delivery", "return"}:
         return
-    if not waiting(d.block, stop):
-        end_stop(d, stop)
+    if not waiting(tx.block, stop):
+        end_stop(tx, stop)
 
 
-def _cancel_idle(d: Draft) -> None:
+def _cancel_idle(tx: Transaction) -> None:
     """Nobody drives to a stop at which nothing is left to do."""
-    for stop in list(d.block.open_stops()):
-        if stop.state != "ARRIVED" and not has_future(d.block, stop):
-            cancel_stop(d, stop, "NO_WORK_LEFT")
+    for stop in list(tx.block.open_stops()):
+        if stop.state != "ARRIVED" and not has_future(tx.block, stop):
+            cancel_stop(tx, stop, "NO_WORK_LEFT")
 
 
-def cancel_stop(d: Draft, stop: Stop, reason: str) -> None:
+def cancel_stop(tx: Transaction, stop: Stop, reason: str) -> None:
     """Cancel a stop that was not reached."""
-    d.on_stop("stop.cancelled", stop, reason=reason)
+    tx.on_stop("stop.cancelled", stop, reason=reason)
     if stop.state == "EN_ROUTE":
-        d.start_next = True
+        tx.start_next = True
 
 
-def _finish_route(d: Draft) -> None:
+def _finish_route(tx: Transaction) -> None:
     """After the last delivery and pickup, what is left goes back; without an open stop the route is over."""
-    if any(True for _ in d.block.open_stops("delivery", "pickup")):
+    if any(True for _ in tx.block.open_stops("delivery", "pickup")):
         return
-    for parcel in d.block.custody:
+    for parcel in tx.block.custody:
         if parcel.state in {"ATTEMPTED", "OUT_FOR_DELIVERY", "LOADED"}:
-            d.on_parcel("parcel.return_pending", parcel, reason=parcel.reason or "NO_STOP", action="return")
-            d.start_next = True
-    for stop in list(d.block.open_stops("return", "break")):
-        if stop.state != "ARRIVED" and not waiting(d.block, stop):
-            cancel_stop(d, stop, "NO_WORK_LEFT")
-    if any(True for _ in d.block.open_stops()):
+            tx.on_parcel("parcel.return_pending", parcel, reason=parcel.reason or "NO_STOP", action="return")
+            tx.start_next = True
+    for stop in list(tx.block.open_stops("return", "break")):
+        if stop.state != "ARRIVED" and not waiting(tx.block, stop):
+            cancel_stop(tx, stop, "NO_WORK_LEFT")
+    if any(True for _ in tx.block.open_stops()):
         return
-    if any(parcel.state == "RETURN_PENDING" for parcel in d.block.parcels.values()):
-        d.on_block("block.stops_done", d.block)
+    if any(parcel.state == "RETURN_PENDING" for parcel in tx.block.parcels.values()):
+        tx.on_block("block.stops_done", tx.block)
 
 
-def _send_back(d: Draft) -> None:
+def _send_back(tx: Transaction) -> None:
     """Every parcel that goes back has an open stop to go back at."""
-    for parcel in d.block.custody:
-        if parcel.state in {"ATTEMPTED", "LOADED"} or (parcel.state == "OUT_FOR_DELIVERY" and not _has_door(d, parcel)):
-            d.on_parcel("parcel.return_pending", parcel, reason=parcel.reason or "NO_STOP", action="return")
-    block = d.block
+    for parcel in tx.block.custody:
+        if parcel.state in {"ATTEMPTED", "LOADED"} or (
+            parcel.state == "OUT_FOR_DELIVERY" and not _has_door(tx, parcel)
+        ):
+            tx.on_parcel("parcel.return_pending", parcel, reason=parcel.reason or "NO_STOP", action="return")
+    block = tx.block
     covered = {parcel.parcel_id for stop in block.open_stops("return") for parcel in waiting(block, stop)}
     homeless: dict[str | None, list[Parcel]] = {}
     for parcel in block.parcels.values():
         if parcel.state == "RETURN_PENDING" and parcel.parcel_id not in covered:
             homeless.setdefault(home(block, parcel), []).append(parcel)
     for site_id, parcels in homeless.items():
-        add_return_stop(d, site_id, parcels)
+        add_return_stop(tx, site_id, parcels)
 
 
-def _has_door(d: Draft, parcel: Parcel) -> bool:
-    stop = d.block.stops.get(parcel.stop_id) if parcel.stop_id is not None else None
+def _has_door(tx: Transaction, parcel: Parcel) -> bool:
+    stop = tx.block.stops.get(parcel.stop_id) if parcel.stop_id is not None else None
     return stop is not None and stop.kind == "delivery" and stop.state not in STOP_ENDED

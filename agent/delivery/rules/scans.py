@@ -2,23 +2,23 @@
 
 The order of the checks: what the block knows comes first, so that a label with a wrong check digit or a number that
 another vehicle carries is still loaded when our manifest has that very text; then the vehicle that does carry it; then
-a label that can not be right; and only then a parcel nobody told us about.
+a label that cannot be right; and only then a parcel nobody told us about.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 from agent.delivery.fold.manifest import normal
 from agent.delivery.model import geofence
-from agent.delivery.model.decision import Feedback, Refusal, Tone
+from agent.delivery.model.decision import Feedback, Tone
 from agent.delivery.model.inputs import Scanned
 from agent.delivery.model.open_work import home, returns_at
 from agent.delivery.model.state import Block, Parcel, Question, Stop
 from agent.delivery.rules.follow_ups import settle
-from agent.delivery.rules.transaction import Draft, refuse
+from agent.delivery.rules.transaction import Refused, Transaction
 from contract.vocabulary import STOP_ENDED
 
 SHORT_ENTRY = 6
@@ -30,27 +30,30 @@ _LIKE_A_NUMBER = re.compile(r"(?=.*[0-9])[A-Z0-9$%*./#_]{1,48}")
 number: the driver sees it, and no event keeps it."""
 
 
-def scan(d: Draft, scanned: Scanned) -> Refusal | None:
-    """Decide about one scan; a Refusal says why it was rejected (only a typed code passes it on)."""
-    block = d.state.block
-    if d.here.question is not None and d.here.question.kind == "parcel":
-        d.momentary(question=None)
+def scan(tx: Transaction, scanned: Scanned) -> None:
+    """Decide about one scan.
+
+    :raises Refused: the scan is rejected; its event and its feedback are in the transaction
+    """
+    block = tx.state.block
+    if tx.here.question is not None and tx.here.question.kind == "parcel":
+        tx.momentary(question=None)
     if block is None or block.ended:
-        return _reject(d, scanned, "NO_BLOCK", None, code=_shown(scanned))
+        _reject(tx, scanned, "NO_BLOCK", None, code=_shown(scanned))
     known = _known(block, scanned)
     if not known and scanned.entry == "manual":
         ends = _ends_with(block, normal(scanned.text))
         if ends:
-            return _ask(d, scanned, ends, "CONFIRM_PARCEL" if len(ends) == 1 else "SEVERAL_CODES")
+            _ask(tx, scanned, ends, "CONFIRM_PARCEL" if len(ends) == 1 else "SEVERAL_CODES")
     if len(known) > 1:
         known = _narrow(block, known)
         if len(known) > 1:
-            return _ask(d, scanned, known, "SEVERAL_CODES")
+            _ask(tx, scanned, known, "SEVERAL_CODES")
     if block.state == "ACCEPTED":
-        return _reject(d, scanned, "NOT_CHECKED_IN", None, code=_shown(scanned))
-    if known:
-        return scan_parcel(d, scanned, known[0])
-    return _unknown(d, scanned, block)
+        _reject(tx, scanned, "NOT_CHECKED_IN", None, code=_shown(scanned))
+    if not known:
+        _reject_unknown(tx, scanned, block)
+    scan_parcel(tx, scanned, known[0])
 
 
 def _known(block: Block, scanned: Scanned) -> list[Parcel]:
@@ -84,12 +87,12 @@ def _narrow(block: Block, known: list[Parcel]) -> list[Parcel]:
     return expected or known[:1]
 
 
-def _ask(d: Draft, scanned: Scanned, parcels: list[Parcel], code: str) -> Refusal:
+def _ask(tx: Transaction, scanned: Scanned, parcels: list[Parcel], code: str) -> NoReturn:
     question = Question("parcel", scan=scanned, parcel_ids=tuple(parcel.parcel_id for parcel in parcels))
-    d.momentary(question=question)
-    choices = choices_of(d.block, parcels)
-    d.tell(code, "attention", choices=choices)
-    return refuse(code, choices=choices)
+    tx.momentary(question=question)
+    choices = choices_of(tx.block, parcels)
+    tx.tell(code, "attention", choices=choices)
+    raise Refused(code, choices=choices)
 
 
 def choices_of(block: Block, parcels: Iterable[Parcel]) -> list[dict[str, Any]]:
@@ -119,39 +122,39 @@ def _is_number(scanned: Scanned) -> bool:
     return _LIKE_A_NUMBER.fullmatch(normal(_shown(scanned))) is not None
 
 
-def _say(d: Draft, code: str, tone: Tone, parcel: Parcel | None, /, **params: Any) -> None:
+def _say(tx: Transaction, code: str, tone: Tone, parcel: Parcel | None, /, **params: Any) -> None:
     if parcel is None:
-        d.feedback = Feedback(code, tone, params)
+        tx.feedback = Feedback(code, tone, params)
         return
-    stop = d.block.stops.get(parcel.stop_id) if parcel.stop_id is not None else None
+    stop = tx.block.stops.get(parcel.stop_id) if parcel.stop_id is not None else None
     members = {"parcel_id": parcel.parcel_id, "tracking_number": parcel.tracking_number, **params}
-    d.feedback = Feedback(code, tone, members, parcel.section, stop.sequence if stop is not None else None)
+    tx.feedback = Feedback(code, tone, members, parcel.section, stop.sequence if stop is not None else None)
 
 
-def _good(d: Draft, parcel: Parcel, act: str) -> None:
-    _say(d, "OK", "good", parcel, act=act)
+def _good(tx: Transaction, parcel: Parcel, act: str) -> None:
+    _say(tx, "OK", "good", parcel, act=act)
 
 
-def _seen(d: Draft, parcel: Parcel, first_time: str | None) -> None:
-    _say(d, "ALREADY_SCANNED", "repeat", parcel, first_time=first_time)
+def _seen(tx: Transaction, parcel: Parcel, first_time: str | None) -> None:
+    _say(tx, "ALREADY_SCANNED", "repeat", parcel, first_time=first_time)
 
 
-def _reject(d: Draft, scanned: Scanned, code: str, parcel: Parcel | None, /, **params: Any) -> Refusal:
+def _reject(tx: Transaction, scanned: Scanned, code: str, parcel: Parcel | None, /, **params: Any) -> NoReturn:
     """Every rejected scan is an event; the same label read again at once is the same scan."""
-    _say(d, code, "attention" if code in {"PAUSED", "NOT_ARRIVED"} else "bad", parcel, **params)
+    _say(tx, code, "attention" if code in {"PAUSED", "NOT_ARRIVED"} else "bad", parcel, **params)
     if not scanned.repeat:
         data: dict[str, Any] = {"code": code, "entry": scanned.entry, "device": scanned.device}
-        block = d.state.block
+        block = tx.state.block
         if parcel is not None:
             members = {"parcel_id": parcel.parcel_id, "tracking_number": parcel.tracking_number}
-            d.add("scan.rejected", f"parcel/{parcel.parcel_id}", {"block_id": d.block.block_id, **members, **data})
+            tx.add("scan.rejected", f"parcel/{parcel.parcel_id}", {"block_id": tx.block.block_id, **members, **data})
         elif block is not None and not block.ended:
             data |= {"block_id": block.block_id}
             data |= {"scanned": _shown(scanned)} if _is_number(scanned) else {"characters": len(scanned.text)}
-            d.add("scan.rejected", f"block/{block.block_id}", data)
+            tx.add("scan.rejected", f"block/{block.block_id}", data)
         else:
-            d.add("scan.rejected", "unit", data)
-    return Refusal(code, d.feedback.params if d.feedback is not None else params)
+            tx.add("scan.rejected", "unit", data)
+    raise Refused(code, **(tx.feedback.params if tx.feedback is not None else params))
 
 
 def _how(scanned: Scanned) -> dict[str, Any]:
@@ -159,61 +162,65 @@ def _how(scanned: Scanned) -> dict[str, Any]:
     return members if scanned.symbology is None else members | {"symbology": scanned.symbology}
 
 
-def scan_parcel(d: Draft, scanned: Scanned, parcel: Parcel) -> Refusal | None:
-    """Decide about a scan once it is known which parcel of the block it is."""
-    state = d.block.state
+def scan_parcel(tx: Transaction, scanned: Scanned, parcel: Parcel) -> None:
+    """Decide about a scan once it is known which parcel of the block it is.
+
+    :raises Refused: the scan is rejected; its event and its feedback are in the transaction
+    """
+    state = tx.block.state
     if state == "CHECKED_IN":
-        return _reject(d, scanned, "NOT_LOADING", parcel, block_state=state)
+        _reject(tx, scanned, "NOT_LOADING", parcel, block_state=state)
     if state == "PAUSED":
-        return _reject(d, scanned, "PAUSED", parcel)
+        _reject(tx, scanned, "PAUSED", parcel)
     if parcel.state in {"MISSING", "UNLOCATED"}:
-        parcel = find(d, parcel, entry=scanned.entry, device=scanned.device)
-        settle(d)
-        parcel = d.block.parcels[parcel.parcel_id]
-        if parcel.state == "LOADED" or (_goes_on(parcel) and not _at_a_stop(d.block)):
-            _good(d, parcel, "found")
-            return None
+        parcel = find(tx, parcel, entry=scanned.entry, device=scanned.device)
+        settle(tx)
+        parcel = tx.block.parcels[parcel.parcel_id]
+        if parcel.state == "LOADED" or (_goes_on(parcel) and not _at_a_stop(tx.block)):
+            _good(tx, parcel, "found")
+            return
+    stop = tx.block.current_stop
     if state in {"LOADING", "LOADED"}:
-        return _load(d, scanned, parcel)
-    stop = d.block.current_stop
-    if stop is not None and stop.kind == "return" and stop.state == "ARRIVED":
-        return _return(d, scanned, parcel, stop)
-    return _drop(d, scanned, parcel, stop)
+        _load(tx, scanned, parcel)
+    elif stop is not None and stop.kind == "return" and stop.state == "ARRIVED":
+        _return(tx, scanned, parcel, stop)
+    else:
+        _drop(tx, scanned, parcel, stop)
 
 
-def _unknown(d: Draft, scanned: Scanned, block: Block) -> Refusal:
+def _reject_unknown(tx: Transaction, scanned: Scanned, block: Block) -> NoReturn:
     shown = _shown(scanned)
     for code in (*scanned.codes, scanned.text):
         unit = block.elsewhere.get(normal(code))
         if unit is not None:
-            return _reject(d, scanned, "OTHER_DRIVER", None, code=shown, unit=unit)
+            _reject(tx, scanned, "OTHER_DRIVER", None, code=shown, unit=unit)
     if scanned.fault is not None or not _is_number(scanned):
-        return _reject(d, scanned, "BAD_LABEL", None, code=shown, fault=scanned.fault)
+        _reject(tx, scanned, "BAD_LABEL", None, code=shown, fault=scanned.fault)
     if block.state == "LOADING":
         parcel_id = f"{block.block_id}-x{block.unexpected + 1}"
         members = {"block_id": block.block_id, "parcel_id": parcel_id, "tracking_number": shown}
-        d.add("parcel.unexpected", f"parcel/{parcel_id}", members | _how(scanned))
-        d.changed = True
-        _say(d, "NOT_ON_MANIFEST", "bad", None, code=shown, parcel_id=parcel_id)
-        return refuse("NOT_ON_MANIFEST", code=shown, parcel_id=parcel_id)
+        tx.add("parcel.unexpected", f"parcel/{parcel_id}", members | _how(scanned))
+        tx.changed = True
+        _say(tx, "NOT_ON_MANIFEST", "bad", None, code=shown, parcel_id=parcel_id)
+        raise Refused("NOT_ON_MANIFEST", code=shown, parcel_id=parcel_id)
     if block.state == "CHECKED_IN":
-        return _reject(d, scanned, "NOT_LOADING", None, code=shown, block_state=block.state)
+        _reject(tx, scanned, "NOT_LOADING", None, code=shown, block_state=block.state)
     if block.state == "PAUSED":
-        return _reject(d, scanned, "PAUSED", None, code=shown)
-    return _reject(d, scanned, "NOT_ON_MANIFEST", None, code=shown)
+        _reject(tx, scanned, "PAUSED", None, code=shown)
+    _reject(tx, scanned, "NOT_ON_MANIFEST", None, code=shown)
 
 
-def find(d: Draft, parcel: Parcel, **how: Any) -> Parcel:
+def find(tx: Transaction, parcel: Parcel, **how: Any) -> Parcel:
     """A parcel that was missing or could not be located is in the driver's hands."""
     was_missing = parcel.state == "MISSING"
-    d.on_parcel("parcel.found", parcel, **how)
-    if was_missing and d.block.state in {"ON_ROUTE", "PAUSED", "RETURNING"}:
-        d.on_parcel("parcel.out_for_delivery", parcel)
-    if d.block.state == "RETURNING":
+    tx.on_parcel("parcel.found", parcel, **how)
+    if was_missing and tx.block.state in {"ON_ROUTE", "PAUSED", "RETURNING"}:
+        tx.on_parcel("parcel.out_for_delivery", parcel)
+    if tx.block.state == "RETURNING":
         # The route is over: what turns up now goes back with the rest.
-        reason = "RECALLED" if parcel.parcel_id in d.block.recalls else "FOUND_LATE"
-        d.on_parcel("parcel.return_pending", parcel, reason=reason, action="return")
-    return d.block.parcels[parcel.parcel_id]
+        reason = "RECALLED" if parcel.parcel_id in tx.block.recalls else "FOUND_LATE"
+        tx.on_parcel("parcel.return_pending", parcel, reason=reason, action="return")
+    return tx.block.parcels[parcel.parcel_id]
 
 
 def _goes_on(parcel: Parcel) -> bool:
@@ -225,38 +232,34 @@ def _at_a_stop(block: Block) -> bool:
     return block.current_stop is not None and block.current_stop.state == "ARRIVED"
 
 
-def _finished(d: Draft, scanned: Scanned, parcel: Parcel) -> Refusal | None:
-    """The answer for a parcel that is never expected in its state, wherever it is scanned."""
+def _check_finished(tx: Transaction, scanned: Scanned, parcel: Parcel) -> None:
+    """Reject a parcel that is never expected in its state, wherever it is scanned."""
     if parcel.state == "DELIVERED":
-        return _reject(d, scanned, "ALREADY_DELIVERED", parcel, delivered_at=parcel.since)
+        _reject(tx, scanned, "ALREADY_DELIVERED", parcel, delivered_at=parcel.since)
     if parcel.state == "RECALLED_CLOSED" or (parcel.state == "RETURN_PENDING" and parcel.reason == "RECALLED"):
-        return _reject(d, scanned, "RECALLED", parcel)
+        _reject(tx, scanned, "RECALLED", parcel)
     if parcel.state == "UNEXPECTED":
-        return _reject(d, scanned, "NOT_ON_MANIFEST", parcel, code=parcel.tracking_number)
+        _reject(tx, scanned, "NOT_ON_MANIFEST", parcel, code=parcel.tracking_number)
     if parcel.state in {"REJECTED", "RETURNED", "LOST", "TRANSFERRED", "HANDED_BACK"}:
-        return _reject(d, scanned, "ENDED", parcel, parcel_state=parcel.state)
-    return None
+        _reject(tx, scanned, "ENDED", parcel, parcel_state=parcel.state)
 
 
-def _load(d: Draft, scanned: Scanned, parcel: Parcel) -> Refusal | None:
+def _load(tx: Transaction, scanned: Scanned, parcel: Parcel) -> None:
     if parcel.state == "MANIFESTED":
-        if d.block.state != "LOADING":
-            return _reject(d, scanned, "NOT_LOADING", parcel, block_state=d.block.state)
-        store = _other_store(d.block, parcel)
+        if tx.block.state != "LOADING":
+            _reject(tx, scanned, "NOT_LOADING", parcel, block_state=tx.block.state)
+        store = _other_store(tx.block, parcel)
         if store is not None:
-            return _reject(d, scanned, "WRONG_STORE", parcel, store=store)
-        d.on_parcel(
+            _reject(tx, scanned, "WRONG_STORE", parcel, store=store)
+        tx.on_parcel(
             "parcel.loaded", parcel, **({} if parcel.stop_id is None else {"stop_id": parcel.stop_id}), **_how(scanned)
         )
-        _good(d, parcel, "loaded")
-        return None
-    finished = _finished(d, scanned, parcel)
-    if finished is not None:
-        return finished
+        _good(tx, parcel, "loaded")
+        return
+    _check_finished(tx, scanned, parcel)
     if parcel.state == "RETURN_PENDING":
-        return _reject(d, scanned, "TO_RETURN", parcel, reason=parcel.reason)
-    _seen(d, parcel, parcel.loaded_at)
-    return None
+        _reject(tx, scanned, "TO_RETURN", parcel, reason=parcel.reason)
+    _seen(tx, parcel, parcel.loaded_at)
 
 
 def _other_store(block: Block, parcel: Parcel) -> str | None:
@@ -279,32 +282,29 @@ def _other_store(block: Block, parcel: Parcel) -> str | None:
     return (site.name or site.site_id) if site is not None else pickup.stop_id
 
 
-def _drop(d: Draft, scanned: Scanned, parcel: Parcel, stop: Stop | None) -> Refusal | None:
+def _drop(tx: Transaction, scanned: Scanned, parcel: Parcel, stop: Stop | None) -> None:
     """A scan on the road: the check that the right parcel is at the right stop."""
-    block = d.block
-    finished = _finished(d, scanned, parcel)
-    if finished is not None:
-        return finished
+    block = tx.block
+    _check_finished(tx, scanned, parcel)
     if parcel.state == "MANIFESTED":
-        return _reject(d, scanned, "WRONG_STORE", parcel, store=_other_store(block, parcel))
+        _reject(tx, scanned, "WRONG_STORE", parcel, store=_other_store(block, parcel))
     if parcel.state in {"RETURN_PENDING", "ATTEMPTED"}:
         if stop is not None and stop.kind == "return" and returns_at(block, parcel, stop):
-            return _reject(d, scanned, "NOT_ARRIVED", parcel, stop_id=stop.stop_id)
-        return _reject(d, scanned, "TO_RETURN", parcel, reason=parcel.reason)
+            _reject(tx, scanned, "NOT_ARRIVED", parcel, stop_id=stop.stop_id)
+        _reject(tx, scanned, "TO_RETURN", parcel, reason=parcel.reason)
     if stop is None or parcel.stop_id != stop.stop_id:
-        return _reject(d, scanned, "WRONG_STOP", parcel, **_right_stop(block, parcel))
+        _reject(tx, scanned, "WRONG_STOP", parcel, **_right_stop(block, parcel))
     if stop.state == "EN_ROUTE":
-        sight = geofence.sight(block, stop, d.state.here, d.state.policy, d.moment)
+        sight = geofence.sight(block, stop, tx.state.here, tx.state.policy, tx.moment)
         if sight.tier != 1:
-            return _reject(d, scanned, "NOT_ARRIVED", parcel, stop_id=stop.stop_id)
+            _reject(tx, scanned, "NOT_ARRIVED", parcel, stop_id=stop.stop_id)
         # In front of the right door with the right parcel in hand: no need to wait for the fence.
-        d.on_stop("stop.arrived", stop, method="scan", **sight.data)
+        tx.on_stop("stop.arrived", stop, method="scan", **sight.data)
     if parcel.dropped_at is not None:
-        _seen(d, parcel, parcel.dropped_at)
-        return None
-    d.on_parcel("pod.drop_scanned", parcel, stop_id=stop.stop_id, **_how(scanned))
-    _good(d, parcel, "drop_scanned")
-    return None
+        _seen(tx, parcel, parcel.dropped_at)
+        return
+    tx.on_parcel("pod.drop_scanned", parcel, stop_id=stop.stop_id, **_how(scanned))
+    _good(tx, parcel, "drop_scanned")
 
 
 def _right_stop(block: Block, parcel: Parcel) -> dict[str, Any]:
@@ -314,26 +314,25 @@ def _right_stop(block: Block, parcel: Parcel) -> dict[str, Any]:
     return {"stop_id": stop.stop_id, "sequence": stop.sequence, "address": stop.address}
 
 
-def _return(d: Draft, scanned: Scanned, parcel: Parcel, stop: Stop) -> Refusal | None:
+def _return(tx: Transaction, scanned: Scanned, parcel: Parcel, stop: Stop) -> None:
     """A scan at a place where parcels go back."""
-    block = d.block
+    block = tx.block
     if parcel.state == "RETURNED":
-        _seen(d, parcel, parcel.since)
-        return None
+        _seen(tx, parcel, parcel.since)
+        return
     if parcel.state not in {"RETURN_PENDING", "ATTEMPTED"}:
-        finished = _finished(d, scanned, parcel)
-        return finished or _reject(d, scanned, "WRONG_STOP", parcel, **_right_stop(block, parcel))
+        _check_finished(tx, scanned, parcel)
+        _reject(tx, scanned, "WRONG_STOP", parcel, **_right_stop(block, parcel))
     if not returns_at(block, parcel, stop) and stop.site_id != block.fallback_site_id:
         site = block.sites.get(home(block, parcel) or "")
-        return _reject(d, scanned, "WRONG_STORE", parcel, store=site.name or site.site_id if site is not None else None)
-    give_back(d, parcel, stop, **_how(scanned))
-    _good(d, parcel, "returned")
-    return None
+        _reject(tx, scanned, "WRONG_STORE", parcel, store=site.name or site.site_id if site is not None else None)
+    give_back(tx, parcel, stop, **_how(scanned))
+    _good(tx, parcel, "returned")
 
 
-def give_back(d: Draft, parcel: Parcel, stop: Stop, **how: Any) -> None:
+def give_back(tx: Transaction, parcel: Parcel, stop: Stop, **how: Any) -> None:
     """A parcel changes hands at a return stop."""
     if parcel.state == "ATTEMPTED":
-        d.on_parcel("parcel.return_pending", parcel, reason=parcel.reason, action="return")
+        tx.on_parcel("parcel.return_pending", parcel, reason=parcel.reason, action="return")
     data = {"stop_id": stop.stop_id, "site_id": stop.site_id, "reason": parcel.reason, **how}
-    d.on_parcel("parcel.returned", parcel, **{name: value for name, value in data.items() if value is not None})
+    tx.on_parcel("parcel.returned", parcel, **{name: value for name, value in data.items() if value is not None})

@@ -1,7 +1,7 @@
 """One decision in the making: each event is applied as it is added, so that a later step sees what the earlier did.
 
-What a Draft holds in the end has passed `evolve` already; the loop that writes it down can not meet an impossible
-transition.
+What a transaction holds in the end has passed `evolve` already: the loop that writes it down cannot meet an impossible
+transition. A rule that cannot do what was asked for raises `Refused`, wherever it finds out.
 """
 
 from __future__ import annotations
@@ -17,17 +17,28 @@ from agent.delivery.model.state import Block, DeliveryError, Here, Parcel, State
 from contract.vocabulary import BLOCK_ACTIVE, BLOCK_ENDED
 
 
-class Draft:
+class Refused(Exception):  # noqa: N818 - an answer to what was asked for, not an error
+    """What was asked for is not possible: a code of ``codes.REFUSALS`` and what the sentence needs.
+
+    Raised inside a rule; caught once, where the input is decided.
+    """
+
+    def __init__(self, code: str, /, **params: Any) -> None:
+        super().__init__(code)
+        self.refusal = Refusal(code, params)
+
+
+class Transaction:
     """Collects the events, feedback and effects that one input causes."""
 
     __slots__ = (
         "_block_id",
         "_driver_id",
-        "_looked",
         "_pending",
         "_state",
         "_time",
         "_where",
+        "_where_known",
         "changed",
         "effects",
         "events",
@@ -55,11 +66,11 @@ class Draft:
         """Whether the next stop is to be started: a stop has ended, or the vehicle has departed."""
         self._time = moment.time
         self._where: dict[str, Any] | None = None
-        # The position is nobody's business before the check-in, and what the cloud sends did not happen here.
+        # Positions may be recorded only while a block is active, and what the cloud sends did not happen here.
         checks_in = isinstance(given, Acted) and given.action == "check_in"
         block = state.block
         at_work = checks_in or (block is not None and block.state in BLOCK_ACTIVE)
-        self._looked = isinstance(given, InboxMessage) or not at_work
+        self._where_known = isinstance(given, InboxMessage) or not at_work
 
     @property
     def state(self) -> State:
@@ -83,12 +94,34 @@ class Draft:
             raise DeliveryError("there is no block; ask for it only where one is expected")
         return block
 
+    def parcel_in(self, parcel_id: str, *states: str) -> Parcel:
+        """The parcel of an action.
+
+        :raises Refused: unknown, or not in one of the states in which the action is possible
+        """
+        parcel = self.block.parcels.get(parcel_id)
+        if parcel is None:
+            raise Refused("UNKNOWN_PARCEL", parcel_id=parcel_id)
+        if parcel.state not in states:
+            raise Refused("WRONG_STATE", parcel_id=parcel_id, parcel_state=parcel.state, expected=list(states))
+        return parcel
+
+    def stop_under_way(self) -> Stop:
+        """The stop that is EN_ROUTE or ARRIVED.
+
+        :raises Refused: there is none
+        """
+        stop = self.block.current_stop
+        if stop is None:
+            raise Refused("NO_STOP")
+        return stop
+
     def add(self, type_: str, subject: str, data: dict[str, Any]) -> None:
         """Append an event and apply it."""
         if self._driver_id is not None:
             data.setdefault("driver_id", self._driver_id)
-        if not self._looked:
-            self._where, self._looked = geofence.where(self.here, self.moment), True
+        if not self._where_known:
+            self._where, self._where_known = geofence.where(self.here, self.moment), True
         if self._where is not None:
             data["where"] = self._where
         event = Event(type_, subject, data, self._time)
@@ -150,8 +183,3 @@ class Draft:
         here = self.here if self.here is not after.here else None
         events = tuple(self.events)
         return Decision(events, self.feedback, tuple(self.effects), refusal, here, after if events else None)
-
-
-def refuse(code: str, /, **params: Any) -> Refusal:
-    """Why an action is not accepted."""
-    return Refusal(code, params)

@@ -8,8 +8,9 @@ from agent.delivery.model.inputs import Moment
 from agent.delivery.model.open_work import next_stop, pickup_is_open, waiting
 from agent.delivery.model.state import Block, Offer, State, Stop
 from agent.delivery.model.times import as_text
-from agent.delivery.rules.handover import missing_proofs
-from agent.delivery.rules.loading import check_in_from_ms, left_to_load, listed
+from agent.delivery.rules.loading import left_to_load, listed
+from agent.delivery.rules.pickup import check_in_from_ms
+from agent.delivery.rules.proofs import missing_proofs
 from agent.delivery.rules.scans import choices_of
 from contract.vocabulary import BLOCK_ACTIVE, CUSTODY
 

@@ -14,7 +14,7 @@ from agent.delivery.model import geofence
 from agent.delivery.model.inputs import Moment
 from agent.delivery.model.state import Block, Parcel, Place, State, Stop
 from agent.delivery.model.times import unix_ms
-from agent.delivery.rules.handover import missing_proofs
+from agent.delivery.rules.proofs import missing_proofs
 from agent.delivery.screen.prompt import prompt, site_name
 from contract.vocabulary import BLOCK_ACTIVE, REASONS, STOP_ENDED
 

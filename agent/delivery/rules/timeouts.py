@@ -1,0 +1,58 @@
+"""What happens because time has passed: offers expire, a block is missed, and one with nothing left to do is closed."""
+
+from __future__ import annotations
+
+from agent.delivery.model.times import unix_ms
+from agent.delivery.rules import closing
+from agent.delivery.rules.offers import expired
+from agent.delivery.rules.transaction import Transaction
+
+OFFER_ANSWER_MS = 30_000
+CLOSES_AFTER_MS = 15 * 60_000
+"""A block with nothing left to do is closed after this long, should the driver forget."""
+
+
+def tick(tx: Transaction) -> None:
+    """A second has passed."""
+    if tx.state.offers:
+        _watch_offers(tx)
+    _watch_no_show(tx)
+    _watch_idle(tx)
+
+
+def _watch_offers(tx: Transaction) -> None:
+    for offer in list(tx.state.offers.values()):
+        requested_ms = unix_ms(offer.requested_at)
+        if requested_ms is None:
+            if expired(tx, offer):
+                tx.on_block("block.expired", tx.state.blocks[offer.block_id], offer_id=offer.offer_id)
+        elif offer.offer_id not in tx.here.offers_told and tx.moment.wall_ms - requested_ms >= OFFER_ANSWER_MS:
+            tx.momentary(offers_told=tx.here.offers_told | {offer.offer_id})
+            tx.tell("OFFER_NO_ANSWER", "attention", offer_id=offer.offer_id, block_id=offer.block_id)
+
+
+def _watch_no_show(tx: Transaction) -> None:
+    # A block is lost for good by this: the time must be one that somebody has checked.
+    if tx.moment.trust not in {"gps", "ntp"}:
+        return
+    for block in list(tx.state.blocks.values()):
+        starts_ms = unix_ms(block.starts_at) if block.state == "ACCEPTED" else None
+        # A unit that replaces another in the middle of a block has its parcels on board: somebody did show.
+        if starts_ms is None or block.custody:
+            continue
+        # A block may come after it has begun: its driver gets as long as any other.
+        since_ms = max(starts_ms, unix_ms(block.since) or 0)
+        if tx.moment.wall_ms > since_ms + tx.state.policy.no_show_after_s * 1000:
+            tx.on_block("block.no_show", block)
+            tx.tell("NO_SHOW", "attention", block_id=block.block_id)
+
+
+def _watch_idle(tx: Transaction) -> None:
+    if not closing.nothing_left(tx):
+        if tx.here.idle_since_ms is not None:
+            tx.momentary(idle_since_ms=None)
+    elif tx.here.idle_since_ms is None:
+        tx.momentary(idle_since_ms=tx.moment.uptime_ms)
+    elif tx.moment.uptime_ms - tx.here.idle_since_ms >= CLOSES_AFTER_MS:
+        closing.close(tx, automatic=True)
+        tx.momentary(idle_since_ms=None)
