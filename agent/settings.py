@@ -26,6 +26,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from agent.redaction import redact
 from drivers.hotplug import Numbers, Subsystem
 
 DEFAULT_PATH: Final = Path("/etc/kerbside/agent.toml")
@@ -479,9 +480,7 @@ def change(settings: Settings, changes: Mapping[str, Any]) -> Settings:
 
 def shown(settings: Settings) -> dict[str, Any]:
     """The settings as JSON values, fit to be printed."""
-    values = settings.model_dump(mode="json")
-    if settings.camera.source is not None:
-        values["camera"]["source"] = re.sub(r"\?.*", "?…", re.sub("//.*@", "//…@", settings.camera.source))
+    values: dict[str, Any] = redact(settings.model_dump(mode="json"))
     return values
 
 

@@ -91,7 +91,7 @@ class Camera:
         self.height = height
         self.fps = fps
         self.period_s = 1 / fps
-        self.label = _shown(source)
+        self.label = label_of(source)
         """The source as it may be shown."""
         self.ring = Ring(ring_s, ring_max_bytes)
         self.read: set[str] = set()
@@ -538,7 +538,7 @@ def _as_it_comes(capture: Any) -> str:
     return given
 
 
-def _shown(source: str) -> str:
+def label_of(source: str) -> str:
     """The source without user, password and key, in whatever way they were written into it."""
     scheme, slashes, rest = source.partition("://")
     return f"{scheme}{slashes}{re.split('[?#]', rest.rpartition('@')[2])[0]}" if slashes else source

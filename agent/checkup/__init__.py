@@ -1,0 +1,71 @@
+"""The check-up: is everything that the unit needs in order, and if not, what to do.
+
+`examine` gives the findings that the doctor prints and `diagnostics` sends to the cloud. Each check changes nothing and
+ends within seconds whatever it meets. No device is opened: what a running agent says of its parts comes first,
+otherwise it is seen whether each device is there, is of the right kind, may be used and is free. The agent's journal is
+only read, and the broker sees a client of another name.
+
+A new subject is a module with ``examine(settings, agent)`` and one line in `SUBJECTS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
+from typing import Any, Final
+
+from agent import __version__
+from agent.checkup import broker, camera, certificates, clock, database, disk, mount, receiver, scanners
+from agent.checkup.agent import Parts, RunningAgent
+from agent.checkup.finding import Finding
+from agent.redaction import redact, redact_text
+from agent.settings import Settings, shown
+
+__all__ = ["SUBJECTS", "Finding", "Parts", "diagnostics", "examine"]
+
+SUBJECTS: Final[tuple[Callable[[Settings, RunningAgent], Iterator[Finding]], ...]] = (
+    clock.examine,
+    disk.examine,
+    database.examine,
+    certificates.examine,
+    broker.examine,
+    receiver.examine,
+    scanners.examine,
+    camera.examine,
+    mount.examine,
+)
+"""Everything that is checked, in the order in which it is shown."""
+
+
+def examine(settings: Settings, parts: Parts) -> list[Finding]:
+    """All findings of a unit, without secrets; blocks for some seconds where something does not answer.
+
+    :param parts: how the running agent finds its parts, as in ``unit.parts`` of ``GET /api/state``; empty where none
+        runs
+    """
+    agent = RunningAgent.of(settings, parts)
+    with ThreadPoolExecutor(len(SUBJECTS), thread_name_prefix="check-up") as pool:
+        found = [
+            finding
+            for findings in pool.map(lambda check: list(check(settings, agent)), SUBJECTS)
+            for finding in findings
+        ]
+
+    def without_secrets(text: str) -> str:
+        return redact_text(text, settings.camera.source)
+
+    return [
+        replace(each, message=without_secrets(each.message), advice=each.advice and without_secrets(each.advice))
+        for each in found
+    ]
+
+
+def diagnostics(settings: Settings, parts: Parts) -> dict[str, Any]:
+    """What the cloud's command ``diag`` is answered: JSON values, without secrets. Blocks as `examine` does."""
+    return {
+        "version": __version__,
+        "findings": [asdict(finding) for finding in examine(settings, parts)],
+        "parts": redact(parts, settings.camera.source),
+        "settings": shown(settings),
+    }
