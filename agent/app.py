@@ -35,9 +35,9 @@ from agent.labels.identity import to_input
 from agent.notify import ask_power_off, notify
 from agent.position.trip import Trip
 from agent.settings import SIMULATED, Scanner, Settings, SettingsError, change
-from agent.unit import Answer, Letter, Unit
-from agent.uplink.inbox import Unreadable, parse, seal_secrets
-from agent.uplink.uplink import Message, Uplink
+from agent.unit import Answer, Unit
+from agent.uplink.inbox import InboxReader, Incoming
+from agent.uplink.uplink import Uplink
 from contract.vocabulary import BLOCK_ACTIVE
 from drivers.gps import Gps
 from drivers.hotplug import Watch
@@ -58,8 +58,6 @@ log = logging.getLogger(__name__)
 HEALTH_EVERY_S = 60.0
 VIEW_EVERY_S = 0.1
 """The screen is redrawn at most this often."""
-MAX_MESSAGE_BYTES = 512 * 1024
-"""Of the inbox: a block of several hundred parcels takes 160 KB."""
 POWER_OFF = {"ignition": "the ignition has been off for long", "supply": "the supply is low ({:.1f} V)"}
 ASKING = frozenset({"command", "settings"})
 """Kinds of messages that are answered on `replies`."""
@@ -86,7 +84,7 @@ class App:
         self._power = Power(settings.mount.shutdown_after_s)
         self._power_off: str | None = None
         """Why the unit is being shut down."""
-        self._asked: dict[str, Message] = {}
+        self._asked: dict[str, Incoming] = {}
 
     def stop(self) -> None:
         """End in order; `run` returns once everything is put away."""
@@ -121,6 +119,7 @@ class App:
         self._trip = Trip(state_dir / TRIP_FILE)
         self._health = Health(state_dir)
         self._sealer = Sealer(state_dir, self.journal.keys())
+        self._reader = InboxReader(self._sealer)
         source = f"/{settings.unit.fleet}/{settings.unit.id}"
         self.unit = Unit(self.journal, source, Policy(**settings.delivery.model_dump()), self.clock.now, self)
         settings = self._change_settings(self.unit.state.settings)
@@ -130,6 +129,7 @@ class App:
             settings.unit.fleet,
             settings.unit.id,
             self.journal,
+            self._reader,
             _Bounce(self),
             state_dir=state_dir,
             now=self.clock.now,
@@ -564,7 +564,7 @@ class App:
 
     def reloaded(self) -> None:
         """Keys that were not written are gone."""
-        self._sealer = Sealer(self.settings.unit.state_dir, self.journal.keys())
+        self._sealer.reload(self.journal.keys())
 
     def command(self, command: Command) -> None:
         """Carry out what the cloud asks of the unit itself, and answer."""
@@ -598,36 +598,33 @@ class App:
 
     # --- what the cloud says (bounced into the loop's thread) ---------------------------------------------------
 
-    def on_message(self, message: Message) -> None:
-        """A message of the inbox: parse, seal, and hand to the unit; acknowledged once it is durable."""
-        acknowledge = partial(self.uplink.acknowledge, message.token)
-        inbound = parse(message.kind, message.payload, max_bytes=MAX_MESSAGE_BYTES)
-        if isinstance(inbound, Unreadable):
-            log.warning("a message of the inbox is %s at %s: %s", inbound.reason, inbound.path, inbound.expected)
-            self.unit.reject(inbound.not_understood(), acknowledge)
-            if message.kind in ASKING and inbound.message_id is not None:
-                self._refuse(inbound.message_id, ": ".join(filter(None, (inbound.path, inbound.expected))), message)
+    def on_message(self, incoming: Incoming) -> None:
+        """A message of the inbox: hand it to the unit; acknowledged once it is durable."""
+        incoming = self._reader.current(incoming)
+        message, acknowledge = incoming.message, partial(self.uplink.acknowledge, incoming.token)
+        if isinstance(message, InvalidMessage):
+            log.warning("a message of the inbox is %s at %s: %s", message.reason, message.path, message.expected)
+            self.unit.reject(message, acknowledge)
+            if incoming.kind in ASKING and message.message_id is not None:
+                self._refuse(message.message_id, ": ".join(filter(None, (message.path, message.expected))), incoming)
             return
-        if inbound.kind == "settings":
+        if message.kind == "settings":
             try:
-                change(self.settings, inbound.data)
+                change(self.settings, message.data)
             except SettingsError as error:
-                self.unit.reject(InvalidMessage(inbound.message_id, "INVALID", error.faults[0].path), acknowledge)
-                self._refuse(inbound.message_id, str(error), message)
+                self.unit.reject(InvalidMessage(message.message_id, "INVALID", error.faults[0].path), acknowledge)
+                self._refuse(message.message_id, str(error), incoming)
                 return
-        if self.journal.full and inbound.data.get("command") == "high_water":
-            # The cloud's word is what makes room: it must count although it can not be written down.
-            self.uplink.high_water(inbound.data["sequence"])
+        if self.journal.full and message.data.get("command") == "high_water":
+            # The cloud's word is what makes room: it must count although it cannot be written down.
+            self.uplink.high_water(message.data["sequence"])
             acknowledge()
             return
-        data = seal_secrets(inbound, self._sealer.seal)
-        if inbound.kind in ASKING and not self.journal.seen(inbound.message_id):
-            self._asked[inbound.message_id] = message
-        body = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
-        again = partial(self.on_message, message)
-        self.unit.receive(Letter(inbound.received(data), body, self._sealer.keys(inbound.scope), acknowledge, again))
+        if message.kind in ASKING and not self.journal.seen(message.message_id):
+            self._asked[message.message_id] = incoming
+        self.unit.receive(message, incoming.body, incoming.keys, acknowledge, partial(self.on_message, incoming))
 
-    def _refuse(self, message_id: str, why: str, asked: Message) -> None:
+    def _refuse(self, message_id: str, why: str, asked: Incoming) -> None:
         wrong = {"code": "INVALID", "message": why}
         self.uplink.reply({"command_id": message_id, "ok": False, "error": wrong}, asked)
 
@@ -655,8 +652,8 @@ class _Bounce:
         with contextlib.suppress(RuntimeError):  # the loop is closed: the process is ending
             self._loop.call_soon_threadsafe(function, *arguments)
 
-    def on_message(self, message: Message) -> None:
-        self._call(self._app.on_message, message)
+    def on_message(self, incoming: Incoming) -> None:
+        self._call(self._app.on_message, incoming)
 
     def on_link(self) -> None:
         self._call(self._app.on_link)

@@ -58,21 +58,6 @@ class Answer:
     message: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Letter:
-    """A message of the cloud on its way into the log, with what belongs to it."""
-
-    received: InboxMessage
-    body: bytes
-    """What is stored: JSON with the secrets sealed."""
-    keys: Mapping[str, bytes]
-    """New scope keys, wrapped, to be stored in the same transaction."""
-    acknowledge: Callable[[], None]
-    """Called once the message is durable."""
-    again: Callable[[], None]
-    """Called later when it could not be written: take the message anew, from its bytes."""
-
-
 class Listener(Protocol):
     """Who is told once something is durable. Called in the loop's thread; must return at once."""
 
@@ -176,27 +161,42 @@ class Unit:
         self._submit(decision, moment, answer=answer)
         return await answer
 
-    def receive(self, letter: Letter) -> None:
-        """Take a valid message: its log entry and the events it causes are one batch. The same id has one effect."""
-        message_id = letter.received.message_id
+    def receive(
+        self,
+        message: InboxMessage,
+        body: bytes,
+        keys: Mapping[str, bytes],
+        acknowledge: Callable[[], None],
+        again: Callable[[], None],
+    ) -> None:
+        """Take a valid message: its log entry and the events it causes are one batch. The same id has one effect.
+
+        :param body: what is stored: JSON of its data
+        :param keys: new scope keys, wrapped, to be stored in the same transaction
+        :param acknowledge: called once the message is durable
+        :param again: called later when it could not be written: take the message anew
+        """
+        message_id = message.message_id
         if message_id in self._in_flight:
-            self._in_flight[message_id].append(letter.acknowledge)
+            self._in_flight[message_id].append(acknowledge)
             return
         if self._journal.seen(message_id):
-            letter.acknowledge()
+            acknowledge()
             return
         if self._refusal():
-            self._later(letter.again)
+            self._later(again)
             return
         moment = self._now()
-        decision = self._decide(letter.received, moment)
-        self._in_flight[message_id] = [letter.acknowledge]
+        decision = self._decide(message, moment)
+        self._in_flight[message_id] = [acknowledge]
         self._submit(
             decision,
             moment,
-            letter=letter,
+            message=message,
+            body=body,
+            keys=keys,
             acknowledge=partial(self._acknowledge, message_id),
-            again=partial(self._take_again, letter),
+            again=partial(self._take_again, message_id, again),
         )
 
     def reject(self, message: InvalidMessage, acknowledge: Callable[[], None]) -> None:
@@ -286,17 +286,19 @@ class Unit:
         *,
         device: str | None = None,
         answer: asyncio.Future[Answer] | None = None,
-        letter: Letter | None = None,
+        message: InboxMessage | None = None,
+        body: bytes = b"",
+        keys: Mapping[str, bytes] = {},
         acknowledge: Callable[[], None] | None = None,
         again: Callable[[], None] | None = None,
     ) -> None:
         entries: list[EventEntry | InboxEntry] = []
         state = self._state if decision.after is None else decision.after.with_here(self._state.here)
-        if letter and decision.refusal is None:
-            received = letter.received
-            entries.append(InboxEntry(received.message_id, received.kind, received.type, moment.time, letter.body))
+        accepted = message if decision.refusal is None else None
+        if accepted:
+            entries.append(InboxEntry(accepted.message_id, accepted.kind, accepted.type, moment.time, body))
             if decision.after is None:
-                state = evolve(state, received)
+                state = evolve(state, accepted)
         # Only now may the chain move on: a sequence number that was given is written, or there is a gap.
         link = self._chain.sequence, self._chain.last_hash
         try:
@@ -309,7 +311,7 @@ class Unit:
         self._pending.append(ticket)
         batch = Batch(
             ticket.entries,
-            keys=letter.keys if letter and decision.refusal is None else {},
+            keys=keys if accepted else {},
             forget=tuple(effect.scope for effect in decision.effects if isinstance(effect, Forget)),
             snapshot=dump(state) if entries and self._journal.snapshot_due else None,
         )
@@ -404,9 +406,9 @@ class Unit:
         for acknowledge in self._in_flight.pop(message_id, ()):
             acknowledge()
 
-    def _take_again(self, letter: Letter) -> None:
-        self._in_flight.pop(letter.received.message_id, None)
-        letter.again()
+    def _take_again(self, message_id: str, again: Callable[[], None]) -> None:
+        self._in_flight.pop(message_id, None)
+        again()
 
     def _later(self, again: Callable[[], None]) -> None:
         self._loop.call_later(RETRY_MESSAGE_S, again)

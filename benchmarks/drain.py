@@ -24,11 +24,13 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from agent.delivery.model.inputs import Moment
+from agent.identity.seal import Sealer
 from agent.journal.entries import Batch, EventEntry
 from agent.journal.envelope import Chain
 from agent.journal.store import Journal
 from agent.settings import Broker as BrokerSettings
-from agent.uplink.uplink import Message, Uplink
+from agent.uplink.inbox import InboxReader, Incoming
+from agent.uplink.uplink import Uplink
 from drivers.simulated.servers import Broker
 
 FLEET, UNIT = "bench", "u1"
@@ -37,7 +39,7 @@ FLEET, UNIT = "bench", "u1"
 class Silent:
     """A listener that listens to nothing."""
 
-    def on_message(self, message: Message) -> None:
+    def on_message(self, incoming: Incoming) -> None:
         """Nothing."""
 
     def on_link(self) -> None:
@@ -80,7 +82,8 @@ def ours(broker: Broker, state_dir: Path, backlog: list[EventEntry], window: int
     journal = Journal.open(state_dir, max_bytes=1 << 30, retain_days=30, confirm="broker")
     fill(journal, events)
     settings = BrokerSettings(url=broker.url, max_inflight=window)
-    uplink = Uplink(settings, FLEET, UNIT, journal, Silent(), state_dir=state_dir, now=now)
+    reader = InboxReader(Sealer(state_dir, {}))
+    uplink = Uplink(settings, FLEET, UNIT, journal, reader, Silent(), state_dir=state_dir, now=now)
     begun = time.perf_counter()
     uplink.start()
     while journal.confirmed < events[-1].sequence:

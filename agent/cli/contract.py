@@ -60,11 +60,12 @@ def _count(faults: list[Any]) -> str:
 
 def _faults(content: bytes) -> tuple[str | None, list[dict[str, str]]]:
     """What the file is by its own type, and every fault."""
+    from agent.delivery.model.inputs import InvalidMessage
     from agent.uplink import messages
-    from agent.uplink.inbox import Unreadable, decode
+    from agent.uplink.inbox import decode
 
     envelope = decode(content)
-    if isinstance(envelope, Unreadable):
+    if isinstance(envelope, InvalidMessage):
         return None, [{"path": "", "expected": envelope.expected}]
     if not isinstance(envelope, dict):
         return None, [{"path": "", "expected": f"expected an object, got {messages.json_type(envelope)}"}]

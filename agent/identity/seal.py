@@ -21,36 +21,68 @@ NONCE_BYTES = 12
 
 
 class SealError(Exception):
-    """A secret can not be sealed or opened: says whose, and why."""
+    """A secret cannot be sealed or opened: says whose, and why."""
 
 
-def _encrypt(key: bytes, text: bytes, context: bytes) -> bytes:
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+class _Key:
+    """A key of AES-256-GCM."""
 
-    nonce = os.urandom(NONCE_BYTES)
-    return nonce + AESGCM(key).encrypt(nonce, text, context)
+    def __init__(self, key: bytes) -> None:
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        self._cipher = AESGCM(key)
+
+    def encrypt(self, text: bytes, context: bytes) -> bytes:
+        nonce = os.urandom(NONCE_BYTES)
+        return nonce + self._cipher.encrypt(nonce, text, context)
+
+    def decrypt(self, sealed: bytes, context: bytes) -> bytes:
+        """:raises SealError: without a text, because the caller knows what was asked for"""
+        from cryptography.exceptions import InvalidTag
+
+        try:
+            return self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], context)
+        except (InvalidTag, ValueError) as fault:
+            raise SealError from fault
 
 
-def _decrypt(key: bytes, sealed: bytes, context: bytes) -> bytes:
-    """Raises `SealError` without a text: the caller knows what was asked for."""
-    from cryptography.exceptions import InvalidTag
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+class Scope:
+    """Seals the secrets of one scope with one key, whatever becomes of that key in the meantime."""
 
-    try:
-        return AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], context)
-    except (InvalidTag, ValueError) as fault:
-        raise SealError from fault
+    def __init__(self, name: str, key: _Key, wrapped: bytes) -> None:
+        self._context = name.encode()
+        self._key = key
+        self.keys: Mapping[str, bytes] = {name: wrapped}
+        """The wrapped key: it belongs into each batch that brings tokens of it.
+
+        A batch may fail or be refused, so that nobody can say which one is the first to be written.
+        """
+
+    def seal(self, text: str) -> str:
+        """A token for this secret."""
+        return PREFIX + base64.urlsafe_b64encode(self._key.encrypt(text.encode(), self._context)).decode()
+
+    def open(self, token: str) -> str:
+        """:raises SealError: without a text; the token is damaged or of another scope"""
+        try:
+            sealed = base64.urlsafe_b64decode(token.removeprefix(PREFIX) if token.startswith(PREFIX) else "")
+            return self._key.decrypt(sealed, self._context).decode()
+        except (binascii.Error, ValueError) as fault:
+            raise SealError from fault
 
 
 class Sealer:
-    """Seals and opens secrets; may be used from any thread."""
+    """The keys of all scopes; may be used from any thread."""
 
     def __init__(self, state_dir: Path, keys: Mapping[str, bytes]) -> None:
-        """`keys` are the journal's: the wrapped key of each scope. Raises `SealError` without a usable seal.key."""
+        """`keys` are the journal's: the wrapped key of each scope.
+
+        :raises SealError: there is no usable seal.key
+        """
         self._path = state_dir / "seal.key"
-        self._unit_key = self._read_or_create()
+        self._unit_key = _Key(self._read_or_create())
         self._wrapped = dict(keys)
-        self._keys: dict[str, bytes] = {}
+        self._scopes: dict[str, Scope] = {}
         self._changing = threading.Lock()
 
     def _read_or_create(self) -> bytes:
@@ -62,7 +94,7 @@ class Sealer:
                 write_durably(self._path, key)
         except OSError as fault:
             raise SealError(
-                f"{self._path} can not be read or made ({fault.strerror}): check the rights of the state directory"
+                f"{self._path} cannot be read or made ({fault.strerror}): check the rights of the state directory"
             ) from fault
         if len(key) != KEY_BYTES:
             raise SealError(
@@ -71,52 +103,57 @@ class Sealer:
             )
         return key
 
-    def seal(self, scope: str, text: str) -> str:
-        """A token for this secret; the scope's key is made when it is the first one."""
-        return (
-            PREFIX
-            + base64.urlsafe_b64encode(_encrypt(self._key(scope, make=True), text.encode(), scope.encode())).decode()
-        )
+    def scope(self, name: str) -> Scope:
+        """Seals secrets of this scope; its key is made when it has none yet.
+
+        :raises SealError: the key was wrapped with another seal.key
+        """
+        return self._scope(name, make=True)
 
     def open(self, scope: str, token: str) -> str:
-        """The secret of a token. Raises `SealError` when the key was wiped or the token is not of this scope."""
-        key = self._key(scope, make=False)
-        try:
-            sealed = base64.urlsafe_b64decode(token.removeprefix(PREFIX) if token.startswith(PREFIX) else "")
-            return _decrypt(key, sealed, scope.encode()).decode()
-        except (SealError, binascii.Error, ValueError):
-            raise SealError(
-                f"a secret of {scope} can not be opened: the token is damaged or of another scope"
-            ) from None
+        """The secret of a token.
 
-    def keys(self, scope: str) -> dict[str, bytes]:
-        """The wrapped key of a scope, if it has one: it belongs into each batch that brings tokens of it.
-
-        A batch may fail or be refused, so that nobody can say which one is the first to be written.
+        :raises SealError: the key was wiped, or the token is not of this scope
         """
+        known = self._scope(scope, make=False)
+        try:
+            return known.open(token)
+        except SealError:
+            raise SealError(f"a secret of {scope} cannot be opened: the token is damaged or of another scope") from None
+
+    def holds(self, keys: Mapping[str, bytes]) -> bool:
+        """Whether these are still the keys: what was sealed under a key that is gone must not be written any more."""
         with self._changing:
-            return {scope: self._wrapped[scope]} if scope in self._wrapped else {}
+            return all(self._wrapped.get(scope) == wrapped for scope, wrapped in keys.items())
 
     def forget(self, scope: str) -> None:
         """Drop the key of a scope from memory; `Batch.forget` wipes it from the disk."""
         with self._changing:
-            self._keys.pop(scope, None)
+            self._scopes.pop(scope, None)
             self._wrapped.pop(scope, None)
 
-    def _key(self, scope: str, *, make: bool) -> bytes:
+    def reload(self, keys: Mapping[str, bytes]) -> None:
+        """Begin again with the journal's keys: those that were never written are gone."""
         with self._changing:
-            if scope not in self._keys:
-                if scope in self._wrapped:
-                    try:
-                        self._keys[scope] = _decrypt(self._unit_key, self._wrapped[scope], b"key/" + scope.encode())
-                    except SealError:
-                        raise SealError(
-                            f"the key of {scope} can not be unwrapped: {self._path} is not the one it was wrapped with"
-                        ) from None
-                elif make:
-                    key = os.urandom(KEY_BYTES)
-                    wrapped = _encrypt(self._unit_key, key, b"key/" + scope.encode())
-                    self._keys[scope], self._wrapped[scope] = key, wrapped
-                else:
-                    raise SealError(f"the secrets of {scope} can not be opened: its key was wiped or never existed")
-            return self._keys[scope]
+            self._scopes.clear()
+            self._wrapped = dict(keys)
+
+    def _scope(self, name: str, *, make: bool) -> Scope:
+        context = b"key/" + name.encode()
+        with self._changing:
+            if (known := self._scopes.get(name)) is not None:
+                return known
+            if (wrapped := self._wrapped.get(name)) is not None:
+                try:
+                    key = self._unit_key.decrypt(wrapped, context)
+                except SealError:
+                    raise SealError(
+                        f"the key of {name} cannot be unwrapped: {self._path} is not the one it was wrapped with"
+                    ) from None
+            elif make:
+                key = os.urandom(KEY_BYTES)
+                wrapped = self._wrapped[name] = self._unit_key.encrypt(key, context)
+            else:
+                raise SealError(f"the secrets of {name} cannot be opened: its key was wiped or never existed")
+            made = self._scopes[name] = Scope(name, _Key(key), wrapped)
+            return made

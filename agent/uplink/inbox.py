@@ -1,18 +1,19 @@
 """Bytes of the inbox become a message that may be used, or a reason that can be answered.
 
-`parse` never raises, whatever the bytes are, and what it returns as `Inbound` fulfils its model and its references.
-Secrets are found by their place in the message, never by their looks, and only `seal_secrets` sees them.
+`parse` never raises, whatever the bytes are, and what it returns as `InboxMessage` fulfils its model and its
+references. Secrets are found by their place in the message, never by their looks; outside of this module nobody sees
+them open.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from copy import deepcopy
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from agent.delivery.model.inputs import InboxMessage, InvalidMessage
+from agent.identity.seal import Sealer
 
 SAFE_INTEGER = 2**53 - 1
 """The largest whole number that every reader of JSON keeps exactly (RFC 8259 §6)."""
@@ -21,101 +22,130 @@ MAX_DEPTH = 64
 """Levels of nesting; the deepest message of the contract has seven."""
 
 
-@dataclass(frozen=True, slots=True)
-class Inbound:
-    """A valid message. `data` still holds its secrets: it goes through `seal_secrets` before anybody keeps it."""
+MAX_MESSAGE_BYTES = 512 * 1024
+"""Of the inbox: a block of several hundred parcels takes 160 KB."""
 
-    message_id: str
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """Acknowledges one message on the connection it came on."""
+
+    generation: int
+    mid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """One message of the inbox, ready to be taken: validated, its secrets sealed, and with what belongs to it."""
+
     kind: str
-    type: str
-    """Without prefix and version: ``block.assigned``."""
-    data: dict[str, Any] = field(repr=False)
-
-    @property
-    def scope(self) -> str:
-        """Whose key seals its secrets: the block's, or the ``roster``'s; empty where there can be none."""
-        return "roster" if self.type == "roster.replaced" else str(self.data.get("block_id", ""))
-
-    @property
-    def has_secrets(self) -> bool:
-        """Whether `seal_secrets` would seal anything."""
-        return next(_secrets(self.type, self.data), None) is not None
-
-    def received(self, data: dict[str, Any]) -> InboxMessage:
-        """The core's input, with the data that `seal_secrets` returned."""
-        return InboxMessage(self.message_id, self.kind, self.type, data)
+    """The topic's last level."""
+    message: InboxMessage | InvalidMessage
+    payload: bytes = field(repr=False)
+    """As it came."""
+    token: Token
+    body: bytes = b""
+    """What is stored: JSON of the message's data, with the secrets sealed. Empty when it is invalid."""
+    keys: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    """The wrapped key that its secrets are sealed with, to be stored in the same transaction."""
+    response_topic: str | None = None
+    """Where the sender wants the answer (MQTT 5)."""
+    correlation_data: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """A message that changes nothing: why, and where the fault is. It repeats no value of the message but its id."""
+class InboxReader:
+    """Makes messages ready to be taken: parses, validates and seals them. May be used from any thread."""
 
-    message_id: str | None
-    reason: str
-    """``INVALID_JSON``, ``TOO_LARGE``, ``UNKNOWN_KIND``, ``UNKNOWN_TYPE`` or ``INVALID``."""
-    path: str | None = None
-    expected: str = ""
+    def __init__(self, sealer: Sealer, max_bytes: int = MAX_MESSAGE_BYTES) -> None:
+        self._sealer = sealer
+        self._max_bytes = max_bytes
 
-    def not_understood(self) -> InvalidMessage:
-        """The core's input."""
-        return InvalidMessage(self.message_id, self.reason, self.path, self.expected)
+    def read(
+        self,
+        kind: str,
+        payload: bytes,
+        token: Token,
+        response_topic: str | None = None,
+        correlation_data: bytes | None = None,
+    ) -> Incoming:
+        """What came on `R/inbox/{kind}`.
+
+        :raises SealError: its secrets cannot be sealed under the key that their scope has
+        """
+        message = parse(kind, payload, max_bytes=self._max_bytes)
+        body: bytes = b""
+        keys: Mapping[str, bytes] = {}
+        if isinstance(message, InboxMessage):
+            if has_secrets(message):
+                scope = self._sealer.scope(scope_of(message))
+                seal_secrets(message, scope.seal)
+                keys = scope.keys
+            body = json.dumps(message.data, ensure_ascii=False, separators=(",", ":")).encode()
+        return Incoming(kind, message, payload, token, body, keys, response_topic, correlation_data)
+
+    def current(self, incoming: Incoming) -> Incoming:
+        """The same, read anew where the key that it was sealed with has gone meanwhile: ask before it is written."""
+        if self._sealer.holds(incoming.keys):
+            return incoming
+        known = incoming.response_topic, incoming.correlation_data
+        return self.read(incoming.kind, incoming.payload, incoming.token, *known)
 
 
 class _UnusableError(ValueError):
     """A number or text that JSON allows and that not every reader can keep."""
 
 
-def parse(kind: str, payload: bytes, *, max_bytes: int) -> Inbound | Unreadable:
-    """What the payload of `R/inbox/{kind}` says. Never raises.
+def parse(kind: str, payload: bytes, *, max_bytes: int) -> InboxMessage | InvalidMessage:
+    """What the payload of `R/inbox/{kind}` says, secrets still open. Never raises.
 
     `max_bytes` is checked before anything is parsed.
     """
     if len(payload) > max_bytes:
-        return Unreadable(None, "TOO_LARGE", None, f"expected at most {max_bytes} bytes, got {len(payload)}")
+        return InvalidMessage(None, "TOO_LARGE", None, f"expected at most {max_bytes} bytes, got {len(payload)}")
     envelope = decode(payload)
-    return envelope if isinstance(envelope, Unreadable) else _read(kind, envelope)
+    return envelope if isinstance(envelope, InvalidMessage) else _read(kind, envelope)
 
 
 def decode(payload: bytes) -> Any:
-    """The JSON of a payload, or `Unreadable` where not every reader would understand it."""
+    """The JSON of a payload, or `InvalidMessage` where not every reader would understand it."""
     try:
         value = json.loads(payload, parse_int=_integer, parse_float=_number, parse_constant=_constant)
         if b"\\u" in payload:
             json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate could never be written again
         _check_depth(value)
     except UnicodeEncodeError:
-        return Unreadable(None, "INVALID_JSON", None, "expected text without lone surrogates")
+        return InvalidMessage(None, "INVALID_JSON", None, "expected text without lone surrogates")
     except _UnusableError as error:
-        return Unreadable(None, "INVALID_JSON", None, str(error))
+        return InvalidMessage(None, "INVALID_JSON", None, str(error))
     except RecursionError:
-        return Unreadable(None, "INVALID_JSON", None, f"expected at most {MAX_DEPTH} levels of nesting")
+        return InvalidMessage(None, "INVALID_JSON", None, f"expected at most {MAX_DEPTH} levels of nesting")
     except ValueError:
-        return Unreadable(None, "INVALID_JSON", None, "expected one JSON object in UTF-8")
+        return InvalidMessage(None, "INVALID_JSON", None, "expected one JSON object in UTF-8")
     return value
 
 
-def _read(kind: str, envelope: Any) -> Inbound | Unreadable:
+def _read(kind: str, envelope: Any) -> InboxMessage | InvalidMessage:
     from agent.uplink import messages  # building the models costs memory and time: only once a message has come
 
     if not isinstance(envelope, dict):
-        return Unreadable(None, "INVALID", None, f"expected an object, got {messages.json_type(envelope)}")
+        return InvalidMessage(None, "INVALID", None, f"expected an object, got {messages.json_type(envelope)}")
     around = messages.envelope_faults(envelope)
     message_id = None if any(fault.path == "id" for fault in around) else str(envelope["id"])
     if around:
-        return Unreadable(message_id, "INVALID", around[0].path, around[0].expected)
+        return InvalidMessage(message_id, "INVALID", around[0].path, around[0].expected)
     types = messages.KINDS.get(kind)
     if types is None:
-        return Unreadable(message_id, "UNKNOWN_KIND", None, "expected one of " + ", ".join(messages.KINDS))
+        return InvalidMessage(message_id, "UNKNOWN_KIND", None, "expected one of " + ", ".join(messages.KINDS))
     by_name = {f"{messages.PREFIX}{each}.v1": each for each in types}
     type_ = by_name.get(envelope["type"])
     if type_ is None:
-        return Unreadable(message_id, "UNKNOWN_TYPE", "type", "expected " + " or ".join(by_name))
+        return InvalidMessage(message_id, "UNKNOWN_TYPE", "type", "expected " + " or ".join(by_name))
     data = envelope.get("data")
     found = messages.faults(type_, data)
     if found or not isinstance(data, dict):
-        return Unreadable(message_id, "INVALID", found[0].path or "data", found[0].expected)
+        return InvalidMessage(message_id, "INVALID", found[0].path or "data", found[0].expected)
     _fill_in(type_, data)
-    return Inbound(message_id or "", kind, type_, data)
+    return InboxMessage(message_id or "", kind, type_, data)
 
 
 def _fill_in(type_: str, data: dict[str, Any]) -> None:
@@ -131,22 +161,27 @@ def _fill_in(type_: str, data: dict[str, Any]) -> None:
                 data[member] = int(data[member])
 
 
-def seal_secrets(inbound: Inbound, seal: Callable[[str, str], str]) -> dict[str, Any]:
-    """The message's data with every secret replaced by `seal(scope, text)`.
+def scope_of(message: InboxMessage) -> str:
+    """Whose key seals its secrets: the block's, or the ``roster``'s; empty where there can be none."""
+    return "roster" if message.type == "roster.replaced" else str(message.data.get("block_id", ""))
+
+
+def has_secrets(message: InboxMessage) -> bool:
+    """Whether `seal_secrets` would seal anything."""
+    return next(_secrets(message.type, message.data), None) is not None
+
+
+def seal_secrets(message: InboxMessage, seal: Callable[[str], str]) -> None:
+    """Replace every secret in the message's data by `seal(text)`.
 
     Secrets are a block's `otp_key`, its access codes, and the names and telephone numbers of recipients and neighbours,
     and the roster's key; HMACs are kept as they are, they are worth nothing without the key.
     """
-    if not inbound.has_secrets:
-        return inbound.data
-    data = deepcopy(inbound.data)
-    scope = inbound.scope
-    for holder, member in _secrets(inbound.type, data):
-        holder[member] = seal(scope, holder[member])
-    return data
+    for holder, member in _secrets(message.type, message.data):
+        holder[member] = seal(holder[member])
 
 
-def _secrets(type_: str, data: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
+def _secrets(type_: str, data: Mapping[str, Any]) -> Iterator[tuple[Any, Any]]:
     if type_ == "roster.replaced":
         yield data, "key"
     if type_ in {"block.assigned", "block.revised"}:

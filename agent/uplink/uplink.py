@@ -19,7 +19,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
@@ -29,6 +29,7 @@ from paho.mqtt.properties import Properties
 
 from agent import __version__
 from agent.delivery.model.inputs import Moment
+from agent.identity.seal import SealError
 from agent.journal.entries import EventEntry, JournalError, TelemetryEntry
 from agent.journal.envelope import telemetry
 from agent.journal.store import Journal
@@ -36,6 +37,7 @@ from agent.settings import Broker, is_loopback
 from agent.uplink import connection
 from agent.uplink.budget import Budget
 from agent.uplink.connection import Connection, UplinkError, Will
+from agent.uplink.inbox import InboxReader, Incoming, Token
 from agent.uplink.lanes import Stream
 
 log = logging.getLogger(__name__)
@@ -86,31 +88,10 @@ class Link:
     """When the broker last acknowledged something, on the monotonic clock."""
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
-    """Acknowledges one inbox message on the connection it came on."""
-
-    generation: int
-    mid: int
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """An inbox message as it came."""
-
-    kind: str
-    """The topic's last level."""
-    payload: bytes = field(repr=False)
-    token: Token
-    response_topic: str | None = None
-    """Where the sender wants the answer (MQTT 5)."""
-    correlation_data: bytes | None = None
-
-
 class Listener(Protocol):
     """Whom the uplink tells; called in the uplink's thread, so it should only pass things on."""
 
-    def on_message(self, message: Message) -> None:
+    def on_message(self, incoming: Incoming) -> None:
         """An inbox message has come; `Uplink.acknowledge` once it is durable."""
 
     def on_link(self) -> None:
@@ -195,6 +176,7 @@ class Uplink:
         fleet: str,
         unit: str,
         journal: Journal,
+        reader: InboxReader,
         listener: Listener,
         *,
         state_dir: Path,
@@ -210,6 +192,7 @@ class Uplink:
         self.root: Final = f"{broker.topic_root}/{fleet}/{unit}"
         self._broker = broker
         self._journal = journal
+        self._reader = reader
         self._listener = listener
         self._source = f"/{fleet}/{unit}"
         self._boot_id = now().boot_id
@@ -304,7 +287,7 @@ class Uplink:
             self._status_due = True
             self._wake()
 
-    def reply(self, answer: Mapping[str, Any], to: Message | None = None) -> None:
+    def reply(self, answer: Mapping[str, Any], to: Incoming | None = None) -> None:
         """Answer a message on the topic it asked for, else on `replies`.
 
         Kept over reconnects, not over a restart; of more than `MAX_REPLIES` the oldest is dropped.
@@ -656,16 +639,20 @@ class Uplink:
             if not ours:
                 log.warning("uplink: a message on a topic that we did not ask for is ignored")
                 continue
-            given = message.properties
-            self._listener.on_message(
-                Message(
-                    kind=topic.rpartition("/")[2],
-                    payload=bytes(message.payload),
-                    token=Token(link.generation, message.mid),
-                    response_topic=getattr(given, "ResponseTopic", None),
-                    correlation_data=getattr(given, "CorrelationData", None),
-                )
-            )
+            self._read(link, topic.rpartition("/")[2], message)
+
+    def _read(self, link: Connection, kind: str, message: MQTTMessage) -> None:
+        given = message.properties
+        token = Token(link.generation, message.mid)
+        answer_to = getattr(given, "ResponseTopic", None), getattr(given, "CorrelationData", None)
+        try:
+            incoming = self._reader.read(kind, bytes(message.payload), token, *answer_to)
+        except SealError as error:
+            # Not acknowledged: the broker sends it again with the next connection, when somebody may have mended it.
+            log.error("uplink: a message of the inbox waits: %s", error)  # noqa: TRY400
+            self._inbox_fault = str(error)
+            return
+        self._listener.on_message(incoming)
 
     def _look_in_the_mirror(self, message: MQTTMessage) -> None:
         """A late will of an earlier connection says that we are offline."""

@@ -18,7 +18,7 @@ from agent.delivery.model.inputs import Acted, InboxMessage, InvalidMessage, Sca
 from agent.delivery.model.state import Policy, State
 from agent.delivery.screen.prompt import prompt
 from agent.delivery.screen.view import view
-from agent.uplink.inbox import Inbound, parse
+from agent.uplink.inbox import parse
 from contract import vocabulary
 from contract.vocabulary import STOP_ENDED
 from tests.delivery.support import SHOP, STATION, Unit, assigned, at_door, block_data, door, loaded, loading, on_route
@@ -352,9 +352,9 @@ def test_whatever_the_edge_lets_through_the_core_can_work_with(revised: bool, da
         "data": body,
     }
     message = parse(kind, json.dumps(envelope).encode(), max_bytes=1_000_000)
-    if not isinstance(message, Inbound):
+    if not isinstance(message, InboxMessage):
         return
-    unit.give(message.received(message.data))
+    unit.give(message)
     for action in ("check_in", "start_loading"):
         unit.act(action, reason="no reception")
     for number in (1, 2, 3):
@@ -376,4 +376,4 @@ def test_whatever_the_edge_lets_through_the_core_can_work_with(revised: bool, da
 def test_the_block_that_is_broken_above_is_whole_at_first() -> None:
     envelope = {"specversion": "1.0", "id": "m", "source": "/dispatch", "type": "org.kerbside.block.assigned.v1"}
     message = parse("block", json.dumps(envelope | {"data": valid_block()}).encode(), max_bytes=1_000_000)
-    assert isinstance(message, Inbound)
+    assert isinstance(message, InboxMessage)

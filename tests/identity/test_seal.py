@@ -25,62 +25,72 @@ def all_bytes(directory: Path) -> bytes:
 
 
 def scope_key(sealer: Sealer, scope: str) -> bytes:
-    return sealer._key(scope, make=False)
+    return sealer._unit_key.decrypt(sealer.scope(scope).keys[scope], b"key/" + scope.encode())
 
 
 def test_a_sealed_secret_is_opened_again_also_after_a_restart(tmp_path: Path) -> None:
     sealer = Sealer(tmp_path, {})
-    token = sealer.seal("B7", SECRET)
+    token = sealer.scope("B7").seal(SECRET)
     assert token.startswith("sealed:v1:")
     assert SECRET not in token
     assert sealer.open("B7", token) == SECRET
-    assert Sealer(tmp_path, sealer.keys("B7")).open("B7", token) == SECRET
+    assert Sealer(tmp_path, sealer.scope("B7").keys).open("B7", token) == SECRET
 
 
 @given(text=st.text(st.characters(exclude_categories=["Cs"])), scope=st.text(st.characters(exclude_categories=["Cs"])))
 def test_any_text_of_any_scope_can_be_sealed(text: str, scope: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     sealer = Sealer(tmp_path_factory.getbasetemp(), {})
-    assert sealer.open(scope, sealer.seal(scope, text)) == text
+    assert sealer.open(scope, sealer.scope(scope).seal(text)) == text
 
 
 def test_the_same_secret_never_gives_the_same_token(tmp_path: Path) -> None:
     sealer = Sealer(tmp_path, {})
-    assert len({sealer.seal("B7", SECRET) for _ in range(50)}) == 50
+    assert len({sealer.scope("B7").seal(SECRET) for _ in range(50)}) == 50
 
 
 def test_the_key_of_a_scope_goes_with_each_of_its_messages_because_the_first_may_be_refused(tmp_path: Path) -> None:
     sealer = Sealer(tmp_path, {})
-    assert sealer.keys("B7") == {}
-    sealer.seal("B7", "a")
-    sealer.seal("roster", "b")
-    refused = sealer.keys("B7")
-    token = sealer.seal("B7", "c")
-    assert set(sealer.keys("B7")) == {"B7"}
-    assert sealer.keys("B7") == refused
-    assert Sealer(tmp_path, sealer.keys("B7")).open("B7", token) == "c"
+    first, _, second = sealer.scope("B7"), sealer.scope("roster"), sealer.scope("B7")
+    assert set(second.keys) == {"B7"}
+    assert first.keys == second.keys
+    assert Sealer(tmp_path, second.keys).open("B7", second.seal("c")) == "c"
+
+
+def test_what_one_message_seals_is_sealed_with_one_key_also_when_that_key_goes_in_the_meantime(tmp_path: Path) -> None:
+    sealer = Sealer(tmp_path, {})
+    before = sealer.scope("B7")
+    tokens = [before.seal("a")]
+    sealer.reload({})
+    after = sealer.scope("B7")
+    tokens.append(before.seal("b"))
+    assert [Sealer(tmp_path, before.keys).open("B7", token) for token in tokens] == ["a", "b"]
+    assert not sealer.holds(before.keys), "whoever writes it now would write it under a key that the next one replaces"
+    assert sealer.holds(after.keys)
+    assert sealer.holds({})
 
 
 def test_a_secret_of_another_scope_is_not_opened(tmp_path: Path) -> None:
     sealer = Sealer(tmp_path, {})
-    token = sealer.seal("B7", SECRET)
-    sealer.seal("B8", "other")
-    with pytest.raises(SealError, match="a secret of B8 can not be opened: the token is damaged or of another scope"):
+    token = sealer.scope("B7").seal(SECRET)
+    sealer.scope("B8").seal("other")
+    with pytest.raises(SealError, match="a secret of B8 cannot be opened: the token is damaged or of another scope"):
         sealer.open("B8", token)
 
 
-def test_a_forgotten_scope_can_not_be_opened(tmp_path: Path) -> None:
+def test_a_forgotten_scope_cannot_be_opened(tmp_path: Path) -> None:
     sealer = Sealer(tmp_path, {})
-    token = sealer.seal("B7", SECRET)
+    scope = sealer.scope("B7")
+    token = scope.seal(SECRET)
     sealer.forget("B7")
+    assert not sealer.holds(scope.keys)
     with pytest.raises(SealError, match="its key was wiped or never existed"):
         sealer.open("B7", token)
-    assert sealer.keys("B7") == {}
 
 
 @pytest.mark.parametrize("token", ["", "sealed:v1:", "sealed:v1:!!!", "sealed:v1:AAAA", "plain text", "sealed:v2:AAAA"])
 def test_a_token_that_is_none_is_refused_without_being_shown(tmp_path: Path, token: str) -> None:
     sealer = Sealer(tmp_path, {})
-    sealer.seal("B7", SECRET)
+    sealer.scope("B7").seal(SECRET)
     with pytest.raises(SealError) as refused:
         sealer.open("B7", token)
     assert SECRET not in str(refused.value)
@@ -89,21 +99,21 @@ def test_a_token_that_is_none_is_refused_without_being_shown(tmp_path: Path, tok
 
 def test_a_changed_token_is_refused(tmp_path: Path) -> None:
     sealer = Sealer(tmp_path, {})
-    token = sealer.seal("B7", SECRET)
+    token = sealer.scope("B7").seal(SECRET)
     middle = len(token) // 2
     with pytest.raises(SealError):
         sealer.open("B7", token[:middle] + ("A" if token[middle] != "A" else "B") + token[middle + 1 :])
 
 
-def test_a_secret_of_a_card_without_its_unit_key_can_not_be_opened(tmp_path: Path) -> None:
+def test_a_secret_of_a_card_without_its_unit_key_cannot_be_opened(tmp_path: Path) -> None:
     sealer = Sealer(tmp_path, {})
-    token = sealer.seal("B7", SECRET)
-    keys = sealer.keys("B7")
+    token = sealer.scope("B7").seal(SECRET)
+    keys = sealer.scope("B7").keys
     (tmp_path / "seal.key").unlink()
     other = Sealer(tmp_path, keys)
-    with pytest.raises(SealError, match=r"the key of B7 can not be unwrapped: .*seal\.key is not the one"):
+    with pytest.raises(SealError, match=r"the key of B7 cannot be unwrapped: .*seal\.key is not the one"):
         other.open("B7", token)
-    assert other.open("B9", other.seal("B9", "new")) == "new"
+    assert other.open("B9", other.scope("B9").seal("new")) == "new"
 
 
 def test_the_unit_key_is_for_its_owner_only(tmp_path: Path) -> None:
@@ -124,7 +134,7 @@ def test_a_unit_key_of_the_wrong_size_is_not_replaced(tmp_path: Path) -> None:
 def test_many_threads_share_one_key_of_a_scope(tmp_path: Path) -> None:
     sealer = Sealer(tmp_path, {})
     tokens: list[str] = []
-    threads = [threading.Thread(target=lambda: tokens.append(sealer.seal("B7", SECRET))) for _ in range(16)]
+    threads = [threading.Thread(target=lambda: tokens.append(sealer.scope("B7").seal(SECRET))) for _ in range(16)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -137,9 +147,9 @@ def test_many_threads_share_one_key_of_a_scope(tmp_path: Path) -> None:
 
 def assign(journal: Journal, sealer: Sealer, scope: str) -> str:
     """A block message with a secret, as it goes into the log."""
-    token = sealer.seal(scope, SECRET)
+    token = sealer.scope(scope).seal(SECRET)
     entry = InboxEntry(f"m-{scope}", "block", "block.assigned", "", b'{"access_codes": ["%s"]}' % token.encode())
-    assert write_all(journal, [Batch((entry,), keys=sealer.keys(scope))]) == [None]
+    assert write_all(journal, [Batch((entry,), keys=sealer.scope(scope).keys)]) == [None]
     return token
 
 

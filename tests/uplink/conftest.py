@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from drivers.simulated.servers import Broker
-from tests.uplink.rig import Gate, Subscriber, Vehicle
+from tests.uplink.support import Gate, Subscriber, Vehicle
 
 
 @pytest.fixture

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.delivery.model.inputs import InboxMessage, InvalidMessage
+from agent.identity.seal import Sealer
 from agent.uplink import messages
-from agent.uplink.inbox import Inbound, Unreadable, parse, seal_secrets
+from agent.uplink.inbox import InboxReader, Incoming, Token, parse
 
 KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
 LIMIT = 131_072
@@ -100,15 +103,15 @@ def message(type_: str, data: Any, /, **changes: Any) -> bytes:
     return json.dumps({name: value for name, value in envelope.items() if value is not ...}).encode()
 
 
-def refused(kind: str, payload: bytes) -> Unreadable:
+def refused(kind: str, payload: bytes) -> InvalidMessage:
     answer = parse(kind, payload, max_bytes=LIMIT)
-    assert isinstance(answer, Unreadable), answer
+    assert isinstance(answer, InvalidMessage), answer
     return answer
 
 
-def taken(kind: str, payload: bytes) -> Inbound:
+def taken(kind: str, payload: bytes) -> InboxMessage:
     answer = parse(kind, payload, max_bytes=LIMIT)
-    assert isinstance(answer, Inbound), answer
+    assert isinstance(answer, InboxMessage), answer
     return answer
 
 
@@ -171,8 +174,8 @@ EXAMPLES: dict[str, tuple[str, dict[str, Any]]] = {
 @pytest.mark.parametrize("type_", EXAMPLES)
 def test_every_message_of_the_contract_is_taken_as_it_is(type_: str) -> None:
     kind, data = EXAMPLES[type_]
-    inbound = taken(kind, message(type_, data))
-    assert (inbound.message_id, inbound.kind, inbound.type, inbound.data) == ("M-1", kind, type_, data)
+    given = taken(kind, message(type_, data))
+    assert (given.message_id, given.kind, given.type, given.data) == ("M-1", kind, type_, data)
 
 
 @pytest.mark.parametrize("type_", [name for name in EXAMPLES if name != "settings.changed"])
@@ -273,8 +276,8 @@ def test_a_block_of_three_hundred_parcels_is_taken() -> None:
     data = block()
     parcel = data["parcels"][0]
     data["parcels"] = [{**parcel, "parcel_id": f"P{n}", "tracking_number": f"N{n}"} for n in range(300)]
-    inbound = parse("block", message("block.assigned", data), max_bytes=1 << 20)
-    assert isinstance(inbound, Inbound)
+    given = parse("block", message("block.assigned", data), max_bytes=1 << 20)
+    assert isinstance(given, InboxMessage)
 
 
 @pytest.mark.parametrize(
@@ -361,7 +364,7 @@ def test_json_that_is_no_object_is_refused(payload: bytes) -> None:
 
 def test_a_message_that_is_too_large_is_not_even_parsed() -> None:
     answer = parse("block", b"[" * 1001, max_bytes=1000)
-    assert isinstance(answer, Unreadable)
+    assert isinstance(answer, InvalidMessage)
     assert answer.reason == "TOO_LARGE"
 
 
@@ -374,7 +377,7 @@ JSON = st.recursive(
 
 @given(st.sampled_from([*messages.KINDS, "other"]), st.binary(max_size=300))
 def test_no_bytes_make_it_raise(kind: str, payload: bytes) -> None:
-    assert isinstance(parse(kind, payload, max_bytes=LIMIT), Unreadable)
+    assert isinstance(parse(kind, payload, max_bytes=LIMIT), InvalidMessage)
 
 
 @given(st.data())
@@ -393,46 +396,69 @@ def test_no_json_in_place_of_a_members_value_makes_it_raise(data: st.DataObject)
         holder = holder[key]
     holder[key] = data.draw(JSON)
     answer = parse(kind, message(type_, changed), max_bytes=LIMIT)
-    assert isinstance(answer, Inbound) or answer.expected
+    assert isinstance(answer, InboxMessage) or answer.expected
 
 
 # ------------------------------------------------------------------------------------------------ secrets
 
 
-def seal(scope: str, text: str) -> str:
-    return f"sealed:{scope}:{len(text)}"
+@pytest.fixture
+def sealer(tmp_path: Path) -> Sealer:
+    return Sealer(tmp_path, {})
 
 
-def test_the_secrets_of_a_block_are_sealed_under_its_own_scope() -> None:
-    inbound = taken("block", message("block.assigned", block()))
-    assert inbound.has_secrets
-    data = seal_secrets(inbound, seal)
-    assert data["otp_key"] == f"sealed:B7:{len(KEY)}"
-    assert data["parcels"][0]["instruction"]["access_codes"] == ["sealed:B7:5", "sealed:B7:4"]
+def read(sealer: Sealer, kind: str, payload: bytes) -> Incoming:
+    return InboxReader(sealer, LIMIT).read(kind, payload, Token(1, 1))
+
+
+def test_the_secrets_of_a_block_are_sealed_under_its_own_scope(sealer: Sealer) -> None:
+    incoming = read(sealer, "block", message("block.assigned", block()))
+    assert isinstance(incoming.message, InboxMessage)
+    data = incoming.message.data
     stop = next(stop for stop in data["stops"] if stop.get("recipient"))
-    assert stop["recipient"] == {"name": "sealed:B7:8", "phone": "sealed:B7:16"}
-    kept = json.dumps(data)
-    assert not any(secret in kept for secret in (KEY, "#1234", "somebody", "+31 30"))
+    sealed = [data["otp_key"], *data["parcels"][0]["instruction"]["access_codes"], *stop["recipient"].values()]
+    assert [sealer.open("B7", token) for token in sealed] == [KEY, "#1234", "B 77", "somebody", "+31 30 000 00 00"]
+    assert not any(secret in incoming.body.decode() for secret in (KEY, "#1234", "somebody", "+31 30"))
     assert data["parcels"][0]["requirements"]["otp_hmac"] == "0" * 64
-    assert inbound.received(data).data == data
+    assert json.loads(incoming.body) == data, "what is stored is what is decided on"
 
 
-def test_the_rosters_key_is_sealed_under_the_roster() -> None:
+def test_the_key_that_opens_the_secrets_of_a_message_comes_with_it(sealer: Sealer, tmp_path: Path) -> None:
+    incoming = read(sealer, "block", message("block.assigned", block()))
+    sealer.reload({})
+    later = Sealer(tmp_path, incoming.keys)
+    assert later.open("B7", json.loads(incoming.body)["otp_key"]) == KEY
+
+
+def test_a_message_whose_key_has_gone_meanwhile_is_sealed_anew_before_it_is_written(sealer: Sealer) -> None:
+    reader = InboxReader(sealer, LIMIT)
+    incoming = reader.read("block", message("block.assigned", block()), Token(3, 9), "answers/7", b"seven")
+    assert reader.current(incoming) is incoming
+    sealer.reload({})
+    again = reader.current(incoming)
+    assert (again.token, again.response_topic, again.correlation_data) == (Token(3, 9), "answers/7", b"seven")
+    assert again.keys != incoming.keys
+    assert sealer.holds(again.keys)
+    assert sealer.open("B7", json.loads(again.body)["otp_key"]) == KEY
+
+
+def test_the_rosters_key_is_sealed_under_the_roster(sealer: Sealer) -> None:
     kind, roster = EXAMPLES["roster.replaced"]
-    data = seal_secrets(taken(kind, message("roster.replaced", roster)), seal)
-    assert data["key"] == f"sealed:roster:{len(KEY)}"
+    incoming = read(sealer, kind, message("roster.replaced", roster))
+    assert {*incoming.keys} == {"roster"}
+    assert sealer.open("roster", json.loads(incoming.body)["key"]) == KEY
 
 
-def test_a_message_without_secrets_is_kept_as_it_is() -> None:
-    inbound = taken("message", message("message.sent", EXAMPLES["message.sent"][1]))
-    assert not inbound.has_secrets
-    assert seal_secrets(inbound, seal) == inbound.data
+def test_a_message_without_secrets_is_kept_as_it_is_and_makes_no_key(sealer: Sealer) -> None:
+    incoming = read(sealer, "message", message("message.sent", EXAMPLES["message.sent"][1]))
+    assert json.loads(incoming.body) == EXAMPLES["message.sent"][1]
+    assert incoming.keys == {}
 
 
-def test_neither_the_representation_nor_a_refusal_repeats_a_secret() -> None:
-    inbound = taken("block", message("block.assigned", block()))
-    assert "#1234" not in repr(inbound)
-    assert KEY not in repr(inbound)
+def test_neither_the_representation_nor_a_refusal_repeats_a_secret(sealer: Sealer) -> None:
+    incoming = read(sealer, "block", message("block.assigned", block()))
+    assert "#1234" not in repr(incoming)
+    assert KEY not in repr(taken("block", message("block.assigned", block())))
     answer = refused("block", message("block.assigned", block(otp_key="a-secret-of-the-wrong-form")))
     assert "a-secret" not in repr(answer)
     answer = refused("roster", message("roster.replaced", {"key": KEY, "drivers": KEY}))

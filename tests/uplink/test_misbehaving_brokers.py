@@ -15,9 +15,9 @@ import pytest
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from agent.uplink.uplink import Message
+from agent.uplink.inbox import Incoming
 from drivers.simulated.servers import Broker
-from tests.uplink.rig import (
+from tests.uplink.support import (
     CONNECT,
     FLEET,
     PUBACK,
@@ -196,7 +196,7 @@ def test_what_a_killed_broker_forgot_is_sent_again_when_the_cloud_has_to_confirm
 def obey(unit: Vehicle) -> None:
     """Do what the unit's loop does: commands are carried out, a lost session becomes an event."""
 
-    def take(message: Message) -> None:
+    def take(message: Incoming) -> None:
         command = json.loads(message.payload)["data"]
         if command["command"] == "high_water":
             unit.uplink.high_water(command["sequence"])

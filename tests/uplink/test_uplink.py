@@ -11,14 +11,13 @@ from paho.mqtt.enums import MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from agent.delivery.model.inputs import Moment
+from agent.delivery.model.inputs import InvalidMessage, Moment
 from agent.settings import Broker as BrokerSettings
 from agent.uplink.budget import Budget
 from agent.uplink.connection import UplinkError
-from agent.uplink.inbox import Unreadable, parse
 from agent.uplink.uplink import Uplink
 from drivers.simulated.servers import Broker
-from tests.uplink.rig import FLEET, PUBACK, PUBLISH, QUICK, ROOT, UNIT, Ear, Gate, Subscriber, Vehicle, now, until
+from tests.uplink.support import FLEET, PUBACK, PUBLISH, QUICK, ROOT, UNIT, Ear, Gate, Subscriber, Vehicle, now, until
 
 Make = Callable[..., Vehicle]
 
@@ -181,8 +180,8 @@ def test_a_flood_of_broken_messages_is_answered_one_by_one_and_events_still_go_o
     unit.write(50)
     unit.confirmed(50)
     until(lambda: len(unit.ear.messages) >= 1500, "1500 messages")
-    answers = [parse(message.kind, message.payload, max_bytes=131_072) for message in unit.ear.messages]
-    assert all(isinstance(answer, Unreadable) and answer.reason == "INVALID_JSON" for answer in answers)
+    answers = [incoming.message for incoming in unit.ear.messages]
+    assert all(isinstance(answer, InvalidMessage) and answer.reason == "INVALID_JSON" for answer in answers)
     assert unit.uplink.link.online
 
 
@@ -191,9 +190,8 @@ def test_a_message_of_a_megabyte_is_handed_over_and_refused_by_its_size(
 ) -> None:
     unit = vehicle(broker.url).start()
     subscriber.publish(f"{ROOT}/inbox/block", b"[" * 1_000_000)
-    message = until(lambda: unit.ear.messages, "the message")[0]
-    answer = parse(message.kind, message.payload, max_bytes=131_072)
-    assert isinstance(answer, Unreadable)
+    answer = until(lambda: unit.ear.messages, "the message")[0].message
+    assert isinstance(answer, InvalidMessage)
     assert answer.reason == "TOO_LARGE"
 
 
@@ -356,7 +354,7 @@ def test_an_unencrypted_connection_to_another_host_is_refused(tmp_path: Path, ve
     settings = BrokerSettings.model_construct(**{**BrokerSettings().model_dump(), "url": "mqtt://broker.example:1883"})
     unit = vehicle(broker.url)
     with pytest.raises(UplinkError, match=r"expected mqtts:// for broker\.example"):
-        Uplink(settings, FLEET, UNIT, unit.journal, Ear(), state_dir=tmp_path, now=now, timing=QUICK)
+        Uplink(settings, FLEET, UNIT, unit.journal, unit.reader, Ear(), state_dir=tmp_path, now=now, timing=QUICK)
 
 
 def test_a_password_file_that_is_missing_is_named_without_ending_the_uplink(

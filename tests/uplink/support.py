@@ -18,11 +18,13 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from agent.delivery.model.inputs import Moment
+from agent.identity.seal import Sealer
 from agent.journal.entries import Batch, EventEntry
 from agent.journal.envelope import Chain
 from agent.journal.store import Journal
 from agent.settings import Broker as BrokerSettings
-from agent.uplink.uplink import SESSION_FILE, Message, Timing, Uplink
+from agent.uplink.inbox import InboxReader, Incoming
+from agent.uplink.uplink import SESSION_FILE, Timing, Uplink
 
 FLEET, UNIT = "fleet", "u1"
 ROOT = f"kerbside/{FLEET}/{UNIT}"
@@ -206,15 +208,15 @@ class Ear:
     """The uplink's listener: keeps what it is told, and acknowledges when it should."""
 
     def __init__(self) -> None:
-        self.messages: list[Message] = []
+        self.messages: list[Incoming] = []
         self.links: list[tuple[bool, str]] = []
         self.lost = 0
-        self.acknowledge: Callable[[Message], None] = lambda _message: None
+        self.acknowledge: Callable[[Incoming], None] = lambda _message: None
         self.uplink: Uplink | None = None
 
-    def on_message(self, message: Message) -> None:
-        self.messages.append(message)
-        self.acknowledge(message)
+    def on_message(self, incoming: Incoming) -> None:
+        self.messages.append(incoming)
+        self.acknowledge(incoming)
 
     def on_link(self) -> None:
         if self.uplink is not None:
@@ -240,6 +242,7 @@ class Vehicle:
         self.journal = Journal.open(state_dir, max_bytes=1 << 28, retain_days=30, confirm=confirm)  # type: ignore[arg-type]
         head = self.journal.head
         self.chain = Chain(f"/{FLEET}/{UNIT}", head.sequence, head.hash)
+        self.reader = InboxReader(Sealer(state_dir, self.journal.keys()))
         self.ear = Ear()
         self.uplink = self._make()
 
@@ -249,6 +252,7 @@ class Vehicle:
             FLEET,
             UNIT,
             self.journal,
+            self.reader,
             self.ear,
             state_dir=self.state_dir,
             now=now,
