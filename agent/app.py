@@ -330,22 +330,11 @@ class App:
         self.supervisor.add(self._mount, self.reading)
 
     def _see_firmware_through(self, link: Link) -> None:
-        """An update of the mount that broke off: keep the new image if it is well, or say what became of it.
-
-        Called in the mount's thread, whenever its line has been opened.
+        """Called in the mount's thread, whenever its line has been opened.
 
         :raises BridgeError: the mount has fallen silent
         """
-        from agent import firmware
-        from firmware_bridge.errors import BridgeError, Cause
-        from firmware_bridge.update import Update
-
-        state_dir = self.settings.unit.state_dir
-        if (wanted := firmware.pending(state_dir)) is None:
-            return
-
-        def note(event: str, data: Mapping[str, Any]) -> None:
-            firmware.note(state_dir, event, data, write)
+        from agent.mount import updates
 
         def write(event: str, data: Mapping[str, Any]) -> None:
             asyncio.run_coroutine_threadsafe(record(event, data), self._loop).result()
@@ -354,22 +343,17 @@ class App:
             self.unit.record(event, data)
             await self.unit.settle()
 
-        def sleep(seconds: float) -> None:
-            if self._stop.is_set():
-                raise _EndingError
-            time.sleep(seconds)
-
         def may_restart() -> tuple[str, str] | None:
-            return firmware.objection(self.unit.state.blocks.values(), self._fix.speed_mps if self._fix else None)
+            return updates.objection(self.unit.state.blocks.values(), self._fix.speed_mps if self._fix else None)
 
-        log.warning("the update of the mount to firmware %s broke off: seeing it through", wanted.version)
-        after_s = self.settings.mount.confirm_after_s
-        with contextlib.suppress(_EndingError):
-            outcome = Update(link, wanted, note, may_restart=may_restart, confirm_after_s=after_s, sleep=sleep).run()
-            log.warning("the mount's firmware %s: %s, %s", wanted.version, outcome.result, outcome.message)
-            if outcome.reason in firmware.AWAY:
-                # The line is opened anew until the mount answers, and then this comes first again.
-                raise BridgeError(outcome.message, Cause.TIMEOUT)
+        updates.see_through(
+            link,
+            self.settings.unit.state_dir,
+            write,
+            may_restart=may_restart,
+            confirm_after_s=self.settings.mount.confirm_after_s,
+            ending=self._stop.is_set,
+        )
 
     def _trusted_time(self) -> datetime | None:
         """What the mount's clock may be set by."""
@@ -671,10 +655,6 @@ def _devices(settings: Settings) -> list[str]:
     if (settings.camera.source or "").startswith("/dev/"):
         named.append(settings.camera.source)
     return [*(scanner.port for scanner in settings.scanner), *filter(None, named)]
-
-
-class _EndingError(Exception):
-    """The agent ends while a piece of work is not done."""
 
 
 def _time_of(monotonic_ns: int, offset_ms: int) -> str:

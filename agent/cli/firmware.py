@@ -25,7 +25,7 @@ from firmware_bridge.errors import BridgeError, Cause
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from agent.firmware import Records
+    from agent.mount.records import Records
     from agent.settings import Gps, Settings
     from firmware_bridge.images import Image, Key
     from firmware_bridge.link import Link
@@ -231,7 +231,7 @@ class _Unit:
 
     def objection(self) -> tuple[str, str] | None:
         """Why the mount may not be touched now: a code and a sentence."""
-        from agent.firmware import objection
+        from agent.mount.updates import objection
 
         if self._records is None:
             return None
@@ -261,7 +261,7 @@ class _Unit:
 
     def pending(self) -> Wanted | None:
         """An update that broke off, and is to be seen through before another."""
-        from agent.firmware import pending
+        from agent.mount.updates import pending
 
         return None if self._records is None or self._silent else pending(self._settings.unit.state_dir)
 
@@ -308,8 +308,8 @@ def _unit(settings: Settings, path: Path | None, *, silent: bool = False) -> Ite
             typer.echo("there are no settings: no event of this is kept, and nobody knows of blocks", err=True)
         yield _Unit(settings, None, silent=silent)
         return
-    from agent.firmware import Records
     from agent.journal.entries import JournalError
+    from agent.mount.records import Records
 
     state_dir = settings.unit.state_dir
     _as_owner(state_dir)

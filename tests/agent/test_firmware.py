@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from agent import firmware
+from agent.mount import updates
 from demo.stage import Agent
 from firmware_bridge import images
 from firmware_bridge.simulated_boot import Flash
@@ -79,47 +79,6 @@ def test_no_firmware_is_touched_in_the_middle_of_a_block(rig: Rig, mounted: Moun
     assert [event["reason"] for event in events(agent) if event["step"] == "refused"] == ["BLOCK_ACTIVE"]
 
 
-MINE = {"version": "2.0.0", "hash": "ab" * 32}
-
-
-@pytest.mark.parametrize(
-    ("event", "data"),
-    [
-        ("firmware.refused", {"reason": "IMAGE"}),
-        ("firmware.refused", {"version": "2.0.0", "hash": "cd" * 32, "reason": "SIGNATURE"}),
-        ("firmware.confirmed", {"version": "2.0.0", "hash": "cd" * 32}),
-        ("firmware.failed", {**MINE, "reason": "REFUSED"}),
-        ("firmware.failed", {**MINE, "reason": "TIMEOUT"}),
-    ],
-)
-def test_an_update_that_is_not_over_is_not_forgotten(tmp_path: Path, event: str, data: dict[str, Any]) -> None:
-    for begun in ("firmware.update_started", "firmware.test_started", "firmware.booted"):
-        firmware.begin(tmp_path, begun, MINE)
-
-    firmware.end(tmp_path, event, data)
-
-    kept = firmware.pending(tmp_path)
-    assert kept is not None
-    assert (kept.hash.hex(), kept.tried, kept.booted) == ("ab" * 32, True, True)
-
-
-@pytest.mark.parametrize(
-    ("event", "reason"),
-    [
-        ("firmware.confirmed", None),
-        ("firmware.reverted", "NOT_CONFIRMED"),
-        ("firmware.refused", "BOOT_LOADER"),
-        ("firmware.failed", "UNHEALTHY"),
-    ],
-)
-def test_an_update_that_is_over_is_forgotten(tmp_path: Path, event: str, reason: str | None) -> None:
-    firmware.begin(tmp_path, "firmware.test_started", MINE)
-
-    firmware.end(tmp_path, event, {**MINE, "reason": reason})
-
-    assert firmware.pending(tmp_path) is None
-
-
 @pytest.mark.parametrize("stage", ["uploading", "proving"])
 def test_the_agent_sees_an_update_through_whose_command_was_killed(rig: Rig, mounted: Mounted, stage: str) -> None:
     mounted.simulator.mcu.write_bytes_per_s = 10_000
@@ -169,12 +128,12 @@ def test_an_update_of_a_mount_that_was_silent_for_long_is_seen_through_once_it_a
     mounted.simulator.mcu.start_s = 8.0
     agent = rig.agent(mount=mounted.settings)
     agent.state_dir.mkdir(mode=0o700)
-    firmware.begin(agent.state_dir, "firmware.test_started", {"version": "2.0.0", "hash": new.hash.hex()})
+    updates.begin(agent.state_dir, "firmware.test_started", {"version": "2.0.0", "hash": new.hash.hex()})
     agent._arguments = ["-c", IMPATIENT, str(agent.settings)]
 
     agent.start_ready()
     deadline = time.monotonic() + 60
-    while firmware.pending(agent.state_dir) and time.monotonic() < deadline:
+    while updates.pending(agent.state_dir) and time.monotonic() < deadline:
         time.sleep(0.2)
 
     assert [event["step"] for event in events(agent) if event["step"] != "restarted"] == [
