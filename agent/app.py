@@ -25,10 +25,10 @@ from agent.console.server import Console
 from agent.delivery.model.decision import Command, Feedback
 from agent.delivery.model.inputs import InvalidMessage, Located, Tick
 from agent.delivery.model.state import Policy
+from agent.files import write_durably
 from agent.health import Health
 from agent.identity.seal import PREFIX as SEALED
 from agent.identity.seal import Sealer, SealError
-from agent.journal.directory import write_durably
 from agent.journal.entries import JournalError
 from agent.journal.store import Journal
 from agent.labels.identity import to_input

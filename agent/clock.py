@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.delivery.model.inputs import Moment
+from agent.files import LazyFile, read
 from contract.vocabulary import ClockTrust
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -59,8 +60,9 @@ class Clock:
 
     def __init__(self, state_dir: Path | None = None) -> None:
         self._boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        self._floor_path = None if state_dir is None else state_dir / FLOOR_FILE
-        self._floor_ms = _saved_floor_ms(self._floor_path)
+        # Lazy: the loop must not wait for a memory card, and losing the file is no harm done.
+        self._floor_file = None if state_dir is None else LazyFile(state_dir / FLOOR_FILE, "the last trusted time")
+        self._floor_ms = _EARLIEST_MS if state_dir is None else _saved_floor_ms(state_dir / FLOOR_FILE)
         self._floor_uptime_ms = _uptime_ms()
         self._saved_uptime_ms: int | None = None
         self._system_offset_ms = time.time_ns() // 1_000_000 - self._floor_uptime_ms
@@ -188,15 +190,8 @@ class Clock:
         return None
 
     def _save(self, wall_ms: int) -> None:
-        if self._floor_path is None:
-            return
-        new = self._floor_path.with_suffix(".new")
-        try:
-            # Without fsync: the loop must not wait for a memory card, and losing the file is no harm done.
-            new.write_text(f"{wall_ms}\n", encoding="ascii")
-            new.replace(self._floor_path)
-        except OSError as error:
-            _LOGGER.warning("%s: the last trusted time can not be kept: %s", self._floor_path, error.strerror)
+        if self._floor_file is not None:
+            self._floor_file.write(b"%d\n" % wall_ms)
 
 
 class _Timex(ctypes.Structure):
@@ -256,11 +251,6 @@ def _parsed_ms(text: str | None) -> int | None:
     return round(parsed.timestamp() * 1000)
 
 
-def _saved_floor_ms(path: Path | None) -> int:
-    if path is None:
-        return _EARLIEST_MS
-    try:
-        saved_ms = int(path.read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return _EARLIEST_MS
-    return min(max(saved_ms, _EARLIEST_MS), _LATEST_MS)
+def _saved_floor_ms(path: Path) -> int:
+    saved_ms = read(path, int, "the last trusted time is not known")
+    return _EARLIEST_MS if saved_ms is None else min(max(saved_ms, _EARLIEST_MS), _LATEST_MS)

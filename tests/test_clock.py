@@ -150,7 +150,7 @@ def test_a_full_disk_does_not_stop_the_clock(world: World, tmp_path: Path, caplo
     unit = Clock(tmp_path / "gone")
     unit.tick()
     assert unit.now().trust == "ntp"
-    assert "the last trusted time can not be kept" in caplog.text
+    assert "the last trusted time cannot be kept" in caplog.text
 
 
 def test_satellite_time_counts_after_three_3d_fixes_that_agree(world: World) -> None:

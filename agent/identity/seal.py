@@ -13,7 +13,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-from agent.journal.directory import write_durably
+from agent.files import read_strictly, write_durably
 
 PREFIX = "sealed:v1:"
 KEY_BYTES = 32
@@ -87,9 +87,8 @@ class Sealer:
 
     def _read_or_create(self) -> bytes:
         try:
-            try:
-                key = self._path.read_bytes()
-            except FileNotFoundError:
+            key = read_strictly(self._path, bytes)
+            if key is None:
                 key = os.urandom(KEY_BYTES)
                 write_durably(self._path, key)
         except OSError as fault:

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from agent.files import FileError, sync_directory
 from agent.journal.database import (
     BETWEEN,
     SCHEMA,
@@ -30,7 +31,7 @@ from agent.journal.database import (
     sealed,
     unsealed,
 )
-from agent.journal.directory import Reserve, sync_directory
+from agent.journal.directory import Reserve
 from agent.journal.entries import EventEntry, Head, JournalError, Recovery
 from agent.journal.envelope import own_hash, previous_hash
 from agent.journal.salvage import commits_behind, rows
@@ -112,7 +113,9 @@ def _wal_kept(path: Path) -> Iterator[None]:
 def _read_reserve(path: Path) -> Reserve | None:
     try:
         return Reserve.read(path)
-    except JournalError as fault:
+    except FileError as fault:
+        if not fault.damaged:
+            raise
         # Nobody knows how far numbers were used: go where no unit that writes an event a second ever comes.
         beyond = Reserve(int(time.time()), int(time.time()))
         log.error("%s; it is set to %d", fault, beyond.events)  # noqa: TRY400 (the sentence says it all)

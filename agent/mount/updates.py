@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from agent.delivery.model.state import Block
-from agent.journal.directory import sync_directory, write_durably
+from agent.files import read, remove_durably, write_durably
 from contract.vocabulary import BLOCK_ACTIVE
 from firmware_bridge.errors import BridgeError, Cause
 from firmware_bridge.link import Link
@@ -33,12 +33,13 @@ _FINAL: Final = frozenset({"INTERRUPTED", "UNHEALTHY"})
 
 def pending(state_dir: Path) -> Wanted | None:
     """The update that has begun and not ended; ``None`` when there is none."""
-    try:
-        kept = json.loads((state_dir / FILE).read_bytes())
-        hash_, booted = bytes.fromhex(kept["hash"]), kept.get("booted", False)
-        return Wanted(kept["version"], hash_, panel=kept["panel"], tried=kept["tried"], booted=booted)
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
+    return read(state_dir / FILE, _wanted, "an update that has begun is not seen through")
+
+
+def _wanted(content: bytes) -> Wanted:
+    kept = json.loads(content)
+    hash_, booted = bytes.fromhex(kept["hash"]), kept.get("booted", False)
+    return Wanted(kept["version"], hash_, panel=kept["panel"], tried=kept["tried"], booted=booted)
 
 
 def begin(state_dir: Path, event: str, data: Mapping[str, Any]) -> None:
@@ -62,8 +63,7 @@ def end(state_dir: Path, event: str, data: Mapping[str, Any]) -> None:
     reason = data.get("reason")
     if event == "firmware.failed" and reason not in _FINAL and (known.tried or reason in AWAY):
         return
-    (state_dir / FILE).unlink(missing_ok=True)
-    sync_directory(state_dir)
+    remove_durably(state_dir / FILE)
 
 
 def note(state_dir: Path, event: str, data: Mapping[str, Any], write: Note) -> None:

@@ -8,15 +8,13 @@ way since then counts as a straight line.
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 from typing import Final
 
+from agent.files import LazyFile, read
 from drivers.fixes import believed, distance_m
 from drivers.readings import Doubt, Fix
 from drivers.track import Odometer, Track
-
-log = logging.getLogger(__name__)
 
 SAVE_EVERY_S: Final = 30.0
 RESTART_GAP_M: Final = 2_000.0
@@ -32,9 +30,13 @@ class Trip:
     def __init__(self, file: Path) -> None:
         self.here: Fix | None = None
         """Where the vehicle is believed to be: a fix with a position, its stamp that of the last report that holds."""
-        self._file = file
+        self._file = LazyFile(file, "the odometer")
         self._track = Track()
-        self._purpose, self._odometer, self._from = _kept(file)
+        self._purpose: str | None = None
+        self._odometer = Odometer()
+        self._from: Fix | None = None
+        if (kept := read(file, _kept, "the odometer begins anew")) is not None:
+            self._purpose, self._odometer, self._from = kept
         self._saved_ns: int | None = None
 
     def metres(self, purpose: str | None) -> float | None:
@@ -46,10 +48,7 @@ class Trip:
         if purpose == self._purpose:
             return []
         self._purpose, self._odometer, self._from, self._saved_ns = purpose, Odometer(), None, None
-        try:
-            self._file.unlink(missing_ok=True)
-        except OSError as error:
-            log.warning("%s: can not be removed: %s", self._file, error.strerror)
+        self._file.remove()
         return self._track.end()
 
     def take(self, fix: Fix, purpose: str | None) -> list[Fix]:
@@ -83,23 +82,11 @@ class Trip:
             "latitude": self.here.latitude,
             "longitude": self.here.longitude,
         }
-        new = self._file.with_suffix(".new")
-        try:
-            new.write_text(json.dumps(kept), encoding="utf-8")
-            new.replace(self._file)
-        except OSError as error:
-            log.warning("%s: the odometer can not be kept: %s", self._file, error.strerror)
+        self._file.write(json.dumps(kept).encode())
 
 
-def _kept(file: Path) -> tuple[str | None, Odometer, Fix | None]:
+def _kept(content: bytes) -> tuple[str, Odometer, Fix]:
     """Purpose, count and last place of a trip that was under way."""
-    try:
-        kept = json.loads(file.read_text(encoding="utf-8"))
-        purpose = str(kept["purpose"])
-        metres, latitude, longitude = (float(kept[name]) for name in ("metres", "latitude", "longitude"))
-    except FileNotFoundError:
-        return None, Odometer(), None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        log.warning("%s: what was kept can not be read (%s): the odometer begins anew", file, error)
-        return None, Odometer(), None
-    return purpose, Odometer(metres), Fix("", 0, 3, latitude=latitude, longitude=longitude)
+    kept = json.loads(content)
+    metres, latitude, longitude = (float(kept[name]) for name in ("metres", "latitude", "longitude"))
+    return str(kept["purpose"]), Odometer(metres), Fix("", 0, 3, latitude=latitude, longitude=longitude)

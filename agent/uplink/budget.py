@@ -5,13 +5,13 @@ Delivery facts are never held back; when the budget is used up, telemetry waits 
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from agent.delivery.model.inputs import Moment
+from agent.files import LazyFile, read
 
 SAVE_EVERY_BYTES: Final = 65_536
 """So much may be forgotten by a power cut; a file per message would wear the card."""
@@ -21,14 +21,11 @@ class Budget:
     """Counts bytes against `monthly_bytes`; 0 is no budget. Used by one thread."""
 
     def __init__(self, path: Path, monthly_bytes: int, now: Callable[[], Moment]) -> None:
-        self._path = path
+        self._file = LazyFile(path, "the month's traffic")
         self._monthly_bytes = monthly_bytes
         self._now = now
-        self._month, self._spent, self._saved = "", 0, 0
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            kept = json.loads(path.read_text(encoding="ascii"))
-            self._month, self._spent = str(kept["month"]), int(kept["bytes"])
-            self._saved = self._spent
+        self._month, self._spent = read(path, _kept, "the month's traffic is counted anew") or ("", 0)
+        self._saved = self._spent
 
     def spend(self, size: int) -> None:
         """So many bytes have been handed to the link."""
@@ -47,11 +44,13 @@ class Budget:
         return 0 < self._monthly_bytes <= self._spent and self._month == self._now().time[:7]
 
     def save(self) -> None:
-        """Keep the count; a file that can not be written costs only the count."""
+        """Keep the count; a file that cannot be written costs only the count."""
         if self._spent == self._saved:
             return
-        new = self._path.with_suffix(".new")
-        with contextlib.suppress(OSError):
-            new.write_text(json.dumps({"month": self._month, "bytes": self._spent}), encoding="ascii")
-            new.replace(self._path)
+        if self._file.write(json.dumps({"month": self._month, "bytes": self._spent}).encode()):
             self._saved = self._spent
+
+
+def _kept(content: bytes) -> tuple[str, int]:
+    kept = json.loads(content)
+    return str(kept["month"]), int(kept["bytes"])

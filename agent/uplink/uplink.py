@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
 import secrets
 import socket
 import ssl
@@ -29,6 +28,7 @@ from paho.mqtt.properties import Properties
 
 from agent import __version__
 from agent.delivery.model.inputs import Moment
+from agent.files import FileError, read, write_durably
 from agent.identity.seal import SealError
 from agent.journal.entries import EventEntry, JournalError, TelemetryEntry
 from agent.journal.envelope import telemetry
@@ -806,21 +806,13 @@ class Uplink:
 
     def _session_state(self) -> str | None:
         """``established``, ``lost`` while that still has to be written as an event, or ``None``."""
-        try:
-            return self._session_file.read_text(encoding="ascii").strip()
-        except (OSError, UnicodeDecodeError):
-            return None
+        return read(self._session_file, lambda content: content.decode("ascii").strip(), "the session counts as new")
 
     def _write_session_state(self, state: str) -> None:
-        temporary = self._session_file.with_suffix(".new")
         try:
-            with temporary.open("w", encoding="ascii") as file:
-                file.write(f"{state}\n")
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self._session_file)
-        except OSError as error:
-            log.warning("uplink: %s can not be written: %s", self._session_file, error.strerror)
+            write_durably(self._session_file, f"{state}\n".encode())
+        except FileError as fault:
+            log.warning("uplink: %s", fault)
 
 
 def _jittered(timing: Timing, failures: int) -> float:

@@ -95,7 +95,7 @@ def test_a_full_disk_costs_no_more_than_the_count(tmp_path: Path, caplog: pytest
     trip = Trip(tmp_path / "gone" / "trip.json")
     drive(trip, range(61))
     assert trip.metres("B7") == pytest.approx(900, abs=1)
-    assert "the odometer can not be kept" in caplog.text
+    assert "the odometer cannot be kept" in caplog.text
 
 
 def test_it_is_written_rarely(file: Path) -> None:
