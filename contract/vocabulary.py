@@ -350,6 +350,21 @@ ACTIONS: Final = (
 
 # ------------------------------------------------------------------------------------------------ the cloud
 
+INBOX: Final[Mapping[str, tuple[str, ...]]] = {
+    "offer": ("offer.made", "offer.confirmed", "offer.refused"),
+    "block": ("block.assigned", "block.cancelled"),
+    "revision": ("block.revised",),
+    "recall": ("parcel.recalled",),
+    "roster": ("roster.replaced",),
+    "advisory": ("advisory.issued",),
+    "message": ("message.sent",),
+    "feedback": ("feedback.given",),
+    "earnings": ("earnings.stated",),
+    "settings": ("settings.changed",),
+    "command": ("command.requested",),
+}
+"""The types of message that each inbox topic carries, without prefix and version."""
+
 COMMAND_ARGUMENTS: Final[Mapping[str, str | None]] = {
     "replay": "from_sequence",
     "high_water": "sequence",

@@ -8,6 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from agent.cli import JsonOption, print_json
+from contract import canonical, strict_json
+from contract.faults import Fault, json_type
+from contract.topics import full_type, short_type
 
 app = typer.Typer(help="Print the contract and check messages against it.", no_args_is_help=True)
 
@@ -18,19 +21,19 @@ def schema(
     as_json: JsonOption = False,
 ) -> None:
     """Print a message's JSON Schema (2020-12), or the names of all messages."""
-    from agent.uplink import messages
+    from contract import schema as schemas
 
     if name is None:
         if as_json:
-            print_json({each: messages.schema(each) for each in messages.names()})
+            print_json({each: schemas.schema(each) for each in schemas.names()})
         else:
-            for each in messages.names():
+            for each in schemas.names():
                 typer.echo(each)
         return
-    if name not in messages.names():
-        typer.echo(f'"{name}": expected one of {", ".join(messages.names())}', err=True)
+    if name not in schemas.names():
+        typer.echo(f'"{name}": expected one of {", ".join(schemas.names())}', err=True)
         raise typer.Exit(2)
-    print_json(messages.schema(name))
+    print_json(schemas.schema(name))
 
 
 @app.command()
@@ -44,59 +47,46 @@ def validate(
     except OSError as error:
         typer.echo(f"{file}: {error.strerror}", err=True)
         raise typer.Exit(2) from error
-    name, faults = _faults(content)
+    name, faults = _checked(content)
     if as_json:
-        print_json({"file": str(file), "message": name, "ok": not faults, "faults": faults})
+        told = [{"path": fault.path, "expected": fault.expected} for fault in faults]
+        print_json({"file": str(file), "message": name, "ok": not faults, "faults": told})
     else:
         for fault in faults:
-            typer.echo(": ".join(filter(None, (fault["path"], fault["expected"]))))
+            typer.echo(str(fault))
         typer.echo(f"{file}: {_count(faults)}" if faults else f"{file}: fine, {name}")
     raise typer.Exit(1 if faults else 0)
 
 
-def _count(faults: list[Any]) -> str:
+def _count(faults: list[Fault]) -> str:
     return "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
 
 
-def _faults(content: bytes) -> tuple[str | None, list[dict[str, str]]]:
+def _checked(content: bytes) -> tuple[str | None, list[Fault]]:
     """What the file is by its own type, and every fault."""
-    from agent.delivery.model.inputs import InvalidMessage
-    from agent.uplink import messages
-    from agent.uplink.inbox import decode
+    from contract import models
 
-    envelope = decode(content)
-    if isinstance(envelope, InvalidMessage):
-        return None, [{"path": "", "expected": envelope.expected}]
+    try:
+        envelope = strict_json.parse(content)
+    except strict_json.StrictJsonError as error:
+        return None, [Fault("", str(error))]
     if not isinstance(envelope, dict):
-        return None, [{"path": "", "expected": f"expected an object, got {messages.json_type(envelope)}"}]
+        return None, [Fault("", f"expected an object, got {json_type(envelope)}")]
     if "lane" in envelope:
         return _of_a_unit(envelope)
-    type_ = envelope.get("type")
-    name = type_.removeprefix(messages.PREFIX).removesuffix(".v1") if isinstance(type_, str) else ""
-    if name not in messages.MODELS:
-        known = ", ".join(f"{messages.PREFIX}{each}.v1" for each in messages.MODELS)
-        return None, [{"path": "type", "expected": f"expected one of {known}"}]
-    found = [*messages.envelope_faults(envelope), *messages.faults(name, envelope.get("data"))]
-    return name, [{"path": fault.path, "expected": fault.expected} for fault in found]
+    name = short_type(str(envelope.get("type")))
+    if name not in models.MODELS or envelope["type"] != full_type(name):
+        return None, [Fault("type", f"expected one of {', '.join(map(full_type, models.MODELS))}")]
+    return name, [*models.envelope_faults(envelope), *models.faults(name, envelope.get("data"))]
 
 
-def _of_a_unit(envelope: dict[str, Any]) -> tuple[str, list[dict[str, str]]]:
+def _of_a_unit(envelope: dict[str, Any]) -> tuple[str, list[Fault]]:
     """An event or a telemetry message, which is judged by its model and, for an event, by its hash."""
-    from hashlib import sha256
-
-    import rfc8785
-
-    from agent.uplink import messages
+    from contract.models import model_faults
+    from contract.upward import UPWARD
 
     name = "telemetry" if envelope["lane"] == "telemetry" else "event"
-    found = [
-        {"path": each.path, "expected": each.expected}
-        for each in messages.model_faults(messages.UPWARD[name], envelope)
-    ]
-    if name == "event" and not found:
-        digest = sha256(rfc8785.dumps({key: value for key, value in envelope.items() if key != "hash"})).hexdigest()
-        if digest != envelope["hash"]:
-            found.append(
-                {"path": "hash", "expected": "expected the SHA-256 of the event's canonical JSON without its hash"}
-            )
+    found = model_faults(UPWARD[name], envelope)
+    if name == "event" and not found and canonical.content_hash(envelope) != envelope["hash"]:
+        found.append(Fault("hash", "expected the SHA-256 of the event's canonical JSON without its hash"))
     return name, found

@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import math
 import secrets
 import socket
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import uvicorn
 from starlette.applications import Starlette
@@ -29,6 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from agent import phrases
 from agent.console.desk import Desk
 from agent.settings import is_loopback, split_address
+from contract import strict_json
 from drivers.readings import Condition, DriverError, PartState, Reading
 
 MAX_BODY_BYTES: Final = 128 * 1024
@@ -42,8 +42,6 @@ UNREAD_BYTES: Final = 64 * 1024
 UNREAD_TIMEOUT_MS: Final = 30_000
 """A reader that takes nothing for so long is disconnected; its place among the streams is free again."""
 SHUTDOWN_GRACE_S: Final = 0.5
-MAX_WHOLE_NUMBER: Final = 2**53 - 1
-"""Events are canonical JSON, whose numbers are exact only up to here (RFC 8785)."""
 
 HEADERS: Final = tuple(
     (name.encode(), value.encode())
@@ -157,8 +155,8 @@ class _Api:
         if body is None:
             return _problem(413, "TOO_LARGE", f"Expected at most {MAX_BODY_BYTES} bytes.")
         try:
-            asked = _parse(body)
-        except (ValueError, RecursionError) as error:
+            asked = strict_json.parse(body)
+        except strict_json.StrictJsonError as error:
             return _problem(400, "INVALID_JSON", f"Expected one JSON object: {error}.")
         action = asked.pop("action", None) if isinstance(asked, dict) else None
         if not isinstance(action, str):
@@ -360,37 +358,6 @@ async def _body(request: Request) -> bytes | None:
             if len(body) > MAX_BODY_BYTES:
                 return None
     return bytes(body)
-
-
-def _parse(body: bytes) -> Any:
-    """JSON that an event can carry.
-
-    :raises ValueError: it is not
-    """
-
-    def whole(digits: str) -> int:
-        if len(digits) > 17 or abs(int(digits)) > MAX_WHOLE_NUMBER:
-            raise ValueError(f"{digits[:20]} is beyond the whole numbers that JSON keeps exactly")
-        return int(digits)
-
-    def real(digits: str) -> float:
-        if not math.isfinite(number := float(digits)):
-            raise ValueError(f"{digits[:20]} is too large a number")
-        return number
-
-    def constant(name: str) -> NoReturn:
-        raise ValueError(f"{name} is not JSON")
-
-    try:
-        text = body.decode()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"not UTF-8 at byte {error.start}") from None
-    value = json.loads(text, parse_int=whole, parse_float=real, parse_constant=constant)
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        raise ValueError("half of a surrogate pair is not a character") from None
-    return value
 
 
 def _worded(view: dict[str, Any]) -> dict[str, Any]:

@@ -14,13 +14,11 @@ from typing import Any
 
 from agent.delivery.model.inputs import InboxMessage, InvalidMessage
 from agent.identity.seal import Sealer
-
-SAFE_INTEGER = 2**53 - 1
-"""The largest whole number that every reader of JSON keeps exactly (RFC 8259 §6)."""
-
-MAX_DEPTH = 64
-"""Levels of nesting; the deepest message of the contract has seven."""
-
+from contract import strict_json
+from contract.faults import json_type
+from contract.strict_json import StrictJsonError
+from contract.topics import full_type
+from contract.vocabulary import INBOX
 
 MAX_MESSAGE_BYTES = 512 * 1024
 """Of the inbox: a block of several hundred parcels takes 160 KB."""
@@ -91,10 +89,6 @@ class InboxReader:
         return self.read(incoming.kind, incoming.payload, incoming.token, *known)
 
 
-class _UnusableError(ValueError):
-    """A number or text that JSON allows and that not every reader can keep."""
-
-
 def parse(kind: str, payload: bytes, *, max_bytes: int) -> InboxMessage | InvalidMessage:
     """What the payload of `R/inbox/{kind}` says, secrets still open. Never raises.
 
@@ -102,46 +96,31 @@ def parse(kind: str, payload: bytes, *, max_bytes: int) -> InboxMessage | Invali
     """
     if len(payload) > max_bytes:
         return InvalidMessage(None, "TOO_LARGE", None, f"expected at most {max_bytes} bytes, got {len(payload)}")
-    envelope = decode(payload)
-    return envelope if isinstance(envelope, InvalidMessage) else _read(kind, envelope)
-
-
-def decode(payload: bytes) -> Any:
-    """The JSON of a payload, or `InvalidMessage` where not every reader would understand it."""
     try:
-        value = json.loads(payload, parse_int=_integer, parse_float=_number, parse_constant=_constant)
-        if b"\\u" in payload:
-            json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate could never be written again
-        _check_depth(value)
-    except UnicodeEncodeError:
-        return InvalidMessage(None, "INVALID_JSON", None, "expected text without lone surrogates")
-    except _UnusableError as error:
+        envelope = strict_json.parse(payload)
+    except StrictJsonError as error:
         return InvalidMessage(None, "INVALID_JSON", None, str(error))
-    except RecursionError:
-        return InvalidMessage(None, "INVALID_JSON", None, f"expected at most {MAX_DEPTH} levels of nesting")
-    except ValueError:
-        return InvalidMessage(None, "INVALID_JSON", None, "expected one JSON object in UTF-8")
-    return value
+    return _read(kind, envelope)
 
 
 def _read(kind: str, envelope: Any) -> InboxMessage | InvalidMessage:
-    from agent.uplink import messages  # building the models costs memory and time: only once a message has come
+    from contract import models  # building them costs memory and time: only once a message has come
 
     if not isinstance(envelope, dict):
-        return InvalidMessage(None, "INVALID", None, f"expected an object, got {messages.json_type(envelope)}")
-    around = messages.envelope_faults(envelope)
+        return InvalidMessage(None, "INVALID", None, f"expected an object, got {json_type(envelope)}")
+    around = models.envelope_faults(envelope)
     message_id = None if any(fault.path == "id" for fault in around) else str(envelope["id"])
     if around:
         return InvalidMessage(message_id, "INVALID", around[0].path, around[0].expected)
-    types = messages.KINDS.get(kind)
+    types = INBOX.get(kind)
     if types is None:
-        return InvalidMessage(message_id, "UNKNOWN_KIND", None, "expected one of " + ", ".join(messages.KINDS))
-    by_name = {f"{messages.PREFIX}{each}.v1": each for each in types}
+        return InvalidMessage(message_id, "UNKNOWN_KIND", None, "expected one of " + ", ".join(INBOX))
+    by_name = {full_type(each): each for each in types}
     type_ = by_name.get(envelope["type"])
     if type_ is None:
         return InvalidMessage(message_id, "UNKNOWN_TYPE", "type", "expected " + " or ".join(by_name))
     data = envelope.get("data")
-    found = messages.faults(type_, data)
+    found = models.faults(type_, data)
     if found or not isinstance(data, dict):
         return InvalidMessage(message_id, "INVALID", found[0].path or "data", found[0].expected)
     _fill_in(type_, data)
@@ -203,35 +182,3 @@ def _texts(holder: Any, member: Any) -> Iterator[tuple[Any, Any]]:
     elif isinstance(value, dict | list):
         for inner in value if isinstance(value, dict) else range(len(value)):
             yield from _texts(value, inner)
-
-
-def _check_depth(value: Any) -> None:
-    """What is nested deeper could be read here and then break a reader with a fuller stack."""
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        level = [
-            child
-            for node in level
-            for child in (node.values() if isinstance(node, dict) else node if isinstance(node, list) else ())
-            if isinstance(child, (dict, list))
-        ]
-        if not level:
-            return
-    raise _UnusableError(f"expected at most {MAX_DEPTH} levels of nesting")
-
-
-def _integer(text: str) -> int:
-    if len(text) > 17 or not -SAFE_INTEGER <= (value := int(text)) <= SAFE_INTEGER:
-        raise _UnusableError(f"expected whole numbers between -{SAFE_INTEGER} and {SAFE_INTEGER}")
-    return value
-
-
-def _number(text: str) -> float:
-    value = float(text)
-    if value in (float("inf"), float("-inf")):
-        raise _UnusableError("expected numbers that a 64-bit float can hold")
-    return value
-
-
-def _constant(text: str) -> float:
-    raise _UnusableError(f"expected JSON, which does not know {text}")

@@ -84,7 +84,7 @@ def _events_named(path: Path) -> Iterator[str]:
 
 
 def test_the_code_names_no_event_or_message_that_the_contract_does_not_know() -> None:
-    from agent.uplink.messages import MODELS
+    from contract.models import MODELS
 
     files = [path for room in ("agent", "demo", "cloud") for path in (ROOT / room).rglob("*.py")]
     named = {(name, path.name) for path in files for name in _events_named(path)}

@@ -1,0 +1,87 @@
+"""JSON as every reader understands it alike: the one parser for what comes from outside.
+
+Python's own parser takes more than others do: numbers that a 64-bit float cannot hold, halves of surrogate pairs,
+``NaN``, other encodings, and any depth. What `parse` returns can be written again, hashed and read by everybody.
+
+>>> parse(b'{"weight_g": 900}')
+{'weight_g': 900}
+>>> parse(b'{"weight_g": NaN}')
+Traceback (most recent call last):
+contract.strict_json.StrictJsonError: expected JSON, which does not know NaN
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final, NoReturn
+
+SAFE_INTEGER: Final = 2**53 - 1
+"""The largest whole number that every reader of JSON keeps exactly (RFC 8259 §6)."""
+
+MAX_DEPTH: Final = 64
+"""Levels of nesting; the deepest message of the contract has seven."""
+
+
+class StrictJsonError(ValueError):
+    """These bytes are not JSON that every reader understands alike; the text says what was expected, and no value."""
+
+
+def parse(payload: bytes) -> Any:
+    """The value of one JSON text in UTF-8.
+
+    :raises StrictJsonError: it is none, or not one that every reader understands alike
+    """
+    try:
+        text = payload.decode()
+        value = json.loads(text, parse_int=_integer, parse_float=_number, parse_constant=_constant)
+        if "\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate could never be written again
+    except UnicodeDecodeError as error:
+        raise StrictJsonError(f"expected UTF-8, which byte {error.start} is not") from None
+    except UnicodeEncodeError:
+        raise StrictJsonError("expected text without lone surrogates") from None
+    except json.JSONDecodeError as error:
+        raise StrictJsonError(f"expected JSON, not what stands at line {error.lineno}, column {error.colno}") from None
+    except RecursionError:
+        raise _too_deep() from None
+    _check_depth(value)
+    return value
+
+
+def _check_depth(value: Any) -> None:
+    """What is nested deeper could be read here and then break a reader with a fuller stack."""
+    level = [value] if type(value) in (dict, list) else []
+    for _ in range(MAX_DEPTH):
+        inner = []
+        for node in level:
+            for child in node.values() if type(node) is dict else node:
+                kind = type(child)
+                if kind is dict or kind is list:
+                    inner.append(child)
+        if not inner:
+            return
+        level = inner
+    raise _too_deep()
+
+
+def _too_deep() -> StrictJsonError:
+    return StrictJsonError(f"expected at most {MAX_DEPTH} levels of nesting")
+
+
+def _integer(digits: str) -> int:
+    if len(digits) < 16:
+        return int(digits)
+    if len(digits) > 17 or not -SAFE_INTEGER <= (value := int(digits)) <= SAFE_INTEGER:
+        raise StrictJsonError(f"expected whole numbers between -{SAFE_INTEGER} and {SAFE_INTEGER}")
+    return value
+
+
+def _number(digits: str) -> float:
+    value = float(digits)
+    if value in (float("inf"), float("-inf")):
+        raise StrictJsonError("expected numbers that a 64-bit float can hold")
+    return value
+
+
+def _constant(name: str) -> NoReturn:
+    raise StrictJsonError(f"expected JSON, which does not know {name}")
