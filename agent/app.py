@@ -34,7 +34,7 @@ from agent.journal.store import Journal
 from agent.labels.identity import to_input
 from agent.notify import ask_power_off, notify
 from agent.position.trip import Trip
-from agent.settings import SIMULATED, Scanner, Settings, SettingsError, change
+from agent.settings import SIMULATED, ScannerSettings, Settings, SettingsError, change
 from agent.unit import Answer, Unit
 from agent.uplink.inbox import InboxReader, Incoming
 from agent.uplink.uplink import Uplink
@@ -298,7 +298,7 @@ class App:
                     log.warning("a setting of the cloud is not used: %s", error)
         return self.settings
 
-    def _add_scanner(self, scanner: Scanner) -> None:
+    def _add_scanner(self, scanner: ScannerSettings) -> None:
         driver: SerialScanner | KeyboardScanner | HidPosScanner
         match scanner.kind:
             case "hid":

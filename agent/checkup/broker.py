@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from agent.checkup.agent import RunningAgent
 from agent.checkup.finding import TIMEOUT_S, Finding
-from agent.settings import Broker, Settings
+from agent.settings import BrokerSettings, Settings
 
 _VERSION_REFUSED: Final = (0x84, 1)
 _CLIENT_ID_REFUSED: Final = (0x85, 2)
@@ -57,7 +57,7 @@ def _answered(where: str, protocol: str, answer: tuple[int, str] | None) -> Find
     return Finding("broker", "fault", f"{where} refuses: {name} (0x{code:02X})", "check user, certificate, the broker")
 
 
-def _connack(broker: Broker, protocol: str) -> tuple[int, str] | None:
+def _connack(broker: BrokerSettings, protocol: str) -> tuple[int, str] | None:
     """Reason code and name of the CONNACK that a client of a passing name gets; ``None`` when there is none.
 
     :raises OSError: there is no connection, or no TLS

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from agent.mount.records import Records
-    from agent.settings import Gps, Settings
+    from agent.settings import GpsSettings, Settings
     from firmware_bridge.images import Image, Key
     from firmware_bridge.link import Link
     from firmware_bridge.slots import Server, Slot
@@ -361,7 +361,7 @@ def _block_of_agent(settings: Settings) -> str | None:
         connection.close()
 
 
-def _speed_mps(gps: Gps) -> float | None:
+def _speed_mps(gps: GpsSettings) -> float | None:
     """How fast the vehicle moves; ``None`` where that is not to be found out soon."""
     import asyncio
 

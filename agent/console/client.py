@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from http.client import HTTPConnection, HTTPException
 from typing import Any
 
-from agent.settings import Unit, split_address
+from agent.settings import UnitSettings, split_address
 
 
 class Client:
@@ -34,7 +34,7 @@ class Client:
             return None
         return body if status == 200 and isinstance(body, dict) else None
 
-    def state_of(self, unit: Unit) -> dict[str, Any] | None:
+    def state_of(self, unit: UnitSettings) -> dict[str, Any] | None:
         """The state of this very unit; ``None`` where nothing answers, or another unit does."""
         state = self.state()
         try:

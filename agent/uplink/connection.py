@@ -22,7 +22,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from agent.settings import Broker
+from agent.settings import BrokerSettings
 
 Protocol = Literal["5", "3.1.1"]
 
@@ -89,7 +89,7 @@ class Connection:
     :param generation: tells this connection's packet identifiers from those of any other
     """
 
-    def __init__(self, broker: Broker, client_id: str, protocol: Protocol, will: Will, generation: int) -> None:
+    def __init__(self, broker: BrokerSettings, client_id: str, protocol: Protocol, will: Will, generation: int) -> None:
         self.generation: Final = generation
         self.protocol: Final = protocol
         self.connected = False
@@ -307,7 +307,7 @@ def _none_pending() -> int:
     return 0
 
 
-def password_of(broker: Broker) -> str | None:
+def password_of(broker: BrokerSettings) -> str | None:
     if broker.password_file is None:
         return None
     try:
@@ -318,7 +318,7 @@ def password_of(broker: Broker) -> str | None:
         ) from error
 
 
-def tls_context(broker: Broker) -> ssl.SSLContext:
+def tls_context(broker: BrokerSettings) -> ssl.SSLContext:
     """The unit's view of TLS: the broker's certificate and name are always verified."""
     try:
         context = ssl.create_default_context(cafile=None if broker.ca_file is None else str(broker.ca_file))

@@ -33,7 +33,7 @@ from agent.identity.seal import SealError
 from agent.journal.entries import EventEntry, JournalError, TelemetryEntry
 from agent.journal.envelope import telemetry
 from agent.journal.store import Journal
-from agent.settings import Broker, is_loopback
+from agent.settings import BrokerSettings, is_loopback
 from agent.uplink import connection
 from agent.uplink.budget import Budget
 from agent.uplink.connection import Connection, UplinkError, Will
@@ -172,7 +172,7 @@ class Uplink:
 
     def __init__(
         self,
-        broker: Broker,
+        broker: BrokerSettings,
         fleet: str,
         unit: str,
         journal: Journal,
@@ -846,7 +846,7 @@ def _may_be_published(topic: str | None) -> bool:
     return bool(topic) and topic is not None and len(topic.encode()) <= 1024 and not set("+#\0") & set(topic)
 
 
-def _unreachable(broker: Broker, error: Exception) -> str:
+def _unreachable(broker: BrokerSettings, error: Exception) -> str:
     where = f"{broker.host}:{broker.port}"
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"{where}: the broker's certificate is not accepted: {error.verify_message}"

@@ -118,5 +118,5 @@ def test_the_settings_in_force_can_be_shown_and_used_as_a_file(tmp_path: Path) -
 def test_the_schema_describes_every_section_and_key() -> None:
     schema = json.loads(kerbside("settings", "schema").stdout)
     assert set(schema["properties"]) == set(kerbside_json("settings", "show"))
-    assert schema["$defs"]["Scanner"]["properties"]["baud"]["description"]
+    assert schema["$defs"]["ScannerSettings"]["properties"]["baud"]["description"]
     assert schema["additionalProperties"] is False

@@ -22,7 +22,7 @@ from agent.identity.seal import Sealer
 from agent.journal.entries import Batch, EventEntry
 from agent.journal.envelope import Chain
 from agent.journal.store import Journal
-from agent.settings import Broker as BrokerSettings
+from agent.settings import BrokerSettings
 from agent.uplink.inbox import InboxReader, Incoming
 from agent.uplink.uplink import SESSION_FILE, Timing, Uplink
 

@@ -12,7 +12,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from agent.delivery.model.inputs import InvalidMessage, Moment
-from agent.settings import Broker as BrokerSettings
+from agent.settings import BrokerSettings
 from agent.uplink.budget import Budget
 from agent.uplink.connection import UplinkError
 from agent.uplink.uplink import Uplink

@@ -10,7 +10,7 @@ import pytest
 
 from agent.settings import Settings, SettingsError, change, load, shown, split_address
 
-EXAMPLE = Path(__file__).parents[1] / "config" / "agent.example.toml"
+EXAMPLE = Path(__file__).parents[2] / "config" / "agent.example.toml"
 SCANNER = '[[scanner]]\nname = "hand"\nport = "/dev/ttyACM0"\n'
 
 
@@ -104,7 +104,7 @@ def test_every_fault_is_named_not_only_the_first(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(b"[unit\nid = 1", "expected TOML"), (b"\xff\xfe", "expected UTF-8 text"), (None, "can not be read")],
+    [(b"[unit\nid = 1", "expected TOML"), (b"\xff\xfe", "expected UTF-8 text"), (None, "cannot be read")],
 )
 def test_a_file_that_can_not_be_read_is_named(content: bytes | None, reason: str, tmp_path: Path) -> None:
     path = tmp_path / "agent.toml"
@@ -268,7 +268,7 @@ def test_settings_survive_being_written_as_json() -> None:
 
 
 def test_a_file_of_an_earlier_version_says_what_it_said_there() -> None:
-    folder = Path(__file__).parent / "settings"
+    folder = Path(__file__).parent
     said = json.loads((folder / "earlier.json").read_text())
 
     settings = load(folder / "earlier.toml", {})

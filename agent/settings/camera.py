@@ -1,0 +1,46 @@
+"""Section `[camera]`: the camera that reads labels and takes photos."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from agent.settings.section import Positive, Section, empty_is_unset, valid_device
+
+
+def _camera_source(text: str) -> str:
+    if "://" in text:
+        try:
+            parts = urlsplit(text)
+            found = bool(parts.port or parts.hostname or parts.scheme not in {"http", "https", "rtsp", "rtsps"})
+        except ValueError:
+            found = False
+        if not found:
+            raise ValueError(
+                'expected a URL such as "rtsp://user:password@host/path", with "/" in a password written as %2F, '
+                '"?" as %3F, "#" as %23 and "@" as %40'
+            )
+    elif ":" in text and "/" not in text:
+        return valid_device(text)
+    return text
+
+
+class CameraSettings(Section):
+    """The camera that reads labels and takes photos."""
+
+    source: Annotated[Annotated[str, AfterValidator(_camera_source)] | None, BeforeValidator(empty_is_unset)] = None
+    """The stable path of a device, such as `/dev/v4l/by-id/…`, or its numbers, `vendor:product` or
+    `vendor:product:serial`; or a file, a folder of pictures, or the URL of a stream (http, rtsp); unset: no camera."""
+    width: Positive = 1280
+    height: Positive = 720
+    """Asked of a device, which may give another size; the camera's state says so."""
+    fps: Annotated[float, Field(gt=0, le=240, allow_inf_nan=False)] = 10.0
+    """Pictures a second, at most; asked of a device, too."""
+    ring_s: Annotated[float, Field(ge=0, le=120, allow_inf_nan=False)] = 10.0
+    """Seconds of pictures kept in memory, for clips; 0: none."""
+    ring_max_bytes: Annotated[int, Field(ge=1_048_576, le=268_435_456)] = 33_554_432
+    """The most memory that these pictures may take; what does not fit is forgotten sooner."""
+    read_labels: bool = True
+    """Whether labels in its pictures count as scans."""

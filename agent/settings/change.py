@@ -1,0 +1,34 @@
+"""What the cloud sets goes above the settings file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from agent.settings.faults import Fault, SettingsError, fault_of
+from agent.settings.whole import Settings
+from contract.vocabulary import CHANGEABLE_SECTIONS
+
+
+def change(settings: Settings, changes: Mapping[str, Any]) -> Settings:
+    """The settings with some keys changed by the cloud: ``{"delivery.photo_retakes": 1}``.
+
+    :raises SettingsError: a key does not exist, may not be changed from afar, or its value is wrong
+    """
+    values = settings.model_dump(mode="json")
+    faults = []
+    for path, value in changes.items():
+        section, _, key = path.partition(".")
+        if section not in CHANGEABLE_SECTIONS or key not in values[section]:
+            faults.append(Fault(path, f"expected a key of {', '.join(CHANGEABLE_SECTIONS)}"))
+        else:
+            values[section][key] = value
+    try:
+        changed = Settings.model_validate(values)
+    except ValidationError as error:
+        faults += [fault_of(detail, values, {}) for detail in error.errors(include_url=False)]
+    if faults:
+        raise SettingsError(faults)
+    return changed

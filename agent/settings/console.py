@@ -1,0 +1,26 @@
+"""Section `[console]`: the driver's screen and its HTTP API."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+from agent.settings.addresses import is_loopback, split_address
+from agent.settings.section import OptionalAddress, Section
+
+
+def _loopback_address(text: str) -> str:
+    host, _ = split_address(text)
+    if not is_loopback(host):
+        raise ValueError("expected an address of the unit itself, such as 127.0.0.1:8321 (phones use phone_listen)")
+    return text
+
+
+class ConsoleSettings(Section):
+    """The driver's screen and its HTTP API."""
+
+    listen: Annotated[str, AfterValidator(_loopback_address)] = "127.0.0.1:8321"
+    """Where the unit itself finds it; port 0 takes any free one."""
+    phone_listen: OptionalAddress = None
+    """Where paired phones find it; unset: nowhere."""
