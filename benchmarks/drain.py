@@ -16,17 +16,15 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
+from _backlog import backlog, fill, now
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from agent.delivery.model.inputs import Moment
 from agent.identity.seal import Sealer
-from agent.journal.entries import Batch, EventEntry
-from agent.journal.envelope import Chain
+from agent.journal.entries import EventEntry
 from agent.journal.store import Journal
 from agent.settings import BrokerSettings
 from agent.uplink.inbox import InboxReader, Incoming
@@ -47,32 +45,6 @@ class Silent:
 
     def on_session_lost(self) -> None:
         """Nothing."""
-
-
-def now() -> Moment:
-    return Moment(
-        time.time_ns() // 1_000_000, time.monotonic_ns() // 1_000_000, "00000000-0000-0000-0000-000000000000", "ntp"
-    )
-
-
-def backlog(count: int) -> list[EventEntry]:
-    """Real envelopes of about 600 bytes."""
-    chain = Chain(f"/{FLEET}/{UNIT}", 0, "0" * 64)
-    data: dict[str, Any] = {"block_id": "B7", "stop_id": "T1", "driver_id": "D1", "handover": "front_door"}
-    where = {"latitude": 52.0907, "longitude": 5.1214, "accuracy_m": 4.1, "age_s": 0.4, "source": "vehicle"}
-    return [
-        chain.add("parcel.delivered", f"parcel/P{n}", {**data, "parcel_id": f"P{n}", "where": where}, now())
-        for n in range(count)
-    ]
-
-
-def fill(journal: Journal, events: list[EventEntry]) -> None:
-    written = threading.Semaphore(0)
-    batches = [events[start : start + 500] for start in range(0, len(events), 500)]
-    for batch in batches:
-        journal.write(Batch(tuple(batch)), lambda fault: written.release())
-    for _ in batches:
-        written.acquire()
 
 
 def ours(broker: Broker, state_dir: Path, backlog: list[EventEntry], window: int) -> float:
@@ -127,7 +99,7 @@ def main() -> None:
     arguments.add_argument("--runs", type=int, default=3)
     arguments.add_argument("--json", action="store_true")
     chosen = arguments.parse_args()
-    events = backlog(chosen.events + 1)
+    events = backlog(chosen.events + 1, FLEET, UNIT)
     size = statistics.mean(len(event.payload) for event in events)
     results = []
     for inflight in (100, 20):

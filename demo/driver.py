@@ -188,7 +188,7 @@ class Driver:
         """Hold the label in front of the camera: a picture is in the folder that the camera watches, for a moment."""
         self._shown += 1
         picture = self._pictures / f"frame-{self._shown:05d}.png"
-        await asyncio.to_thread(_draw_label, label.tracking_number, picture)
+        await asyncio.to_thread(draw_label, label.tracking_number, picture)
         await asyncio.sleep(self._pause_s + SHOWN_S)
         picture.unlink()
 
@@ -197,7 +197,8 @@ def _states(seen: dict[str, Any]) -> dict[str, str]:
     return {parcel["parcel_id"]: parcel["state"] for parcel in seen["parcels"]}
 
 
-def _draw_label(text: str, path: Path) -> None:
+def draw_label(text: str, path: Path) -> None:
+    """A picture of a label that is held a little askew."""
     import cv2
     import numpy as np
     import zxingcpp

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -41,10 +41,13 @@ def wait_until(done: Callable[[], Any], what: str, timeout_s: float = 30.0) -> A
 
 
 class Process:
-    """A Python process of ours with its log in a file; killed and started again at will."""
+    """A Python process of ours with its log in a file; killed and started again at will.
 
-    def __init__(self, arguments: list[str], log: Path) -> None:
-        self._arguments = arguments
+    :param under: a program that runs it, with its arguments, and leaves it the process number
+    """
+
+    def __init__(self, arguments: list[str], log: Path, under: Sequence[str] = ()) -> None:
+        self._command = [*under, sys.executable, *arguments]
         self._log = log
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -70,9 +73,7 @@ class Process:
         # The settings file is the whole truth: no override of the caller's reaches the child.
         environ = {key: value for key, value in os.environ.items() if not key.startswith("KERBSIDE_")}
         with self._log.open("ab") as log:
-            self._child = subprocess.Popen(
-                [sys.executable, *self._arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environ
-            )
+            self._child = subprocess.Popen(self._command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environ)
 
     def stop(self) -> None:
         """End it in good order."""
@@ -155,7 +156,11 @@ class Agent(Process):
     """
 
     def __init__(
-        self, directory: Path, sections: Mapping[str, Mapping[str, Any] | list[Mapping[str, Any]]], unit: str = UNIT
+        self,
+        directory: Path,
+        sections: Mapping[str, Mapping[str, Any] | list[Mapping[str, Any]]],
+        unit: str = UNIT,
+        under: Sequence[str] = (),
     ) -> None:
         self.state_dir = directory / "state"
         self.settings = directory / "agent.toml"
@@ -167,7 +172,7 @@ class Agent(Process):
             **sections,
         }
         self.settings.write_text(_toml(everything))
-        super().__init__(["-m", "agent.cli", "run", "--settings", str(self.settings)], directory / "agent.log")
+        super().__init__(["-m", "agent.cli", "run", "--settings", str(self.settings)], directory / "agent.log", under)
 
     def start_ready(self) -> dict[str, Any]:
         """Start it and wait until its screen is there.
