@@ -1,8 +1,9 @@
 """How the carriers number their parcels: shape, check digit, and the other ways in which a number is written.
 
 `recognise` answers for one number in normal form (upper case, nothing between the characters). A form either proves
-its carrier by its shape alone (then a wrong check digit is a fault of the label), or is shared by several carriers
-(then the first whose check digit fits is believed, and only when none fits is it a fault).
+its carrier by its shape alone (then a wrong check digit is a fault of the label), or others number their parcels in the
+same shape, too: then its check digit has to prove it, and otherwise the form is unknown. A shape that others share and
+that has no check digit proves nothing, and is no form here.
 
 The formats and the check digit rules are those that the carriers publish: the UPU's S10 standard, USPS Publication
 199 (IMpb), the GS1 General Specifications (SSCC), ISO/IEC 7064 (DPD), and the label guides of the others.
@@ -13,10 +14,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 Check = Callable[[str], str | None]
 """What is wrong with a number of the form, or ``None``."""
+Proof = Literal["shape", "check", "digit"]
+"""What proves a form: its shape alone, so that a wrong check digit is a fault of the label; its check where others have
+the shape, too; or one check digit, which fits one number in ten by chance, so that no other form's may fit as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +35,7 @@ class Form:
     check: Check | None = None
     rewrite: Callable[[str], tuple[str, ...]] | None = None
     """Every way to write the same parcel's number, the one for people first."""
-    sure: bool = True
-    """The shape alone proves the form."""
+    proof: Proof = "shape"
 
 
 class Finding(NamedTuple):
@@ -45,30 +48,31 @@ class Finding(NamedTuple):
 
 
 def recognise(code: str) -> Finding | None:
-    """What `code` (normal form, ASCII, not empty) is; ``None`` when no carrier's form has its shape."""
+    """What `code` (normal form, ASCII, not empty) is; ``None`` when no carrier's form is proven."""
     forms = _BY_LENGTH.get(len(code), ()) if code.isdigit() else _BY_INITIAL.get(code[0], ())
-    refused: list[tuple[Form, str]] = []
+    fitting: list[Form] = []
     for form in forms:
         if form.pattern.fullmatch(code) is None:
             continue
         wrong = None if form.check is None else form.check(code)
+        if form.proof == "shape":
+            return _finding(form, code, f"{form.name}: {wrong}" if wrong else None)
         if wrong is None:
-            return _finding(form, code)
-        refused.append((form, wrong))
-        if form.sure:
-            break
-    if not refused:
+            if form.proof == "check":
+                return _finding(form, code)
+            fitting.append(form)
+    if not fitting:
         return None
-    form, wrong = refused[-1]
-    if form.sure or len(refused) == 1:
-        return _finding(form, code)._replace(fault=f"{form.name}: {wrong}")
-    names = ", ".join(form.name for form, _ in refused)
-    return Finding(None, None, (code,), f"the check digit fits none of the forms of {len(code)} digits: {names}")
+    if len(fitting) == 1:
+        return _finding(fitting[0], code)
+    return Finding(None, None, tuple(dict.fromkeys(name for form in fitting for name in _finding(form, code).codes)))
 
 
-def _finding(form: Form, code: str) -> Finding:
-    carrier = form.carrier(code) if callable(form.carrier) else form.carrier
-    return Finding(form.kind, carrier, (code,) if form.rewrite is None else form.rewrite(code))
+def _finding(form: Form, code: str, fault: str | None = None) -> Finding:
+    codes = (code,) if form.rewrite is None else form.rewrite(code)
+    if fault is not None:
+        codes = tuple(dict.fromkeys((code, *codes)))  # what was scanned is shown as it is
+    return Finding(form.kind, form.carrier(code) if callable(form.carrier) else form.carrier, codes, fault)
 
 
 def gs1_digit(body: str) -> str:
@@ -126,13 +130,11 @@ def _modulo_37_36_digit(body: str) -> str:
 
 
 def _s10_fault(code: str) -> str | None:
-    """UPU S10: weights 8 6 4 2 3 5 9 7, modulo 11; the last two letters are a country."""
+    """UPU S10: weights 8 6 4 2 3 5 9 7, modulo 11."""
     rest = (
         11 - sum(int(digit) * weight for digit, weight in zip(code[2:10], (8, 6, 4, 2, 3, 5, 9, 7), strict=True)) % 11
     )
     expected = "0" if rest == 10 else "5" if rest == 11 else str(rest)
-    if code[-2:] not in _COUNTRIES:
-        return f"{code[-2:]} is not a country"
     return _differs(code[10], expected)
 
 
@@ -235,7 +237,7 @@ _COUNTRY_LIST = """
     PN PR PS PT PW PY QA RE RO RS RU RW SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF
     TG TH TJ TK TL TM TN TO TR TT TV TW TZ UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS XK YE YT ZA ZM ZW
 """
-_COUNTRIES = frozenset(_COUNTRY_LIST.split())
+_COUNTRIES = "|".join(_COUNTRY_LIST.split())
 """ISO 3166-1 alpha-2, and XK, which the UPU uses for Kosovo."""
 
 
@@ -247,14 +249,14 @@ def _form(
     check: Check | None = None,
     rewrite: Callable[[str], tuple[str, ...]] | None = None,
     *,
-    sure: bool = True,
+    proof: Proof = "shape",
 ) -> Form:
-    return Form(kind, name, carrier, re.compile(pattern), check, rewrite, sure)
+    return Form(kind, name, carrier, re.compile(pattern), check, rewrite, proof)
 
 
 _SSCC = _form("sscc", "SSCC", _sscc_carrier, r"00\d{18}", _last(gs1_digit, 2), lambda code: (code, code[2:]))
 _USPS_ROUTED = _form(
-    "usps_impb", "USPS IMpb", "usps", r"420\d{25,39}", _usps_routed_fault, _usps_routed_codes, sure=False
+    "usps_impb", "USPS IMpb", "usps", r"420\d{25,39}", _usps_routed_fault, _usps_routed_codes, proof="check"
 )
 _USPS_IMPB = _form("usps_impb", "USPS IMpb", "usps", r"9[1-5]\d+", _impb_fault)
 _FEDEX_GSN = _form(
@@ -267,12 +269,18 @@ _DPD_28 = _form(
     r"%?\d{27}[0-9A-Z]",
     lambda code: _differs(code[-1], _modulo_37_36_digit(code[-28:-1])),
     lambda code: (code[-21:-7], code[-28:]),
-    sure=False,
+    proof="check",
 )
 _DPD_15 = _form(
-    "dpd_15", "DPD", "dpd", r"\d{14}[0-9A-Z]", _last(_modulo_37_36_digit), lambda code: (code[:14], code), sure=False
+    "dpd_15",
+    "DPD",
+    "dpd",
+    r"[01]\d{13}[0-9A-Z]",
+    _last(_modulo_37_36_digit),
+    lambda code: (code[:14], code),
+    proof="digit",
 )
-_DHL_EXPRESS = _form("dhl_express", "DHL Express", "dhl", r"\d{10,11}", _last(_modulo_7_digit), sure=False)
+_DHL_EXPRESS = _form("dhl_express", "DHL Express", "dhl", r"[1-9]\d{9,10}", _last(_modulo_7_digit), proof="digit")
 
 _BY_LENGTH: dict[int, tuple[Form, ...]] = {
     10: (_DHL_EXPRESS,),
@@ -283,21 +291,18 @@ _BY_LENGTH: dict[int, tuple[Form, ...]] = {
             "old_dominion",
             r"(?:77[78]|072|780|80\d)\d{8}",
             _last(_luhn_digit),
-            sure=False,
+            proof="check",
         ),
         _DHL_EXPRESS,
     ),
     12: (
-        _form("purolator_12", "Purolator", "purolator", r"[23]\d{11}", _last(_luhn_digit), sure=False),
-        _form("fedex_12", "FedEx Express", "fedex", r"\d{12}", _last(_weighted_11_digit), sure=False),
-        _form("purolator_12", "Purolator", "purolator", r"[0145]\d{11}", _last(_luhn_digit), sure=False),
+        _form("purolator_12", "Purolator", "purolator", r"[23]\d{11}", _last(_luhn_digit), proof="digit"),
+        _form("fedex_12", "FedEx Express", "fedex", r"[1-9]\d{11}", _last(_weighted_11_digit), proof="digit"),
+        # Yamato and Sagawa number alike: the form is theirs, the carrier is not told.
+        _form("japan_12", "Yamato or Sagawa", None, r"\d{12}", _last(_modulo_7_digit), proof="digit"),
     ),
-    14: (
-        _form("dpd_14", "DPD", "dpd", r"[01]\d{13}"),
-        _form("dhl_ecommerce_14", "DHL eCommerce", "dhl", r"[56]\d{13}"),
-    ),
-    15: (_form("fedex_15", "FedEx Ground", "fedex", r"\d{15}", _last(gs1_digit), sure=False), _DPD_15),
-    16: (_form("canada_post", "Canada Post", "canada_post", r"\d{16}", _last(gs1_digit), sure=False),),
+    15: (_form("fedex_15", "FedEx Ground", "fedex", r"\d{15}", _last(gs1_digit), proof="digit"), _DPD_15),
+    16: (_form("canada_post", "Canada Post", "canada_post", r"\d{16}", _last(gs1_digit), proof="digit"),),
     18: (
         _form(
             "fedex_18",
@@ -306,9 +311,12 @@ _BY_LENGTH: dict[int, tuple[Form, ...]] = {
             r"0[0124]\d{16}",
             _last(gs1_digit),
             lambda code: (code, "00" + code),
-            sure=False,
+            proof="check",
         ),
-        _form("sscc", "SSCC", _sscc_carrier, r"\d{18}", _last(gs1_digit), lambda code: ("00" + code, code), sure=False),
+        _form("swiss_post_18", "Swiss Post", "swiss_post", r"99\d{16}"),
+        _form(
+            "sscc", "SSCC", _sscc_carrier, r"\d{18}", _last(gs1_digit), lambda code: ("00" + code, code), proof="digit"
+        ),
     ),
     20: (
         _SSCC,
@@ -319,9 +327,9 @@ _BY_LENGTH: dict[int, tuple[Form, ...]] = {
             r"61\d{18}",
             _last(gs1_digit, 0, "92"),
             lambda code: (code, "92" + code),
-            sure=False,
+            proof="check",
         ),
-        _form("usps_20", "USPS", "usps", r"\d{20}", _usps_20_fault, lambda code: (code, "91" + code), sure=False),
+        _form("usps_20", "USPS", "usps", r"\d{20}", _usps_20_fault, lambda code: (code, "91" + code), proof="digit"),
     ),
     22: (
         _form("fedex_22", "FedEx Ground 96", "fedex", r"96\d{20}", _last(gs1_digit, 7), lambda code: (code[7:], code)),
@@ -338,6 +346,7 @@ _BY_LENGTH: dict[int, tuple[Form, ...]] = {
             r"3\d{31}",
             lambda code: _differs(code[27], _weighted_11_digit(code[16:27])),
             lambda code: (code[16:28], code),
+            proof="digit",
         ),
         _USPS_ROUTED,
     ),
@@ -345,7 +354,13 @@ _BY_LENGTH: dict[int, tuple[Form, ...]] = {
         _USPS_ROUTED,
         _FEDEX_GSN,
         _form(
-            "fedex_34", "FedEx", "fedex", r"[0-8]\d{33}", _last(_weighted_11_digit, 20), _fedex_express_part, sure=False
+            "fedex_34",
+            "FedEx",
+            "fedex",
+            r"[0-8]\d{33}",
+            _last(_weighted_11_digit, 20),
+            _fedex_express_part,
+            proof="digit",
         ),
     ),
     38: (_USPS_ROUTED,),
@@ -378,8 +393,11 @@ _LETTERED: tuple[tuple[str, Form], ...] = (
             lambda code: f"16 characters are expected behind 1Z, the last a digit, found {len(code) - 2}",
         ),
     ),
-    ("*", _form("s10", "UPU S10", lambda code: _POSTS.get(code[-2:]), r"[A-Z]{2}\d{9}[A-Z]{2}", _s10_fault)),
-    ("AHJKTV", _form("ups_waybill", "UPS waybill", "ups", r"[AHJKTV]\d{10}", _last(_doubling_digit, 1), sure=False)),
+    (
+        "*",
+        _form("s10", "UPU S10", lambda code: _POSTS.get(code[-2:]), rf"[A-Z]{{2}}\d{{9}}(?:{_COUNTRIES})", _s10_fault),
+    ),
+    ("AHJKTV", _form("ups_waybill", "UPS waybill", "ups", r"[AHJKTV]\d{10}", _last(_doubling_digit, 1), proof="digit")),
     ("ACF", _form("amazon_international", "Amazon", "amazon", r"[ACF]\d{10}")),
     ("J", _form("yodel", "Yodel", "yodel", r"JJ?D\d{16}")),
     (
@@ -395,7 +413,12 @@ _LETTERED: tuple[tuple[str, Form], ...] = (
     ),
     (
         "GLRUCSTIHM",
-        _form("dhl_ecommerce", "DHL eCommerce", "dhl", r"(?:GM|LX|RX|UV|CN|SG|TH|IN|HK|MY)\d[0-9A-Z]{9,38}"),
+        _form(
+            "dhl_ecommerce",
+            "DHL eCommerce",
+            "dhl",
+            r"(?:GM|LX|RX|UV|CN|SG|TH|IN|HK|MY)(?!\d{9}[A-Z]{2}$)\d[0-9A-Z]{9,38}",
+        ),
     ),
     ("3", _form("postnl_3s", "PostNL", "postnl", r"3S[A-Z]{4}\d{7,9}")),
     ("3", _form("dhl_3s", "DHL Parcel", "dhl", r"3S[A-Z]{3}\d{9}")),

@@ -14,7 +14,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from agent.labels.identity import identify, normal
+from agent.delivery.fold.manifest import normal
+from agent.labels.identity import identify
 from agent.labels.reader import Symbol, read
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, cast
+from unicodedata import category
 
 from agent.delivery.model.open_work import outcome
 from agent.delivery.model.state import (
@@ -24,12 +25,14 @@ from agent.delivery.model.state import (
 )
 from contract.vocabulary import PARCEL_STATES, STOP_ENDED, STOP_KINDS, ParcelState, StopKind, StopState
 
-_NOT_COUNTED = str.maketrans("", "", " -\t\r\n\x00\x1d")
+_NOT_COUNTED = dict.fromkeys([*range(0x20), ord(" "), ord("-"), 0x7F])
 
 
 def normal(code: str) -> str:
-    """The form under which a code is looked up: case, spaces, hyphens and control characters do not count."""
-    return code.translate(_NOT_COUNTED).upper()
+    """The form under which a code is looked up: case, spaces, hyphens, control and format characters do not count."""
+    if code.isascii():
+        return (code if code.isalnum() else code.translate(_NOT_COUNTED)).upper()
+    return "".join(each for each in code.translate(_NOT_COUNTED) if category(each)[0] not in "ZC").upper()
 
 
 def read_place(data: Any) -> Place | None:
