@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from agent.delivery.fold import snapshot
 from agent.delivery.model.decision import Command, Decision, Forget, Reply, Work
 from agent.delivery.model.inputs import Finished, InvalidMessage
+from agent.delivery.model.messages import Advisory
 from tests.delivery.support import STATION, Unit, assigned, at_door, block_data, door, loading, on_route, tick
 
 
@@ -285,15 +287,24 @@ def test_an_offer_that_overlaps_an_accepted_block_is_not_requested() -> None:
 def test_roster_advisories_feedback_and_earnings_are_kept() -> None:
     unit = at_door()
     unit.receive("roster.replaced", {"key": "sealed:v1:k", "drivers": [{"driver_id": "D1", "name": "Jo"}]})
-    unit.receive("advisory.issued", {"advisory_id": "A1", "format": "cap", "content": {}})
+    unit.receive("advisory.issued", {"advisory_id": "A1", "format": "cap", "content": {"headline": "fog"}})
     unit.receive("feedback.given", {"feedback_id": "F1", "rating": 5})
     unit.receive("earnings.stated", {"block_id": "B1", "base": "80.00", "tips": "4.00", "currency": "EUR"})
     assert unit.last.events == ()
     state = unit.state
-    assert state.roster["drivers"][0]["driver_id"] == "D1"
-    assert list(state.advisories) == ["A1"]
-    assert len(state.feedback) == 1
-    assert state.earnings["B1"]["tips"] == "4.00"
+    assert state.roster is not None
+    assert [driver.driver_id for driver in state.roster.drivers] == ["D1"]
+    assert [given.feedback_id for given in state.feedback] == ["F1"]
+    assert state.earnings["B1"].tips == "4.00"
+
+
+def test_what_an_advisory_contains_stays_in_the_journal_and_the_state_knows_where() -> None:
+    unit = Unit()
+    content = {"headline": "fog"}
+    validity = {"valid_from": "2026-11-21T06:00:00Z", "valid_to": "2026-11-21T12:00:00Z"}
+    unit.receive("advisory.issued", {"advisory_id": "A1", "format": "cap", "content": content, **validity})
+    assert unit.state.advisories == {"A1": Advisory("A1", "cap", *validity.values(), inbox_message_id="m1")}
+    assert b"fog" not in snapshot.dump(unit.state)
 
 
 def test_what_is_kept_of_messages_is_bounded() -> None:
@@ -301,8 +312,8 @@ def test_what_is_kept_of_messages_is_bounded() -> None:
     for number in range(130):
         unit.receive("message.sent", {"message_id": f"M{number}", "text": "x"})
         unit.receive("feedback.given", {"feedback_id": f"F{number}"})
-        unit.receive("advisory.issued", {"advisory_id": f"A{number}"})
-        unit.receive("earnings.stated", {"block_id": f"B{number}"})
+        unit.receive("advisory.issued", {"advisory_id": f"A{number}", "format": "cap"})
+        unit.receive("earnings.stated", {"block_id": f"B{number}", "base": "1.00", "currency": "EUR"})
     state = unit.state
     kept = (len(state.messages), len(state.feedback), len(state.advisories), len(state.earnings))
     assert kept == (50, 100, 50, 30)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from agent.delivery.evolve import evolve
 from agent.delivery.fold import snapshot
 from agent.delivery.model import codes
 from agent.delivery.model.decision import Event
+from agent.delivery.model.inputs import Moment
 from agent.delivery.model.state import DeliveryError, Policy
 from agent.delivery.screen.view import view
 from contract import vocabulary
@@ -232,9 +234,20 @@ def test_a_snapshot_gives_the_state_back_and_says_when_it_can_not() -> None:
     assert again == unit.state
     assert again.policy == policy
     assert again.here.fix is None
-    for broken in (b"", b"{}", b"[]", data[:100], data.replace(b'"version":1', b'"version":99', 1)):
+    for broken in (b"", b"{}", b"[]", data[:100], data.replace(b'"version":2', b'"version":99', 1)):
         with pytest.raises(DeliveryError, match="snapshot"):
             snapshot.load(broken, policy)
+
+
+def test_a_snapshot_of_the_first_version_shows_what_that_version_showed() -> None:
+    earlier = json.loads((Path(__file__).parent / "snapshot_1.json").read_text())
+    assert earlier["snapshot"]["version"] == 1
+    state = snapshot.load(json.dumps(earlier["snapshot"]).encode(), Policy())
+    assert view(state, Moment(**earlier["moment"])) == earlier["view"]
+    assert state.settings == {"delivery.photo_retakes": 1, "delivery.allow_adoption": True}
+    assert [feedback.rating for feedback in state.feedback] == [5]
+    assert state.advisories["A1"].valid_to == "2026-11-21T12:00:00Z"
+    assert snapshot.load(snapshot.dump(state), Policy()) == state
 
 
 def test_every_code_has_a_meaning_and_every_action_is_known() -> None:

@@ -6,23 +6,25 @@ whose `path` says where in the message's data it is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any, cast
 from unicodedata import category
 
-from agent.delivery.model.open_work import outcome
-from agent.delivery.model.state import (
-    Block,
-    DeliveryError,
+from agent.delivery.model.manifest import (
+    Address,
     Instruction,
-    Parcel,
+    Pay,
     PickupPoint,
     Place,
     Requirements,
     Site,
-    Stop,
-    replace,
+    Size,
+    Travel,
+    Vehicle,
+    Window,
 )
+from agent.delivery.model.open_work import outcome
+from agent.delivery.model.state import Block, DeliveryError, Parcel, Stop, replace
 from contract.vocabulary import PARCEL_STATES, STOP_ENDED, STOP_KINDS, ParcelState, StopKind, StopState
 
 _NOT_COUNTED = dict.fromkeys([*range(0x20), ord(" "), ord("-"), 0x7F])
@@ -38,6 +40,47 @@ def normal(code: str) -> str:
 def read_place(data: Any) -> Place | None:
     """A position of a message; ``None`` where there is none."""
     return Place(data["latitude"], data["longitude"]) if data else None
+
+
+def read_pay(data: Mapping[str, Any] | None) -> Pay | None:
+    """What a message says that a block pays; ``None`` where it says nothing."""
+    return Pay(data["amount"], data["currency"]) if data else None
+
+
+def read_address(data: Mapping[str, Any] | None) -> Address | None:
+    """An address of a message; ``None`` where there is none."""
+    if not data:
+        return None
+    return Address(
+        line1=data.get("line1"),
+        line2=data.get("line2"),
+        house_number=data.get("house_number"),
+        city=data.get("city"),
+        postal_code=data.get("postal_code"),
+        region=data.get("region"),
+        country=data.get("country"),
+        business=data.get("business"),
+    )
+
+
+def read_window(data: Mapping[str, Any] | None) -> Window | None:
+    """A time window of a message; ``None`` where there is none."""
+    return Window(data.get("from"), data.get("to")) if data else None
+
+
+def read_size(data: Mapping[str, Any] | None) -> Size | None:
+    """The dimensions of a parcel in a message; ``None`` where they are not told."""
+    return Size(data["length_mm"], data["width_mm"], data["height_mm"]) if data else None
+
+
+def read_vehicle(data: Mapping[str, Any] | None) -> Vehicle | None:
+    """What a vehicle may carry by a message; ``None`` where it does not say."""
+    return Vehicle(data.get("max_weight_g"), data.get("max_volume_l")) if data else None
+
+
+def read_travel(data: Mapping[str, Any] | None) -> Travel | None:
+    """The travel times of a message; ``None`` where there are none."""
+    return Travel(tuple(data["stop_ids"]), tuple(map(tuple, data["seconds"]))) if data else None
 
 
 def _read_site(data: Mapping[str, Any]) -> Site:
@@ -77,7 +120,7 @@ def _read_parcel(data: Mapping[str, Any], only_pickup: str | None) -> Parcel:
         merchant_id=data.get("merchant_id"),
         section=data.get("section"),
         weight_g=data.get("weight_g"),
-        size=data.get("size"),
+        size=read_size(data.get("size")),
         requirements=Requirements(
             photo=bool(wanted.get("photo")),
             signature=bool(wanted.get("signature")),
@@ -102,8 +145,8 @@ def _read_stop(data: Mapping[str, Any], parcel_ids: list[str]) -> Stop:
         sequence=data.get("sequence"),
         site_id=data.get("site_id"),
         location=read_place(data.get("location")),
-        address=data.get("address"),
-        window=data.get("window"),
+        address=read_address(data.get("address")),
+        window=read_window(data.get("window")),
         recipient_name=recipient.get("name"),
         recipient_phone=recipient.get("phone"),
         service_s=data.get("service_s"),
@@ -113,7 +156,7 @@ def _read_stop(data: Mapping[str, Any], parcel_ids: list[str]) -> Stop:
     )
 
 
-def _check_reference(known: Mapping[str, Any], name: str | None, path: str) -> None:
+def _check_reference(known: Container[str], name: str | None, path: str) -> None:
     if name is not None and name not in known:
         raise DeliveryError(f"{path}: {name!r} is not in this block", path)
 
@@ -138,8 +181,8 @@ def _check(data: Mapping[str, Any], sites: Mapping[str, Site]) -> None:
         seen.add(parcel["parcel_id"])
         if parcel.get("state") is not None and parcel["state"] not in PARCEL_STATES:
             raise DeliveryError(f"{path}.state: {parcel['state']!r} is no state of a parcel", f"{path}.state")
-        _check_reference(dict.fromkeys(pickups), parcel.get("pickup_stop_id"), f"{path}.pickup_stop_id")
-        _check_reference(dict.fromkeys(deliveries), parcel.get("stop_id"), f"{path}.stop_id")
+        _check_reference(pickups, parcel.get("pickup_stop_id"), f"{path}.pickup_stop_id")
+        _check_reference(deliveries, parcel.get("stop_id"), f"{path}.stop_id")
         _check_reference(sites, parcel.get("return_to"), f"{path}.return_to")
 
 
@@ -187,12 +230,12 @@ def read_block(data: Mapping[str, Any]) -> Block:
             timezone=data.get("timezone"),
             driver_id=data.get("driver_id"),
             manifest_version=data["manifest_version"],
-            pay=data.get("pay"),
+            pay=read_pay(data.get("pay")),
             otp_key=data.get("otp_key"),
             service_radius_m=data.get("service_radius_m"),
             fallback_site_id=data.get("fallback_site_id"),
-            vehicle=data.get("vehicle"),
-            travel=data.get("travel"),
+            vehicle=read_vehicle(data.get("vehicle")),
+            travel=read_travel(data.get("travel")),
             elsewhere={normal(item["tracking_number"]): item["unit"] for item in data.get("elsewhere") or ()},
             sites=sites,
             stops=stops,

@@ -1,21 +1,31 @@
 """The lasting part of the state as bytes and back: what a restart begins from instead of the whole log.
 
-The momentary part and the settings are not in it. Sealed tokens stay tokens.
+The momentary part and the settings are not in it. Sealed tokens stay tokens. Once the entries that a snapshot covers
+have left the log it is the only source, so a snapshot of an older version is brought up to date, never put aside.
 """
 
 from __future__ import annotations
 
 import json
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from agent.delivery.fold.manifest import index_codes
+from agent.delivery.fold.manifest import (
+    index_codes,
+    read_address,
+    read_pay,
+    read_size,
+    read_travel,
+    read_vehicle,
+    read_window,
+)
+from agent.delivery.fold.messages import read_advisory, read_earnings, read_feedback, read_roster
 from agent.delivery.model.state import DeliveryError, Policy, State, replace
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-SNAPSHOT_VERSION = 1
+SNAPSHOT_VERSION = 2
 """Grows when a snapshot of an older version can no longer be read as it is."""
 
 
@@ -33,14 +43,39 @@ def dump(state: State) -> bytes:
 
 
 def load(data: bytes, policy: Policy) -> State:
-    """The state of a snapshot under these settings; DeliveryError when it cannot be read."""
+    """The state of a snapshot under these settings.
+
+    :raises DeliveryError: it cannot be read, or a newer version wrote it
+    """
     try:
         content = json.loads(data)
         version = content["version"]
-        state: State = _adapter().validate_python(content["state"]) if version == SNAPSHOT_VERSION else State()
-    except (ValueError, KeyError, TypeError) as fault:
+        if version not in {1, SNAPSHOT_VERSION}:
+            raise DeliveryError(f"snapshot: version {version!r}; expected at most {SNAPSHOT_VERSION}, of this release")
+        lasting = content["state"]
+        if version == 1:
+            _from_version_1(lasting)
+        state: State = _adapter().validate_python(lasting)
+    except (ValueError, KeyError, TypeError, AttributeError) as fault:
         raise DeliveryError(f"snapshot: {type(fault).__name__}; expected what dump() wrote") from fault
-    if version != SNAPSHOT_VERSION:
-        raise DeliveryError(f"snapshot: version {version!r}; expected {SNAPSHOT_VERSION}, the one of this release")
     blocks = {name: replace(block, codes=index_codes(block.parcels)) for name, block in state.blocks.items()}
     return replace(state, blocks=blocks, policy=policy)
+
+
+def _from_version_1(lasting: dict[str, Any]) -> None:
+    """Version 1 kept parts of messages as the cloud had sent them, and whole advisories."""
+    for block in lasting["blocks"].values():
+        block["pay"] = read_pay(block["pay"])
+        block["vehicle"] = read_vehicle(block["vehicle"])
+        block["travel"] = read_travel(block["travel"])
+        for stop in block["stops"].values():
+            stop["address"] = read_address(stop["address"])
+            stop["window"] = read_window(stop["window"])
+        for parcel in block["parcels"].values():
+            parcel["size"] = read_size(parcel["size"])
+    for offer in lasting["offers"].values():
+        offer["pay"] = read_pay(offer["pay"])
+    lasting["roster"] = None if lasting["roster"] is None else read_roster(lasting["roster"])
+    lasting["advisories"] = {name: read_advisory(known, None) for name, known in lasting["advisories"].items()}
+    lasting["feedback"] = [read_feedback(known) for known in lasting["feedback"]]
+    lasting["earnings"] = {name: read_earnings(known) for name, known in lasting["earnings"].items()}

@@ -11,7 +11,8 @@ from math import asin, cos, radians, sin, sqrt
 from typing import Any, Literal
 
 from agent.delivery.model.inputs import Located, Moment
-from agent.delivery.model.state import Block, Here, Place, Policy, Stop
+from agent.delivery.model.manifest import Place
+from agent.delivery.model.state import Block, Here, Policy, Stop
 
 EARTH_RADIUS_M = 6_371_000.0
 ACCURACY_COUNTS_M = 60.0

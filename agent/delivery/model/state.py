@@ -11,6 +11,21 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from agent.delivery.model.inputs import Located, Scanned
+from agent.delivery.model.manifest import (
+    NO_INSTRUCTION,
+    NO_REQUIREMENTS,
+    Address,
+    Instruction,
+    Pay,
+    Place,
+    Requirements,
+    Site,
+    Size,
+    Travel,
+    Vehicle,
+    Window,
+)
+from agent.delivery.model.messages import Advisory, Earnings, Message, Offer, RecipientFeedback, Roster
 from contract.vocabulary import BLOCK_ENDED, CUSTODY, STOP_ENDED, BlockState, ParcelState, StopKind, StopState
 
 
@@ -30,7 +45,7 @@ def replace(thing: T, /, **members: Any) -> T:
     """A copy of frozen data of this module with some members changed.
 
     What `dataclasses.replace` does, at a tenth of its cost: a block has thirty members, and each scan makes a new one.
-    That is also why these classes have no slots.
+    That is also why the classes that change have no slots.
     """
     if not members.keys() <= thing.__dict__.keys():
         raise TypeError(f"{type(thing).__name__} has no {', '.join(members.keys() - thing.__dict__.keys())}")
@@ -38,60 +53,6 @@ def replace(thing: T, /, **members: Any) -> T:
     copy.__dict__.update(thing.__dict__)
     copy.__dict__.update(members)
     return copy
-
-
-@dataclass(frozen=True)
-class Place:
-    """A point on the map, WGS 84."""
-
-    latitude: float
-    longitude: float
-
-
-@dataclass(frozen=True)
-class PickupPoint:
-    """One counter of a site: a dock lane, a store."""
-
-    point_id: str
-    name: str | None = None
-    floor: str | None = None
-    code: str | None = None
-    """Sealed token."""
-    ready: bool | None = None
-    hours: Any = None
-
-
-@dataclass(frozen=True)
-class Site:
-    """A place with one gate: a station, a mall, a partner's shop."""
-
-    site_id: str
-    name: str | None = None
-    kind: str | None = None
-    location: Place | None = None
-    radius_m: float | None = None
-    points: dict[str, PickupPoint] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Requirements:
-    """Which proofs a delivery needs."""
-
-    photo: bool = False
-    signature: bool = False
-    otp_hmac: str | None = None
-    minimum_age: int | None = None
-
-
-@dataclass(frozen=True)
-class Instruction:
-    """What the recipient or the shipper asked for. Access codes are sealed tokens."""
-
-    kind: str = "none"
-    text: str | None = None
-    neighbour: Any = None
-    access_codes: tuple[str, ...] = ()
-    preferences: Any = None
 
 
 @dataclass(frozen=True)
@@ -122,9 +83,9 @@ class Parcel:
     merchant_id: str | None = None
     section: str | None = None
     weight_g: int | None = None
-    size: Any = None
-    requirements: Requirements = Requirements()
-    instruction: Instruction = Instruction()
+    size: Size | None = None
+    requirements: Requirements = NO_REQUIREMENTS
+    instruction: Instruction = NO_INSTRUCTION
     since: str | None = None
     """When it came into its state."""
     reason: str | None = None
@@ -164,8 +125,8 @@ class Stop:
     sequence: int | None = None
     site_id: str | None = None
     location: Place | None = None
-    address: Any = None
-    window: Any = None
+    address: Address | None = None
+    window: Window | None = None
     recipient_name: str | None = None
     recipient_phone: str | None = None
     service_s: float | None = None
@@ -201,12 +162,12 @@ class Block:
     driver_id: str | None = None
     manifest_version: int = -1
     """-1 until a manifest has come."""
-    pay: Any = None
+    pay: Pay | None = None
     otp_key: str | None = None
     service_radius_m: float | None = None
     fallback_site_id: str | None = None
-    vehicle: Any = None
-    travel: Any = None
+    vehicle: Vehicle | None = None
+    travel: Travel | None = None
     elsewhere: dict[str, str] = field(default_factory=dict)
     """Code of a parcel → the vehicle of this site that carries it."""
     sites: dict[str, Site] = field(default_factory=dict)
@@ -262,34 +223,6 @@ class Block:
             stop = self.stops[stop_id]
             if stop.state not in STOP_ENDED and (not kinds or stop.kind in kinds):
                 yield stop
-
-
-@dataclass(frozen=True)
-class Offer:
-    """A block that is offered; its block is OFFERED until it was answered."""
-
-    offer_id: str
-    block_id: str
-    kind: str | None = None
-    place: str | None = None
-    location: Place | None = None
-    distance_m: float | None = None
-    starts_at: str | None = None
-    ends_at: str | None = None
-    pay: Any = None
-    expires_at: str | None = None
-    requested_at: str | None = None
-    """When the driver accepted it; the cloud has yet to answer."""
-
-
-@dataclass(frozen=True)
-class Message:
-    """A message from dispatch."""
-
-    message_id: str
-    text: str
-    needs_ack: bool = False
-    acknowledged: bool = False
 
 
 @dataclass(frozen=True)
@@ -355,15 +288,14 @@ class State:
     offers: dict[str, Offer] = field(default_factory=dict)
     driver_id: str | None = None
     """The driver who has signed in."""
-    roster: Any = None
-    """The last roster with its key as a sealed token."""
+    roster: Roster | None = None
     messages: tuple[Message, ...] = ()
-    advisories: dict[str, Any] = field(default_factory=dict)
-    feedback: tuple[Any, ...] = ()
+    advisories: dict[str, Advisory] = field(default_factory=dict)
+    feedback: tuple[RecipientFeedback, ...] = ()
     """What recipients said, the latest last."""
-    earnings: dict[str, Any] = field(default_factory=dict)
+    earnings: dict[str, Earnings] = field(default_factory=dict)
     """Statements of the cloud, by block."""
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, str | int | float | bool] = field(default_factory=dict)
     """What the cloud has set since the unit was installed, by the path of the key."""
     here: Here = field(default=Here(), compare=False)
     policy: Policy = field(default=Policy(), compare=False)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from agent.delivery.model.state import Block, Offer
+from agent.delivery.model.messages import Offer
+from agent.delivery.model.state import Block
 from agent.delivery.model.times import unix_ms
 from agent.delivery.rules.transaction import Refused, Transaction
 from contract.vocabulary import BLOCK_ENDED

@@ -15,6 +15,7 @@ from agent.delivery.fold.manifest import normal
 from agent.delivery.model import geofence
 from agent.delivery.model.decision import Feedback, Tone
 from agent.delivery.model.inputs import Scanned
+from agent.delivery.model.manifest import as_json
 from agent.delivery.model.open_work import home, returns_at
 from agent.delivery.model.state import Block, Parcel, Question, Stop
 from agent.delivery.rules.follow_ups import settle
@@ -311,7 +312,7 @@ def _right_stop(block: Block, parcel: Parcel) -> dict[str, Any]:
     stop = block.stops.get(parcel.stop_id) if parcel.stop_id is not None else None
     if stop is None or stop.state in STOP_ENDED:
         return {"stop_id": None}
-    return {"stop_id": stop.stop_id, "sequence": stop.sequence, "address": stop.address}
+    return {"stop_id": stop.stop_id, "sequence": stop.sequence, "address": as_json(stop.address)}
 
 
 def _return(tx: Transaction, scanned: Scanned, parcel: Parcel, stop: Stop) -> None:

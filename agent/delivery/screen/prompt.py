@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from agent.delivery.model.inputs import Moment
+from agent.delivery.model.manifest import as_json
+from agent.delivery.model.messages import Offer
 from agent.delivery.model.open_work import next_stop, pickup_is_open, waiting
-from agent.delivery.model.state import Block, Offer, State, Stop
+from agent.delivery.model.state import Block, State, Stop
 from agent.delivery.model.times import as_text
 from agent.delivery.rules.loading import left_to_load, listed
 from agent.delivery.rules.pickup import check_in_from_ms
@@ -58,7 +60,7 @@ def _offer(offer: Offer) -> Prompt:
         "block_id": offer.block_id,
         "starts_at": offer.starts_at,
         "place": offer.place,
-        "pay": offer.pay,
+        "pay": as_json(offer.pay),
     }
     return "ANSWER_OFFER", params, ["accept_offer", "decline_offer"]
 
@@ -82,7 +84,7 @@ def _at_the_site(state: State, block: Block) -> Prompt:
         if late:
             return "REOPEN_LOADING", {"count": late}, ["reopen_loading", "depart"]
         first = next_stop(block)
-        params = {"next_stop_id": first.stop_id, "address": first.address} if first is not None else {}
+        params = {"next_stop_id": first.stop_id, "address": as_json(first.address)} if first is not None else {}
         return "DEPART", {"next_stop_id": None, "address": None} | params, ["depart", "reopen_loading"]
     left = left_to_load(block)
     loaded = sum(parcel.state in CUSTODY for parcel in parcels)
@@ -111,12 +113,12 @@ def _on_the_road(state: State, block: Block) -> Prompt:
     if stop.state == "EN_ROUTE":
         question = state.here.question
         if question is not None and question.kind == "location" and question.stop_id == stop.stop_id:
-            params = {"stop_id": stop.stop_id, "distance_m": question.distance_m}
-            return "CONFIRM_LOCATION", params, ["confirm_location", "start_stop"]
-        params = {
+            asked = {"stop_id": stop.stop_id, "distance_m": question.distance_m}
+            return "CONFIRM_LOCATION", asked, ["confirm_location", "start_stop"]
+        params: dict[str, Any] = {
             "stop_id": stop.stop_id,
             "sequence": stop.sequence,
-            "address": stop.address or site_name(block, stop),
+            "address": as_json(stop.address) or site_name(block, stop),
             "kind": stop.kind,
             "left": left,
         }

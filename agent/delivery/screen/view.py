@@ -7,16 +7,18 @@ came as; telephone numbers and material of one-time codes never appear.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from typing import Any
 
 from agent.delivery.model import geofence
 from agent.delivery.model.inputs import Moment
-from agent.delivery.model.state import Block, Parcel, Place, State, Stop
-from agent.delivery.model.times import unix_ms
+from agent.delivery.model.manifest import Place, as_json
+from agent.delivery.model.messages import Offer
+from agent.delivery.model.state import Block, Parcel, State, Stop
 from agent.delivery.rules.proofs import missing_proofs
+from agent.delivery.screen.earnings import earnings
 from agent.delivery.screen.prompt import prompt, site_name
-from contract.vocabulary import BLOCK_ACTIVE, REASONS, STOP_ENDED
+from agent.delivery.screen.scorecard import scorecard
+from contract.vocabulary import BLOCK_ACTIVE
 
 AT_STOP = "AT_STOP"
 """Stands for a parcel's access codes: `current_stop` has them once the vehicle is there."""
@@ -46,7 +48,7 @@ def view(state: State, moment: Moment) -> dict[str, Any]:
             for message in state.messages
         ],
         "scorecard": {} if block is None else scorecard(block),
-        "earnings": _earnings(state, block, moment),
+        "earnings": earnings(state, block, moment),
     }
 
 
@@ -54,14 +56,14 @@ def _driver(state: State, block: Block | None) -> dict[str, Any] | None:
     driver_id = state.driver_id or (block.driver_id if block is not None else None)
     if driver_id is None and state.roster is None:
         return None
-    known = (state.roster or {}).get("drivers") or ()
-    name = next((driver.get("name") for driver in known if driver.get("driver_id") == driver_id), None)
+    known = () if state.roster is None else state.roster.drivers
+    name = next((driver.name for driver in known if driver.driver_id == driver_id), None)
     signed_in = state.driver_id is not None
     asked = state.roster is not None and not signed_in
     return {"driver_id": driver_id, "name": name, "signed_in": signed_in, "sign_in_asked": asked}
 
 
-def _offer(offer: Any) -> dict[str, Any]:
+def _offer(offer: Offer) -> dict[str, Any]:
     return {
         "offer_id": offer.offer_id,
         "block_id": offer.block_id,
@@ -70,7 +72,7 @@ def _offer(offer: Any) -> dict[str, Any]:
         "distance_m": offer.distance_m,
         "starts_at": offer.starts_at,
         "ends_at": offer.ends_at,
-        "pay": offer.pay,
+        "pay": as_json(offer.pay),
         "expires_at": offer.expires_at,
         "requested_at": offer.requested_at,
     }
@@ -88,7 +90,7 @@ def _block(block: Block, driven_m: float | None) -> dict[str, Any]:
         "ends_at": block.ends_at,
         "timezone": block.timezone,
         "manifest_version": block.manifest_version,
-        "pay": block.pay,
+        "pay": as_json(block.pay),
         "reason": block.reason,
         "checked_in_at": block.checked_in_at,
         "departed_at": block.departed_at,
@@ -110,9 +112,9 @@ def _stop(block: Block, stop: Stop) -> dict[str, Any]:
         "sequence": stop.sequence,
         "site_id": stop.site_id,
         "site": site_name(block, stop),
-        "address": stop.address,
+        "address": as_json(stop.address),
         "location": _place(geofence.place_of(block, stop)),
-        "window": stop.window,
+        "window": as_json(stop.window),
         "zone": stop.zone,
         "parcel_ids": list(stop.parcel_ids),
         "of_stop_id": stop.of_stop_id,
@@ -182,67 +184,4 @@ def _position(state: State, moment: Moment) -> dict[str, Any] | None:
         "heading": fix.heading,
         "age_s": max(0, moment.uptime_ms - fix.uptime_ms) / 1000,
         "source": fix.source,
-    }
-
-
-def _share(good: int, of: int) -> dict[str, int]:
-    return {"numerator": good, "denominator": of}
-
-
-def scorecard(block: Block) -> dict[str, dict[str, int]]:
-    """Counts behind the block's figures, each with what it is a share of."""
-    parcels = list(block.parcels.values())
-    aboard = [
-        p for p in parcels if p.loaded_at is not None or p.state in {"DELIVERED", "OUT_FOR_DELIVERY", "ATTEMPTED"}
-    ]
-    dispatched = [parcel for parcel in aboard if parcel.reason != "RECALLED"]
-    delivered = [parcel for parcel in dispatched if parcel.state == "DELIVERED"]
-    ended = [parcel for parcel in aboard if parcel.state in {"DELIVERED", "RETURNED"}]
-    scanned = [parcel for parcel in ended if parcel.entry in {"scan", "camera"}]
-    attempts = [attempt for parcel in parcels for attempt in parcel.attempts]
-    asked = [attempt for attempt in attempts if attempt.made and _asks_contact(attempt.reason)]
-    arrived = [stop for stop in block.stops.values() if stop.arrived_at is not None]
-    return {
-        "delivery_completion": _share(len(delivered), len(dispatched)),
-        "on_time": _on_time(block, parcels),
-        "scan_compliance": _share(len(scanned), len(ended)),
-        "contact_compliance": _share(sum(attempt.contacted for attempt in asked), len(asked)),
-        "load_accuracy": _share(block.loads, block.loads + block.rejected_scans),
-        "geofence_overrides": _share(block.overrides, len(arrived)),
-        "stops_ended": _share(sum(stop.state in STOP_ENDED for stop in block.stops.values()), len(block.stops)),
-    }
-
-
-def _asks_contact(code: str) -> bool:
-    reason = REASONS.get(code)
-    return reason is not None and reason.asks_contact
-
-
-def _on_time(block: Block, parcels: Iterable[Parcel]) -> dict[str, int]:
-    """Delivered or attempted inside the window, of the parcels with one that were delivered or attempted."""
-    good = of = 0
-    for parcel in parcels:
-        stop = block.stops.get(parcel.stop_id) if parcel.stop_id is not None else None
-        if stop is None or not isinstance(stop.window, dict):
-            continue
-        tried = parcel.attempts[0].time if parcel.attempts else parcel.since if parcel.state == "DELIVERED" else None
-        tried_ms, to_ms = unix_ms(tried), unix_ms(stop.window.get("to"))
-        if tried_ms is None or to_ms is None:
-            continue
-        of += 1
-        from_ms = unix_ms(stop.window.get("from"))
-        good += tried_ms <= to_ms and (from_ms is None or from_ms <= tried_ms)
-    return _share(good, of)
-
-
-def _earnings(state: State, block: Block | None, moment: Moment) -> dict[str, Any]:
-    """What was agreed and what the cloud has stated; nothing is computed from it."""
-    began_ms = unix_ms(block.checked_in_at) if block is not None else None
-    until_ms = moment.wall_ms
-    if block is not None and block.state not in BLOCK_ACTIVE:
-        until_ms = unix_ms(block.ended_at) or until_ms
-    return {
-        "agreed": block.pay if block is not None else None,
-        "elapsed_s": None if began_ms is None else max(0, until_ms - began_ms) // 1000,
-        "stated": list(state.earnings.values()),
     }

@@ -1,0 +1,78 @@
+"""What an event about a block changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from agent.delivery.fold import machine
+from agent.delivery.fold.lookup import block_of, with_block
+from agent.delivery.model.decision import Event
+from agent.delivery.model.state import DeliveryError, State, replace
+from contract.vocabulary import BLOCK_ACTIVE, BLOCK_ENDED, BLOCK_EVENTS
+
+
+def _block(state: State, event: Event) -> State:
+    block = block_of(state, event)
+    following = machine.block_step(block.block_id, block.state, event.type)
+    members: dict[str, Any] = {"state": following, "since": event.time, "reason": event.data.get("reason")}
+    if event.type == "block.checked_in":
+        members["checked_in_at"] = event.time
+    elif event.type == "block.departed":
+        members["departed_at"] = block.departed_at or event.time
+    elif event.type == "block.resumed":
+        members["paused_s"] = block.paused_s + event.data.get("paused_s", 0.0)
+    if following in BLOCK_ENDED:
+        members |= {"ended_at": event.time, "otp_key": None, "current_stop_id": None}
+        members["distance_m"] = event.data.get("distance_m")
+        members["obligation"] = tuple(event.data.get("obligation", {}).get("parcel_ids", ()))
+    state = with_block(state, replace(block, **members))
+    if following == "CHECKED_IN":
+        return replace(state, block_id=block.block_id)
+    return _ended(state, block.block_id) if following in BLOCK_ENDED else state
+
+
+def _ended(state: State, block_id: str) -> State:
+    """Ended blocks go, but for this one and the one under way last; so does the offer that it came from."""
+    last = state.blocks.get(state.block_id) if state.block_id is not None else None
+    if (last is None or last.state not in BLOCK_ACTIVE) and state.blocks[block_id].manifest_version >= 0:
+        state = replace(state, block_id=block_id)
+    blocks = {
+        known: block for known, block in state.blocks.items() if not block.ended or known in {block_id, state.block_id}
+    }
+    offers = {known: offer for known, offer in state.offers.items() if offer.block_id != block_id}
+    return replace(state, blocks=blocks, offers=offers)
+
+
+def _accepted(state: State, event: Event) -> State:
+    state = _block(state, event)
+    block_id = event.data["block_id"]
+    return replace(state, offers={known: o for known, o in state.offers.items() if o.block_id != block_id})
+
+
+def _requested(state: State, event: Event) -> State:
+    offer = state.offers.get(event.data.get("offer_id", ""))
+    if offer is None:
+        raise DeliveryError(f"{event.subject}: {event.type} names offer {event.data.get('offer_id')!r}, not known here")
+    return replace(state, offers={**state.offers, offer.offer_id: replace(offer, requested_at=event.time)})
+
+
+def _scan_rejected(state: State, event: Event) -> State:
+    if "block_id" not in event.data:
+        return state
+    block = block_of(state, event)
+    return with_block(state, replace(block, rejected_scans=block.rejected_scans + 1))
+
+
+def _overridden(state: State, event: Event) -> State:
+    block = block_of(state, event)
+    return with_block(state, replace(block, overrides=block.overrides + 1))
+
+
+EVENTS: Final[Mapping[str, Callable[[State, Event], State]]] = {
+    **dict.fromkeys(BLOCK_EVENTS, _block),
+    "block.accepted": _accepted,
+    "block.acceptance_requested": _requested,
+    "scan.rejected": _scan_rejected,
+    "geofence.overridden": _overridden,
+}

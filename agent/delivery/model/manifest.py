@@ -1,0 +1,139 @@
+"""What a manifest says about places, parcels and pay, as frozen data.
+
+Nothing here changes by what happens on the road; only a newer manifest replaces it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Json = object
+"""A JSON value, where the contract leaves the form of a member open: it is kept and shown, never looked into."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A point on the map, WGS 84."""
+
+    latitude: float
+    longitude: float
+
+
+@dataclass(frozen=True, slots=True)
+class PickupPoint:
+    """One counter of a site: a dock lane, a store."""
+
+    point_id: str
+    name: str | None = None
+    floor: str | None = None
+    code: str | None = None
+    """Sealed token."""
+    ready: bool | None = None
+    hours: Json = None
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A place with one gate: a station, a mall, a partner's shop."""
+
+    site_id: str
+    name: str | None = None
+    kind: str | None = None
+    location: Place | None = None
+    radius_m: float | None = None
+    points: dict[str, PickupPoint] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A postal address."""
+
+    line1: str | None = None
+    line2: str | None = None
+    house_number: str | None = None
+    city: str | None = None
+    postal_code: str | None = None
+    region: str | None = None
+    country: str | None = None
+    business: bool | None = None
+    """Whether somebody at a reception may take a parcel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """When a stop is to be visited."""
+
+    from_: str | None = None
+    to: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Outer dimensions of a parcel."""
+
+    length_mm: int
+    width_mm: int
+    height_mm: int
+
+
+@dataclass(frozen=True, slots=True)
+class Requirements:
+    """Which proofs a delivery needs."""
+
+    photo: bool = False
+    signature: bool = False
+    otp_hmac: str | None = None
+    minimum_age: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """What the recipient or the shipper asked for. Access codes are sealed tokens, and so are a neighbour's words."""
+
+    kind: str = "none"
+    text: str | None = None
+    neighbour: Json = None
+    access_codes: tuple[str, ...] = ()
+    preferences: Json = None
+
+
+NO_REQUIREMENTS = Requirements()
+NO_INSTRUCTION = Instruction()
+
+
+@dataclass(frozen=True, slots=True)
+class Pay:
+    """What a block pays."""
+
+    amount: str
+    """Decimal number."""
+    currency: str
+    """ISO 4217."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vehicle:
+    """What the vehicle may carry."""
+
+    max_weight_g: int | None = None
+    max_volume_l: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Travel:
+    """Travel times between stops: ``seconds[i][j]`` from the i-th to the j-th of `stop_ids`."""
+
+    stop_ids: tuple[str, ...]
+    seconds: tuple[tuple[float, ...], ...]
+
+
+def as_json(part: DataclassInstance | None) -> dict[str, Any] | None:
+    """A part of a message as the contract has it: what is unknown is absent."""
+    if part is None:
+        return None
+    members = {member.name.rstrip("_"): getattr(part, member.name) for member in fields(part)}
+    return {name: value for name, value in members.items() if value is not None}
