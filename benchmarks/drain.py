@@ -29,6 +29,7 @@ from agent.journal.store import Journal
 from agent.settings import BrokerSettings
 from agent.uplink.inbox import InboxReader, Incoming
 from agent.uplink.uplink import Uplink
+from contract.topics import Topics
 from drivers.simulated.servers import Broker
 
 FLEET, UNIT = "bench", "u1"
@@ -69,7 +70,7 @@ def ours(broker: Broker, state_dir: Path, backlog: list[EventEntry], window: int
 
 def bare(broker: Broker, events: list[EventEntry], window: int) -> float:
     """Events a second, from connect to the last PUBACK."""
-    topic = f"kerbside/{FLEET}/{UNIT}/events/parcel/delivered"
+    topic = Topics("kerbside", FLEET, UNIT).event("parcel.delivered")
     properties = Properties(PacketTypes.PUBLISH)
     properties.ContentType = "application/cloudevents+json"
     client = Client(CallbackAPIVersion.VERSION2, "bench-bare", protocol=MQTTProtocolVersion.MQTTv5)

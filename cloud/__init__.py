@@ -1,1 +1,1 @@
-"""For those who subscribe: a reference consumer that checks what arrives. It imports nothing of the agent."""
+"""For those who subscribe: a reference consumer that checks what arrives. It stands on the contract alone."""

@@ -29,6 +29,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from cloud.ledger import Ledger
+from contract.topics import Topics, full_type
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +59,8 @@ class Consumer:
         password_file: Path | None = None,
     ) -> None:
         self._ledger = ledger
-        self._root = f"{topic_root}/{fleet}/{unit}"
-        self._inbox = f"{topic_root}{{source}}/inbox/command"
+        self._topic_root = topic_root
+        self._topics = Topics(topic_root, fleet, unit)
         self._high_water = high_water
         self._told: dict[str, int] = {}
         self._told_s = 0.0
@@ -164,10 +165,11 @@ class Consumer:
             "specversion": "1.0",
             "id": identifier,
             "source": "/consumer",
-            "type": "org.kerbside.command.requested.v1",
+            "type": full_type("command.requested"),
             "data": {"command_id": identifier, "command": command, **arguments},
         }
-        self._client.publish(self._inbox.format(source=source), json.dumps(message), qos=1)
+        inbox = Topics.of_source(self._topic_root, source).inbox("command")
+        self._client.publish(inbox, json.dumps(message), qos=1)
         return True
 
     def _on_connect(self, client: Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
@@ -177,7 +179,7 @@ class Consumer:
             return
         self._tell_again = True
         once = SubscribeOptions(qos=1)
-        client.subscribe([(f"{self._root}/events/#", once), (f"{self._root}/telemetry/#", once)])
+        client.subscribe([(self._topics.all_events, once), (self._topics.all_telemetry, once)])
 
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
         self._arrived.put((self._generation, message))

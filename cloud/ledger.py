@@ -7,7 +7,6 @@ its content (RFC 8785, SHA-256) and continue the hash of the event before.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
 from collections import Counter
@@ -16,9 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import rfc8785
+from contract.canonical import GENESIS, content_hash
+from contract.topics import short_type
+from contract.vocabulary import PARCEL_BEGINS, PARCEL_TRANSITIONS
 
-GENESIS: Final = "0" * 64
 _SHOWN_GAPS: Final = 20
 
 SCHEMA: Final = """
@@ -30,41 +30,20 @@ CREATE INDEX IF NOT EXISTS by_sequence ON events (unit, lane, sequence);
 CREATE TABLE IF NOT EXISTS counts (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 """
 
-STATES: Final = {
-    "parcel.manifested": "MANIFESTED",
-    "parcel.unexpected": "UNEXPECTED",
-    "parcel.loaded": "LOADED",
-    "parcel.adopted": "LOADED",
-    "parcel.unloaded_at_site": "MANIFESTED",
-    "parcel.missing_at_load": "MISSING",
-    "parcel.not_ready": "MISSING",
-    "parcel.rejected_at_load": "REJECTED",
-    "parcel.handed_back": "HANDED_BACK",
-    "parcel.out_for_delivery": "OUT_FOR_DELIVERY",
-    "parcel.delivered": "DELIVERED",
-    "parcel.attempt_failed": "ATTEMPTED",
-    "parcel.refused": "RETURN_PENDING",
-    "parcel.damaged": "RETURN_PENDING",
-    "parcel.return_pending": "RETURN_PENDING",
-    "parcel.not_in_vehicle": "UNLOCATED",
-    "parcel.lost": "LOST",
-    "parcel.reattempt_started": "OUT_FOR_DELIVERY",
-    "parcel.delivery_voided": "OUT_FOR_DELIVERY",
-    "parcel.returned": "RETURNED",
-    "parcel.transferred": "TRANSFERRED",
-}
-"""The state that an event leads to, whatever the state before."""
 
-STATES_FROM: Final = {
-    "parcel.found": {"MISSING": "LOADED", "UNLOCATED": "OUT_FOR_DELIVERY"},
-    "parcel.recalled": {
-        "MANIFESTED": "RECALLED_CLOSED",
-        "LOADED": "RETURN_PENDING",
-        "OUT_FOR_DELIVERY": "RETURN_PENDING",
-        "ATTEMPTED": "RETURN_PENDING",
-    },
-}
-"""The events whose outcome depends on the state before."""
+_OUTCOMES: Final[dict[str, dict[str, str]]] = {}
+"""Event of a parcel → the state before → the state that follows."""
+for (_before, _event), _after in PARCEL_TRANSITIONS.items():
+    _OUTCOMES.setdefault(_event, {})[_before] = _after
+
+
+def parcel_state(event: str, before: str | None) -> str | None:
+    """The state that an event leads to; most lead to one state only, and count even if what came before is missing."""
+    if event in PARCEL_BEGINS:
+        return PARCEL_BEGINS[event]
+    outcomes = _OUTCOMES.get(event, {})
+    states = {*outcomes.values()}
+    return states.pop() if len(states) == 1 else outcomes.get(before or "")
 
 
 @dataclass
@@ -128,7 +107,7 @@ class Ledger:
 
     def _add(self, payload: bytes) -> str | None:
         try:
-            envelope = json.loads(payload)
+            envelope = json.loads(payload, parse_int=float)  # JSON has one kind of number, and so has the hash
             row = (
                 str(envelope["id"]),
                 str(envelope["source"]),
@@ -140,7 +119,7 @@ class Ledger:
                 envelope["lane"] != "events" or content_hash(envelope) == envelope.get("hash"),
                 payload,
             )
-        except (ValueError, TypeError, KeyError, RecursionError, rfc8785.CanonicalizationError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             self._count("unreadable")
             return None
         known = self._database.execute("SELECT payload FROM events WHERE id = ?", row[:1]).fetchone()
@@ -275,7 +254,7 @@ class Ledger:
         ):
             envelope = json.loads(payload)
             parcel = (unit, envelope["subject"])
-            state = STATES.get(type_) or STATES_FROM.get(type_, {}).get(states.get(parcel, ""))
+            state = parcel_state(type_, states.get(parcel))
             if type_ == "parcel.manifested":
                 state = (envelope.get("data") or {}).get("state") or state
             if state is not None:
@@ -302,13 +281,3 @@ class _Recovery:
             return cls(last, str(data["last_hash"]), following, (*gaps, (last + 1, following - 1)))
         except (KeyError, TypeError, ValueError):
             return None
-
-
-def content_hash(envelope: dict[str, Any]) -> str:
-    """SHA-256 over the canonical JSON of an event without its `hash`, lowercase hex."""
-    return hashlib.sha256(rfc8785.dumps({key: value for key, value in envelope.items() if key != "hash"})).hexdigest()
-
-
-def short_type(type_: str) -> str:
-    """``parcel.delivered`` of ``org.kerbside.parcel.delivered.v1``."""
-    return type_.removeprefix("org.kerbside.").rpartition(".v")[0] or type_

@@ -38,6 +38,12 @@ class Topics:
         self.all_telemetry: Final = f"{self.root}/telemetry/#"
         self.all_inboxes: Final = f"{self.root}/inbox/+"
 
+    @classmethod
+    def of_source(cls, topic_root: str, source: str) -> Topics:
+        """The topics of the unit that an event's `source`, ``/{fleet}/{unit}``, names."""
+        fleet, _, unit = source.removeprefix("/").partition("/")
+        return cls(topic_root, fleet, unit)
+
     def event(self, name: str) -> str:
         """Where an event such as ``parcel.delivered`` is published."""
         return f"{self.root}/events/{name.replace('.', '/')}"

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from contract.topics import full_type
+
 STATION = (52.0860, 5.1000)
 """Latitude and longitude of the station."""
 PICKUP = {"stop_id": "T0", "kind": "pickup", "site_id": "S1", "sequence": 0}
@@ -18,7 +20,7 @@ def envelope(type_: str, data: Mapping[str, Any]) -> dict[str, Any]:
         "specversion": "1.0",
         "id": str(uuid.uuid4()),
         "source": "/dispatch",
-        "type": f"org.kerbside.{type_}.v1",
+        "type": full_type(type_),
         "data": dict(data),
     }
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from contract.topics import Topics
 from drivers.simulated import Broker, free_port
 
 READY_TIMEOUT_S = 20.0
@@ -223,7 +224,7 @@ def send(broker: Broker, kind: str, message: Mapping[str, Any] | bytes, unit: st
     client.connect("127.0.0.1", broker.port)
     client.loop_start()
     payload = message if isinstance(message, bytes) else json.dumps(message).encode()
-    sent = client.publish(f"kerbside/{FLEET}/{unit}/inbox/{kind}", payload, qos=1)
+    sent = client.publish(Topics("kerbside", FLEET, unit).inbox(kind), payload, qos=1)
     sent.wait_for_publish(READY_TIMEOUT_S)
     client.disconnect()
     client.loop_stop()

@@ -16,7 +16,8 @@ from typing import Any
 from zlib import crc32
 
 from agent.journal.entries import Entry, EventEntry, Head, InboxEntry, JournalError, Recovery
-from agent.journal.envelope import GENESIS, link, own_hash, previous_hash
+from agent.journal.envelope import link, own_hash, previous_hash
+from contract.canonical import GENESIS
 
 INSERT = "INSERT INTO entries VALUES (?, ?)"
 PAGE_BYTES = 4096

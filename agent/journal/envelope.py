@@ -1,7 +1,7 @@
-"""The envelope of everything that leaves the unit: CloudEvents 1.0 as canonical JSON (RFC 8785), events hash-chained.
+"""The envelope of everything that leaves the unit: CloudEvents 1.0 as canonical JSON, events hash-chained.
 
-The bytes made here are stored and sent as they are. Free members (`data`, `subject`, `source`, `bootid`) go through the
-rfc8785 library; the others are digits, hex and fixed words, which are their own canonical form, so each event is
+The bytes made here are stored and sent as they are. Free members (`data`, `subject`, `source`, `bootid`) go through
+`contract.canonical`; the others are digits, hex and fixed words, which are their own canonical form, so each event is
 serialised once: the hash covers the text without the member `hash`, and that member is then set in at its place.
 """
 
@@ -15,17 +15,11 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-import rfc8785
-
 from agent.delivery.model.decision import Event
 from agent.delivery.model.inputs import InboxMessage, Moment
 from agent.journal.entries import Entry, EventEntry, JournalError
-
-GENESIS = "0" * 64
-"""`previoushash` of a unit's first event."""
-
-PREFIX = "org.kerbside."
-SUFFIX = ".v1"
+from contract.canonical import canonical
+from contract.topics import full_type
 
 _TYPE = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
@@ -45,19 +39,19 @@ def uuid7(wall_ms: int) -> str:
 @lru_cache(maxsize=256)
 def _quoted(text: str) -> bytes:
     """Canonical JSON of a text that comes again and again."""
-    return rfc8785.dumps(text)
+    return canonical(text)
 
 
 @lru_cache(maxsize=256)
 def _full_type(type_: str) -> bytes:
     if not _TYPE.fullmatch(type_):
         raise JournalError(f'event type "{type_}": expected entity.verb in lower case, such as parcel.loaded')
-    return f"{PREFIX}{type_}{SUFFIX}".encode()
+    return full_type(type_).encode()
 
 
 def _canonical(name: str, data: Mapping[str, Any]) -> bytes:
     try:
-        return rfc8785.dumps(dict(data))
+        return canonical(dict(data))
     except (ValueError, TypeError, AttributeError, RecursionError) as fault:
         raise JournalError(f"{name}: its data can not be written as JSON ({fault}); give JSON values only") from fault
 
@@ -85,7 +79,7 @@ class Chain:
                 self.last_hash.encode(),
                 sequence,
                 self._source,
-                rfc8785.dumps(subject),
+                canonical(subject),
                 moment.time.encode(),
                 full_type,
                 moment.uptime_ms,
@@ -112,7 +106,7 @@ def telemetry(source: str, sequence: int, stream: str, samples: Sequence[Mapping
             "specversion": "1.0",
             "subject": "unit",
             "time": moment.time,
-            "type": f"{PREFIX}telemetry.{stream}{SUFFIX}",
+            "type": full_type(f"telemetry.{stream}"),
             "uptimems": str(moment.uptime_ms),
         },
     )

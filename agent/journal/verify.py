@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import Any, Literal, NamedTuple
 
-import rfc8785
-
 from agent.journal.entries import Head, JournalError
-from agent.journal.envelope import GENESIS, PREFIX, SUFFIX, Link, link
+from agent.journal.envelope import Link, link
+from contract.canonical import GENESIS, content_hash
+from contract.topics import short_type
 
 RECOVERED = "unit.journal_recovered"
 FINDINGS_KEPT = 100
@@ -117,15 +116,15 @@ def _link(payload: bytes) -> Link | None:
         event = json.loads(payload, parse_int=float)
         if event["lane"] != "events":
             return None
-        claimed = event.pop("hash")
+        claimed = event["hash"]
         found = Link(
             int(event["sequence"]),
             event["id"],
-            event["type"].removeprefix(PREFIX).removesuffix(SUFFIX),
+            short_type(event["type"]),
             event["previoushash"],
             claimed,
         )
-        digest = sha256(rfc8785.dumps(event)).hexdigest()
+        digest = content_hash(event)
     except (ValueError, LookupError, TypeError, AttributeError) as fault:
         raise JournalError(f"this is not an event of the unit ({type(fault).__name__}: {fault})") from fault
     if digest != claimed:

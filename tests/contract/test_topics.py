@@ -13,6 +13,7 @@ def test_a_unit_has_the_topics_that_are_promised() -> None:
     assert topics.replies == "kerbside/demo/u1/replies"
     assert topics.event("parcel.delivered") == "kerbside/demo/u1/events/parcel/delivered"
     assert topics.telemetry("position") == "kerbside/demo/u1/telemetry/position"
+    assert Topics.of_source("kerbside", "/demo/u1").status == topics.status
     assert topics.inbox("block") == "kerbside/demo/u1/inbox/block"
     assert topics.media_part("ab", 0) == "kerbside/demo/u1/media/ab/0"
     assert topics.media_manifest("ab") == "kerbside/demo/u1/media/ab/manifest"

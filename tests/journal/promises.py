@@ -7,8 +7,8 @@ import sys
 import threading
 from pathlib import Path
 
-from agent.journal.envelope import GENESIS
 from agent.journal.verify import verify
+from contract.canonical import GENESIS
 from tests.journal.writing import all_events, opened
 
 ROOT = Path(__file__).parents[2]

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from agent.delivery.model.decision import Event
 from agent.delivery.model.inputs import InboxMessage, Moment
 from agent.journal.entries import JournalError
-from agent.journal.envelope import GENESIS, Chain, link, parse, telemetry, trusted_time
+from agent.journal.envelope import Chain, link, parse, telemetry, trusted_time
+from contract.canonical import GENESIS
 from tests.journal.writing import BOOT, SOURCE, at, message
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)

@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.journal.entries import EventEntry, InboxEntry, JournalError, Recovery
-from agent.journal.envelope import GENESIS, link
+from agent.journal.envelope import link
 from agent.journal.store import Journal
+from contract.canonical import GENESIS
 from tests.journal.writing import Writer, all_events, at, kept, message, opened, run_sql, verified
 
 PAGE = 4096

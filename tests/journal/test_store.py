@@ -19,8 +19,8 @@ from pytest_mock import MockerFixture
 
 from agent.journal import store
 from agent.journal.entries import Batch, EventEntry, Head, InboxEntry, JournalError, JournalFull
-from agent.journal.envelope import GENESIS
 from agent.journal.store import Journal
+from contract.canonical import GENESIS
 from tests.journal.writing import Writer, all_events, at, kept, message, opened, verified, write_all
 
 
