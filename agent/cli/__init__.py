@@ -59,6 +59,13 @@ def chosen_settings(path: Path | None) -> Settings:
         raise typer.Exit(2) from error
 
 
+def has_settings(path: Path | None) -> bool:
+    """Whether there is a settings file: `path`, or the installed unit's."""
+    from agent.settings import default_path
+
+    return path is not None or default_path() is not None
+
+
 def print_json(document: Any) -> None:
     """One JSON document on standard output."""
     import json

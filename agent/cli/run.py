@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from agent.cli import SettingsOption, chosen_settings
-from agent.settings import DEFAULT_PATH, default_path
+from agent.cli import SettingsOption, chosen_settings, has_settings
+from agent.settings import DEFAULT_PATH
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ def run(
         stream=sys.stderr,
     )
     chosen = chosen_settings(settings)
-    if settings is None and default_path() is None:
+    if not has_settings(settings):
         log.warning(
             "there is no %s: running with the defaults, as unit %s of fleet %s",
             DEFAULT_PATH,
