@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
-from agent import phrases
+from agent import words
 from agent.delivery.decide import decide
 from agent.delivery.evolve import evolve, evolve_all
 from agent.delivery.fold.snapshot import dump, load
@@ -417,7 +417,7 @@ class Unit:
 
     def _tell(self, feedback: Feedback, device: str | None) -> None:
         self._listener.feedback(feedback, device)
-        self.last_feedback = {**phrases.feedback(feedback), "time": self._now().time}
+        self.last_feedback = {**words.feedback(feedback), "time": self._now().time}
         self._changed()
 
     def _changed(self) -> None:
@@ -436,4 +436,4 @@ def _what_follows(state: State, entries: list[Event | InboxMessage]) -> State:
 
 
 def _refused(refusal: Refusal) -> Answer:
-    return Answer(False, [], refusal.reason, phrases.refusal(refusal))
+    return Answer(False, [], refusal.reason, words.refusal(refusal))

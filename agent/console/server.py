@@ -25,7 +25,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from agent import phrases
+from agent import words
 from agent.console.desk import Desk
 from agent.settings import is_loopback, split_address
 from contract import strict_json
@@ -365,7 +365,7 @@ def _worded(view: dict[str, Any]) -> dict[str, Any]:
     prompt = view.get("prompt")
     if not prompt:
         return view
-    return {**view, "prompt": {**prompt, "text": phrases.prompt(prompt["code"], prompt["params"])}}
+    return {**view, "prompt": {**prompt, "text": words.prompt(prompt["code"], prompt["params"])}}
 
 
 def _encoded(view: dict[str, Any]) -> bytes:
