@@ -13,7 +13,7 @@ import errno
 import logging
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
@@ -53,29 +53,34 @@ class FileError(OSError):
 class Draft:
     """A new file that has no name yet, as a context manager: unless it is kept, nothing is left of it.
 
-    :raises OSError: from every method
+    :param path: beside this it is written, and by this it is called in errors
+    :raises FileError: from every method
     """
 
-    def __init__(self, folder: Path, name: str) -> None:
-        self._path = folder / f"{name}.{secrets.token_hex(6)}{DRAFT}"
+    def __init__(self, path: Path) -> None:
+        self._called = path
+        self._path = path.with_name(f"{path.name}.{secrets.token_hex(6)}{DRAFT}")
 
     def __enter__(self) -> Self:
-        self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with _named(self._called, "written"):
+            self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         return self
 
     def write(self, content: bytes) -> None:
         """Append all of it: the kernel may take less at a time."""
         left = memoryview(content)
-        while left:
-            left = left[os.write(self._descriptor, left) :]
+        with _named(self._called, "written"):
+            while left:
+                left = left[os.write(self._descriptor, left) :]
 
     def keep(self, path: Path, *, durably: bool) -> None:
         """Give it its name, in place of what had it; `durably`: first its content is on the disk, then its name."""
-        if durably:
-            os.fsync(self._descriptor)
-        self._path.replace(path)
-        if durably:
-            sync_directory(path.parent)
+        with _named(self._called, "written"):
+            if durably:
+                os.fsync(self._descriptor)
+            self._path.replace(path)
+            if durably:
+                sync_directory(path.parent)
 
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
@@ -99,10 +104,7 @@ def write_durably(path: Path, content: bytes) -> None:
 
     :raises FileError: it cannot be written; it holds the old content, or the new one without a promise that it stays
     """
-    try:
-        _write(path, content, durably=True)
-    except OSError as fault:
-        raise FileError(path, "written", fault) from fault
+    _write(path, content, durably=True)
 
 
 def remove_durably(path: Path) -> None:
@@ -110,11 +112,9 @@ def remove_durably(path: Path) -> None:
 
     :raises FileError: it cannot be removed
     """
-    try:
+    with _named(path, "removed"):
         path.unlink(missing_ok=True)
         sync_directory(path.parent)
-    except OSError as fault:
-        raise FileError(path, "removed", fault) from fault
 
 
 class LazyFile:
@@ -134,8 +134,8 @@ class LazyFile:
         """Replace its content; whether that went well."""
         try:
             _write(self._path, content, durably=False)
-        except OSError as fault:
-            self._warn(FileError(self._path, "written", fault))
+        except FileError as fault:
+            self._warn(fault)
             return False
         self._warned = False
         return True
@@ -143,9 +143,10 @@ class LazyFile:
     def remove(self) -> None:
         """From now on there is none."""
         try:
-            self._path.unlink(missing_ok=True)
-        except OSError as fault:
-            self._warn(FileError(self._path, "removed", fault))
+            with _named(self._path, "removed"):
+                self._path.unlink(missing_ok=True)
+        except FileError as fault:
+            self._warn(fault)
 
     def _warn(self, fault: FileError) -> None:
         if not self._warned:
@@ -188,6 +189,15 @@ def remove_drafts(folder: Path) -> None:
 
 
 def _write(path: Path, content: bytes, *, durably: bool) -> None:
-    with Draft(path.parent, path.name) as draft:
+    with Draft(path) as draft:
         draft.write(content)
         draft.keep(path, durably=durably)
+
+
+@contextlib.contextmanager
+def _named(path: Path, what: str) -> Iterator[None]:
+    """What the kernel says of a file, as a `FileError`."""
+    try:
+        yield
+    except OSError as fault:
+        raise FileError(path, what, fault) from fault

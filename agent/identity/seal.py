@@ -18,6 +18,8 @@ from agent.files import read_strictly, write_durably
 PREFIX = "sealed:v1:"
 KEY_BYTES = 32
 NONCE_BYTES = 12
+BYTES = b"\x00bytes"
+"""Tells what was sealed as bytes from what was sealed as a text."""
 
 
 class SealError(Exception):
@@ -50,6 +52,7 @@ class Scope:
     """Seals the secrets of one scope with one key, whatever becomes of that key in the meantime."""
 
     def __init__(self, name: str, key: _Key, wrapped: bytes) -> None:
+        self.name = name
         self._context = name.encode()
         self._key = key
         self.keys: Mapping[str, bytes] = {name: wrapped}
@@ -69,6 +72,14 @@ class Scope:
             return self._key.decrypt(sealed, self._context).decode()
         except (binascii.Error, ValueError) as fault:
             raise SealError from fault
+
+    def seal_bytes(self, content: bytes) -> bytes:
+        """This content, sealed: for files, which need no token."""
+        return self._key.encrypt(content, self._context + BYTES)
+
+    def open_bytes(self, sealed: bytes) -> bytes:
+        """:raises SealError: without a text; what is sealed is damaged or of another scope"""
+        return self._key.decrypt(sealed, self._context + BYTES)
 
 
 class Sealer:
@@ -119,6 +130,17 @@ class Sealer:
             return known.open(token)
         except SealError:
             raise SealError(f"a secret of {scope} cannot be opened: the token is damaged or of another scope") from None
+
+    def open_bytes(self, scope: str, sealed: bytes) -> bytes:
+        """The content that `Scope.seal_bytes` has sealed.
+
+        :raises SealError: the key was wiped, or what is sealed is not of this scope
+        """
+        known = self._scope(scope, make=False)
+        try:
+            return known.open_bytes(sealed)
+        except SealError:
+            raise SealError(f"a file of {scope} cannot be opened: it is damaged or of another scope") from None
 
     def holds(self, keys: Mapping[str, bytes]) -> bool:
         """Whether these are still the keys: what was sealed under a key that is gone must not be written any more."""
