@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent import __version__
 from agent.clock import Clock, Synchronized
-from agent.console.server import Console
+from agent.console.console import Console
 from agent.delivery.model.decision import Command, Feedback
 from agent.delivery.model.inputs import InvalidMessage, Located, Tick
 from agent.delivery.model.state import Policy

@@ -15,9 +15,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from desk_in_a_thread import TIMEOUT_S, Desk, Served, serving
 
-from agent.console.server import MAX_BODY_BYTES, MAX_STREAMS, ConsoleError, app
+from agent.console.api import MAX_BODY_BYTES, app
+from agent.console.console import ConsoleError
+from agent.console.stream import MAX_STREAMS
+from tests.console.served_console import TIMEOUT_S, FakeBackend, Served, serving
 
 
 @pytest.fixture
@@ -85,7 +87,7 @@ def test_the_page_and_what_it_needs_come_from_the_unit_itself(served: Served, pa
 
 def test_the_state_is_all_that_the_desk_shows(served: Served) -> None:
     served.show({"block": {"block_id": "B7", "state": "LOADING"}, "messages": [{"text": "Poort 4, dépôt"}]})
-    assert served.json("GET", "/api/state") == (200, served.desk.shown)
+    assert served.json("GET", "/api/state") == (200, served.backend.shown)
 
 
 def test_the_prompt_is_said_in_words_in_the_state_and_in_the_stream(served: Served) -> None:
@@ -105,7 +107,7 @@ def test_the_prompt_is_said_in_words_in_the_state_and_in_the_stream(served: Serv
 
 def test_health_is_answered_without_looking_at_the_desk(served: Served) -> None:
     assert served.json("GET", "/healthz") == (200, {"ok": True})
-    assert served.desk.views == 0
+    assert served.backend.views == 0
 
 
 @pytest.mark.parametrize("path", ["/", "/api/state", "/api/actions", "/nothing"])
@@ -124,7 +126,9 @@ def test_the_answers_carry_no_permission_for_other_origins(served: Served) -> No
     assert not [name for name in headers if name.startswith("access-control")]
 
 
-@pytest.mark.parametrize("path", ["/api", "/api/state/", "//api/state", "/../page.html", "/desk.py", "/server.py"])
+@pytest.mark.parametrize(
+    "path", ["/api", "/api/state/", "//api/state", "/../pages/page.html", "/backend.py", "/pages/page.js"]
+)
 def test_a_path_that_is_not_served_is_not_found(served: Served, path: str) -> None:
     status, problem = served.json("GET", path)
     assert (status, problem["reason"]) == (404, "NOT_FOUND")
@@ -148,7 +152,7 @@ def test_reading_where_one_acts_is_answered_with_what_is_allowed(served: Served)
 def test_an_accepted_action_answers_with_the_ids_of_its_events(served: Served) -> None:
     answer = served.post('{"action": "scan", "code": "TBA1"}')
     assert answer == (200, {"accepted": True, "events": ["0190-1", "0190-2"]})
-    assert served.desk.acted == [("scan", {"code": "TBA1"})]
+    assert served.backend.acted == [("scan", {"code": "TBA1"})]
 
 
 def test_a_refused_action_answers_with_the_code_and_a_sentence(served: Served) -> None:
@@ -159,7 +163,7 @@ def test_a_refused_action_answers_with_the_code_and_a_sentence(served: Served) -
 def test_an_action_may_say_its_charset(served: Served) -> None:
     status, _ = served.post('{"action": "scan", "code": "é"}'.encode(), content_type="Application/JSON; charset=utf-8")
     assert status == 200
-    assert served.desk.acted == [("scan", {"code": "é"})]
+    assert served.backend.acted == [("scan", {"code": "é"})]
 
 
 @pytest.mark.parametrize(
@@ -183,21 +187,21 @@ def test_a_body_that_is_not_json_is_turned_away(served: Served, body: bytes) -> 
     status, problem = served.post(body)
     assert (status, problem["reason"]) == (400, "INVALID_JSON")
     assert problem["message"].startswith("Expected one JSON object")
-    assert served.desk.acted == []
+    assert served.backend.acted == []
 
 
 @pytest.mark.parametrize("body", ["[]", "null", '"scan"', "{}", '{"action": null}', '{"action": ["scan"]}'])
 def test_a_body_that_names_no_action_is_turned_away(served: Served, body: str) -> None:
     status, problem = served.post(body)
     assert (status, problem["reason"]) == (400, "INVALID")
-    assert served.desk.acted == []
+    assert served.backend.acted == []
 
 
 @pytest.mark.parametrize("content_type", ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"])
 def test_what_a_foreign_form_could_send_is_turned_away(served: Served, content_type: str) -> None:
     status, problem = served.post('{"action": "scan"}', content_type=content_type)
     assert (status, problem["reason"]) == (415, "NOT_JSON")
-    assert served.desk.acted == []
+    assert served.backend.acted == []
 
 
 def test_a_body_that_says_it_is_too_large_is_turned_away(served: Served) -> None:
@@ -240,7 +244,7 @@ def test_an_action_without_the_token_is_forbidden(served: Served, token: str | N
         headers["x-kerbside-token"] = token
     status, problem = served.json("POST", "/api/actions", '{"action": "scan"}', headers)
     assert (status, problem["reason"]) == (403, "TOKEN")
-    assert served.desk.acted == []
+    assert served.backend.acted == []
 
 
 def test_the_token_is_long_and_another_one_in_each_process(served: Served) -> None:
@@ -296,7 +300,7 @@ def test_the_units_own_page_gets_the_token_and_acts(served: Served) -> None:
 
 def test_the_token_does_not_help_another_web_page(served: Served) -> None:
     assert served.post('{"action": "scan"}', origin="http://evil.example")[0] == 403
-    assert served.desk.acted == []
+    assert served.backend.acted == []
 
 
 def ask_from(client: str, path: str, token: str = "") -> int:
@@ -307,7 +311,7 @@ def ask_from(client: str, path: str, token: str = "") -> int:
         headers = [(b"host", b"127.0.0.1:8321"), (b"x-kerbside-token", token.encode())]
         scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "root_path": ""}
         scope |= {"headers": headers, "client": (client, 40000), "http_version": "1.1"}
-        application = app(Desk(), hosts=["127.0.0.1:8321"], token="right", closing=asyncio.Event())
+        application = app(FakeBackend(), hosts=["127.0.0.1:8321"], token="right", closing=asyncio.Event())
 
         async def receive() -> dict[str, Any]:
             return {"type": "http.request"}
@@ -339,7 +343,7 @@ def test_neither_the_token_nor_a_pin_is_ever_logged(served: Served, caplog: pyte
         served.post('{"action": "sign_in", "badge": "b-1", "pin": "993311"}')
         served.post('{"action": "break", "pin": "993311"}')
         served.json("POST", "/api/actions", '{"pin": "993311"}', {"x-kerbside-token": "wrong-7f3a"})
-    assert "the desk is broken" in caplog.text
+    assert "the backend is broken" in caplog.text
     assert "993311" not in caplog.text
     assert "wrong-7f3a" not in caplog.text
     assert served.token() not in caplog.text
@@ -365,14 +369,14 @@ def test_a_change_that_changes_nothing_sends_nothing(served: Served) -> None:
     stream.begin()
     states = stream.states()
     next(states)
-    served.show(dict(served.desk.shown))
+    served.show(dict(served.backend.shown))
     served.show({"n": "different"})
     assert next(states) == {"n": "different"}
     stream.close()
 
 
 def test_a_quiet_stream_says_that_it_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.console.server.KEEP_ALIVE_S", 0.05)
+    monkeypatch.setattr("agent.console.stream.KEEP_ALIVE_S", 0.05)
     with serving() as served:
         stream = Stream(served)
         stream.begin()
@@ -390,11 +394,11 @@ def test_a_slow_screen_gets_the_newest_state_and_does_not_hold_up_another(served
     next(slow_states)
     next(quick_states)
     filling = "x" * 200_000
-    views = served.desk.views
+    views = served.backend.views
     for n in range(1, 101):
         served.show({"n": n, "filling": filling})
         assert next(quick_states)["n"] == n
-    assert served.desk.views - views < 150  # the slow one was not even asked for most of them
+    assert served.backend.views - views < 150  # the slow one was not even asked for most of them
     numbers = []
     for state in slow_states:
         numbers.append(state["n"])
@@ -420,7 +424,7 @@ def test_a_screen_that_disconnects_leaves_nothing_behind(served: Served) -> None
         until(lambda stream=stream: stream.begin() == 200)  # type: ignore[misc]
         next(stream.states())
         stream.close()
-        until(lambda: not served.desk.watchers)
+        until(lambda: not served.backend.watchers)
     until(lambda: count() == before)
 
 
@@ -433,7 +437,7 @@ def test_screens_are_counted_and_one_too_many_is_told_so(served: Served) -> None
     assert (status, problem["reason"]) == (503, "TOO_MANY_SCREENS")
     assert served.json("GET", "/api/state")[0] == 200
     streams[0].close()
-    until(lambda: len(served.desk.watchers) < MAX_STREAMS)
+    until(lambda: len(served.backend.watchers) < MAX_STREAMS)
     again = Stream(served)
     assert again.begin() == 200
     for stream in [*streams[1:], again]:
@@ -441,7 +445,7 @@ def test_screens_are_counted_and_one_too_many_is_told_so(served: Served) -> None
 
 
 def test_a_screen_that_takes_nothing_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.console.server.UNREAD_TIMEOUT_MS", 500)
+    monkeypatch.setattr("agent.console.console.UNREAD_TIMEOUT_MS", 500)
     with serving() as served:
         deaf = Stream(served, receive_bytes=4096)
         deaf.begin()
@@ -449,9 +453,9 @@ def test_a_screen_that_takes_nothing_is_disconnected(monkeypatch: pytest.MonkeyP
 
         def gone() -> bool:
             served.show({"n": next(numbers), "filling": "x" * 300_000})
-            return not served.desk.watchers
+            return not served.backend.watchers
 
-        until(lambda: bool(served.desk.watchers))
+        until(lambda: bool(served.backend.watchers))
         until(gone)
         deaf.close()
 
@@ -498,12 +502,12 @@ def test_a_client_that_leaves_in_the_middle_of_its_body_acts_nothing(
         connection.sendall(head.encode())
         time.sleep(0.1)
     assert served.json("GET", "/healthz")[0] == 200
-    assert served.desk.acted == []
+    assert served.backend.acted == []
     assert "Traceback" not in caplog.text
 
 
 def test_a_body_that_never_comes_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.console.server.BODY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("agent.console.api.BODY_TIMEOUT_S", 0.1)
     with serving() as served:
         head = f"POST /api/actions HTTP/1.1\r\nHost: {served.name}\r\nX-Kerbside-Token: {served.token()}\r\n"
         head += "Content-Type: application/json\r\nContent-Length: 500\r\n\r\n{"
@@ -590,6 +594,6 @@ def test_it_listens_on_ipv6_as_well() -> None:
 
 def test_what_the_screen_does_not_need_is_not_imported() -> None:
     unwanted = ["websockets", "wsproto", "httptools", "uvloop", "python_multipart", "jinja2", "httpx", "trio"]
-    program = f"import sys, agent.console.server; print([name for name in {unwanted} if name in sys.modules])"
+    program = f"import sys, agent.console.console; print([name for name in {unwanted} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
 import pytest
 
-from agent.console import server
+from agent.console.api import PAGES
 from agent.delivery.decide import ACTIONS
 from contract import vocabulary
 
-SCRIPT = Path(server.__file__).with_name("page.js").read_text()
+SCRIPT = (PAGES / "page.js").read_text()
 
 
 def listed(name: str) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 
-class Answer(Protocol):
+class ActionResult(Protocol):
     """What an action came to. Its events are durable before it exists."""
 
     @property
@@ -30,13 +30,13 @@ class Answer(Protocol):
         """The refusal in the driver's language."""
 
 
-class Desk(Protocol):
+class Backend(Protocol):
     """The unit, as a driver's screen sees it. Everything is called in the event loop's thread."""
 
     def view(self) -> dict[str, Any]:
         """All of ``GET /api/state``: JSON values only."""
 
-    async def act(self, action: str, arguments: Mapping[str, Any]) -> Answer:
+    async def act(self, action: str, arguments: Mapping[str, Any]) -> ActionResult:
         """Carry out a driver's action (contract §5); an unknown one or a wrong argument is refused, not raised."""
 
     def watch(self) -> AbstractAsyncContextManager[AsyncIterator[dict[str, Any]]]:

@@ -1,4 +1,4 @@
-"""The real console on a free loopback port, in a thread with its own event loop, before a desk of the test's own."""
+"""The real console on a free loopback port, in a thread with its own event loop, before a unit of the test's own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from agent.console.server import Console
+from agent.console.console import Console
 from drivers.readings import PartState
 
 TIMEOUT_S = 20.0
@@ -25,7 +25,7 @@ class Answer:
     message: str | None = None
 
 
-class Desk:
+class FakeBackend:
     """Shows whatever dict the test sets, remembers the actions, refuses ``refuse`` and takes its time over ``wait``."""
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Desk:
         if action == "refuse":
             return Answer(False, reason="NOT_AT_STOP", message="Not at a stop.")
         if action == "break":
-            raise RuntimeError("the desk is broken")
+            raise RuntimeError("the backend is broken")
         if action == "wait":
             await asyncio.sleep(3600)
         return Answer(True, ["0190-1", "0190-2"])
@@ -71,10 +71,10 @@ class Desk:
 
 
 class Served:
-    """A console that runs, its desk, and a client's view of both."""
+    """A console that runs, its backend, and a client's view of both."""
 
-    def __init__(self, desk: Desk, console: Console, loop: asyncio.AbstractEventLoop) -> None:
-        self.desk = desk
+    def __init__(self, backend: FakeBackend, console: Console, loop: asyncio.AbstractEventLoop) -> None:
+        self.backend = backend
         self.console = console
         self.loop = loop
         assert console.address is not None
@@ -89,7 +89,7 @@ class Served:
         asyncio.run_coroutine_threadsafe(self._show(shown), self.loop).result(TIMEOUT_S)
 
     async def _show(self, shown: dict[str, Any]) -> None:
-        self.desk.show(shown)
+        self.backend.show(shown)
 
     def ask(
         self, method: str, path: str, body: bytes | str | None = None, headers: Mapping[str, str] | None = None
@@ -123,8 +123,8 @@ class Served:
 
 @contextlib.contextmanager
 def serving(listen: str = "127.0.0.1:0") -> Iterator[Served]:
-    desk = Desk()
-    console = Console(desk, listen)
+    backend = FakeBackend()
+    console = Console(backend, listen)
     ready = threading.Event()
     states: list[PartState] = []
     failure: list[BaseException] = []
@@ -157,7 +157,7 @@ def serving(listen: str = "127.0.0.1:0") -> Iterator[Served]:
         raise failure[0]
     loop, task = running[0]
     try:
-        yield Served(desk, console, loop)
+        yield Served(backend, console, loop)
     finally:
         with contextlib.suppress(RuntimeError):  # the loop of a console that was stopped by the test is closed
             loop.call_soon_threadsafe(task.cancel)

@@ -1,0 +1,110 @@
+"""The stream of states: server-sent events, one a change, for several screens at once.
+
+A reader that does not keep up gets fewer, newer states and costs a bounded amount of memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from agent.console.backend import Backend
+from agent.console.problem import problem
+
+MAX_STREAMS: Final = 8
+KEEP_ALIVE_S: Final = 15.0
+
+
+class Streams:
+    """``GET /api/stream`` for everybody who follows.
+
+    :param shown: makes of a state what a screen gets
+    :param closing: set when the server is about to stop: streams end, and no new one begins
+    """
+
+    def __init__(
+        self, backend: Backend, shown: Callable[[dict[str, Any]], dict[str, Any]], closing: asyncio.Event
+    ) -> None:
+        self._backend = backend
+        self._shown = shown
+        self._closing = closing
+        self._count = 0
+
+    async def open(self, request: Request) -> Response:
+        """A stream for one more screen, as long as there are not too many."""
+        if request.method == "HEAD":
+            return Response(media_type="text/event-stream")
+        if self._count >= MAX_STREAMS or self._closing.is_set():
+            return problem(503, "TOO_MANY_SCREENS", f"At most {MAX_STREAMS} screens can follow; close one.")
+        return _Stream(self._follow)
+
+    async def _follow(self, receive: Receive, send: Callable[[bytes], Awaitable[None]]) -> None:
+        """Send the state now and after each change, until the reader or the server goes."""
+        self._count += 1
+        try:
+            await self._relay(receive, send)
+        finally:
+            self._count -= 1
+
+    async def _relay(self, receive: Receive, send: Callable[[bytes], Awaitable[None]]) -> None:
+        async with self._backend.watch() as views:
+            gone = asyncio.ensure_future(_disconnected(receive))
+            closing = asyncio.ensure_future(self._closing.wait())
+            change = asyncio.ensure_future(anext(views))
+            try:
+                sent = b""
+                await send(b"retry: 1000\n\n")
+                while not (gone.done() or closing.done()):
+                    await asyncio.wait(
+                        (gone, closing, change), timeout=KEEP_ALIVE_S, return_when=asyncio.FIRST_COMPLETED
+                    )
+                    if not change.done():
+                        await send(b": still here\n\n")
+                        continue
+                    try:
+                        latest = _encoded(self._shown(change.result()))
+                    except StopAsyncIteration:
+                        return
+                    change = asyncio.ensure_future(anext(views))
+                    if latest != sent:
+                        await send(b"data: " + latest + b"\n\n")
+                        sent = latest
+            finally:
+                tasks = (gone, closing, change)
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class _Stream(Response):
+    """Server-sent events. It ends by itself when its reader is gone, so it needs no task that watches over it."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, follow: Callable[[Receive, Callable[[bytes], Awaitable[None]]], Awaitable[None]]) -> None:
+        super().__init__()
+        del self.headers["content-length"]
+        self._follow = follow
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_chunk(chunk: bytes) -> None:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await self._follow(receive, send_chunk)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _encoded(view: dict[str, Any]) -> bytes:
+    return json.dumps(view, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
