@@ -25,7 +25,7 @@ def check(
         load(file)
         faults = []
     except SettingsError as error:
-        faults = [{"path": fault.path, "message": fault.message} for fault in error.faults]
+        faults = [{"path": fault.path, "message": fault.expected} for fault in error.faults]
     if as_json:
         print_json({"file": str(file), "ok": not faults, "faults": faults})
     else:

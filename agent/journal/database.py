@@ -16,7 +16,7 @@ from typing import Any
 from zlib import crc32
 
 from agent.journal.entries import Entry, EventEntry, Head, InboxEntry, JournalError, Recovery
-from agent.journal.envelope import link, own_hash, previous_hash
+from agent.journal.envelope import chained, own_hash, previous_hash
 from contract.canonical import GENESIS
 
 INSERT = "INSERT INTO entries VALUES (?, ?)"
@@ -78,7 +78,7 @@ def read_event(position: int, content: bytes) -> EventEntry:
     """The event at a place of the log, checked; raises `Damage`."""
     sequence = position >> SHIFT
     try:
-        found = link(content)
+        found = chained(content)
     except JournalError as fault:
         raise Damage(f"at sequence {sequence}: {fault}") from fault
     if found.sequence != sequence:
@@ -264,7 +264,7 @@ def examine(connection: sqlite3.Connection, *, thorough: bool) -> Contents:
         ).fetchone()
         if before:
             contents.sequence = before[0] >> SHIFT
-            contents.hash = link(before[1]).hash
+            contents.hash = chained(before[1]).hash
         contents.position = max(
             contents.position, connection.execute("SELECT max(position) FROM entries").fetchone()[0] or 0
         )

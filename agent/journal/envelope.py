@@ -23,7 +23,7 @@ from contract.topics import full_type
 
 _TYPE = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
-_LINK = re.compile(
+_CHAINED = re.compile(
     rb',"hash":"([0-9a-f]{64})","id":"([0-9a-f-]{36})","lane":"events",'
     rb'"previoushash":"([0-9a-f]{64})","sequence":"([0-9]{20})",'
 )
@@ -112,8 +112,8 @@ def telemetry(source: str, sequence: int, stream: str, samples: Sequence[Mapping
     )
 
 
-class Link(NamedTuple):
-    """What chains one event to the one before it."""
+class Chained(NamedTuple):
+    """What of an event chains it to the one before it, and the next one to it."""
 
     sequence: int
     id: str
@@ -122,16 +122,19 @@ class Link(NamedTuple):
     hash: str
 
 
-def link(payload: bytes) -> Link:
-    """The link of stored bytes whose hash is right; otherwise `JournalError` says what is wrong with them."""
+def chained(payload: bytes) -> Chained:
+    """What chains the event of these stored bytes.
+
+    :raises JournalError: they are no event, or their content does not match their hash
+    """
     start = payload.rfind(b',"hash":"')
-    found = _LINK.match(payload, start) if start >= 0 else None
+    found = _CHAINED.match(payload, start) if start >= 0 else None
     if found is None:
         raise JournalError("these bytes are not an event of the log")
     digest = sha256(payload[: start + 1] + payload[start + 75 :]).hexdigest()
     if digest != found[1].decode():
         raise JournalError(f"event {int(found[4])}: its content does not match its hash")
-    return Link(int(found[4]), found[2].decode(), short_type(payload), found[3].decode(), digest)
+    return Chained(int(found[4]), found[2].decode(), short_type(payload), found[3].decode(), digest)
 
 
 def short_type(payload: bytes) -> str:

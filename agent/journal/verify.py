@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from agent.journal.entries import Head, JournalError
-from agent.journal.envelope import Link, link
+from agent.journal.envelope import Chained, chained
 from contract.canonical import GENESIS, content_hash
 from contract.topics import short_type
 
@@ -68,7 +68,7 @@ def verify(events: Iterable[tuple[str, bytes]], start: Head | None = None) -> Ve
 
     for place, payload in events:
         try:
-            found = _link(payload)
+            found = _chained(payload)
         except JournalError as fault:
             tell("unreadable", None, place, str(fault))
             continue
@@ -105,10 +105,10 @@ def verify(events: Iterable[tuple[str, bytes]], start: Head | None = None) -> Ve
     return verdict
 
 
-def _link(payload: bytes) -> Link | None:
+def _chained(payload: bytes) -> Chained | None:
     """Of an event with the right hash, in canonical form or not; ``None`` for telemetry. Raises `JournalError`."""
     try:
-        return link(payload)
+        return chained(payload)
     except JournalError:
         pass
     try:
@@ -117,7 +117,7 @@ def _link(payload: bytes) -> Link | None:
         if event["lane"] != "events":
             return None
         claimed = event["hash"]
-        found = Link(
+        found = Chained(
             int(event["sequence"]),
             event["id"],
             short_type(event["type"]),
@@ -132,7 +132,7 @@ def _link(payload: bytes) -> Link | None:
     return found
 
 
-def _declaration(found: Link, payload: bytes) -> dict[str, Any] | None:
+def _declaration(found: Chained, payload: bytes) -> dict[str, Any] | None:
     """What an event after a recovery says about the gap before it."""
     if found.type != RECOVERED:
         return None

@@ -16,7 +16,7 @@ from agent.settings.camera import CameraSettings
 from agent.settings.change import change
 from agent.settings.console import ConsoleSettings
 from agent.settings.delivery import DeliverySettings
-from agent.settings.faults import Fault, SettingsError
+from agent.settings.faults import SettingsError
 from agent.settings.gps import GpsSettings
 from agent.settings.journal import JournalSettings
 from agent.settings.load import DEFAULT_PATH, default_path, load
@@ -34,7 +34,6 @@ __all__ = [
     "CameraSettings",
     "ConsoleSettings",
     "DeliverySettings",
-    "Fault",
     "GpsSettings",
     "JournalSettings",
     "MountSettings",

@@ -7,8 +7,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from agent.settings.faults import Fault, SettingsError, fault_of
+from agent.settings.faults import SettingsError, fault_of
 from agent.settings.whole import Settings
+from contract.faults import Fault
 from contract.vocabulary import CHANGEABLE_SECTIONS
 
 
@@ -28,7 +29,7 @@ def change(settings: Settings, changes: Mapping[str, Any]) -> Settings:
     try:
         changed = Settings.model_validate(values)
     except ValidationError as error:
-        faults += [fault_of(detail, values, {}) for detail in error.errors(include_url=False)]
+        faults += [fault_of(finding, {}) for finding in error.errors(include_url=False)]
     if faults:
         raise SettingsError(faults)
     return changed

@@ -10,8 +10,9 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from agent.settings.faults import Fault, Place, SettingsError, fault_of
+from agent.settings.faults import Place, SettingsError, fault_of
 from agent.settings.whole import Settings
+from contract.faults import Fault
 
 DEFAULT_PATH: Final = Path("/etc/kerbside/agent.toml")
 PREFIX: Final = "KERBSIDE_"
@@ -32,7 +33,7 @@ def load(path: Path | None, environ: Mapping[str, str] = os.environ) -> Settings
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
-        faults += [fault_of(detail, values, origins) for detail in error.errors(include_url=False)]
+        faults += [fault_of(finding, origins) for finding in error.errors(include_url=False)]
     if faults:
         raise SettingsError(faults)
     return settings

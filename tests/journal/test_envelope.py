@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from agent.delivery.model.decision import Event
 from agent.delivery.model.inputs import InboxMessage, Moment
 from agent.journal.entries import JournalError
-from agent.journal.envelope import Chain, link, parse, telemetry, trusted_time
+from agent.journal.envelope import Chain, chained, parse, telemetry, trusted_time
 from contract.canonical import GENESIS
 from tests.journal.writing import BOOT, SOURCE, at, message
 
@@ -60,7 +60,7 @@ def test_the_stored_bytes_are_canonical_json_and_the_hash_covers_all_but_itself(
     assert (event["bootid"], event["uptimems"]) == (moment.boot_id, str(moment.uptime_ms))
     assert (event["clocktrust"], event["time"]) == (moment.trust, moment.time)
     assert rfc8785.dumps(event["data"]) == rfc8785.dumps(data)
-    assert link(entry.payload) == (sequence + 1, entry.id, "parcel.loaded", "ab" * 32, claimed)
+    assert chained(entry.payload) == (sequence + 1, entry.id, "parcel.loaded", "ab" * 32, claimed)
 
 
 def test_the_envelope_has_the_attributes_of_the_contract_and_no_others() -> None:
@@ -87,7 +87,7 @@ def test_the_envelope_has_the_attributes_of_the_contract_and_no_others() -> None
 
 def test_each_event_carries_the_next_number_and_the_hash_of_the_one_before() -> None:
     chain = Chain(SOURCE, 41, "cd" * 32)
-    links = [link(chain.add("stop.arrived", "stop/T1", {}, at()).payload) for _ in range(5)]
+    links = [chained(chain.add("stop.arrived", "stop/T1", {}, at()).payload) for _ in range(5)]
 
     assert [each.sequence for each in links] == [42, 43, 44, 45, 46]
     assert [each.previous_hash for each in links] == ["cd" * 32, *(each.hash for each in links[:-1])]
@@ -134,7 +134,7 @@ def test_an_event_with_a_changed_byte_is_recognised(data: st.DataObject) -> None
     changed = bytearray(entry.payload)
     changed[place] ^= data.draw(st.integers(1, 255))
     with pytest.raises(JournalError):
-        link(bytes(changed))
+        chained(bytes(changed))
 
 
 def test_members_of_the_data_are_never_taken_for_those_of_the_envelope() -> None:
@@ -143,7 +143,7 @@ def test_members_of_the_data_are_never_taken_for_those_of_the_envelope() -> None
     chain = Chain(SOURCE, 0, GENESIS)
     entry = chain.add("parcel.loaded", f'"type":"{text}', {**decoy, "text": text, "inner": decoy}, at())
 
-    found = link(entry.payload)
+    found = chained(entry.payload)
     assert (found.id, found.type, found.hash) == (entry.id, "parcel.loaded", chain.last_hash)
     assert trusted_time(entry.payload) == at().time
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.journal.entries import EventEntry, InboxEntry, JournalError, Recovery
-from agent.journal.envelope import link
+from agent.journal.envelope import chained
 from agent.journal.store import Journal
 from contract.canonical import GENESIS
 from tests.journal.writing import Writer, all_events, at, kept, message, opened, run_sql, verified
@@ -119,7 +119,7 @@ def test_an_event_changed_on_disk_is_lost_and_all_others_are_kept_and_can_be_sen
     assert recovered is not None
     assert recovered.lost["events"] == [[121, 121]]
     assert recovered.last_sequence == 200
-    assert recovered.last_hash == link(written[-1].payload).hash
+    assert recovered.last_hash == chained(written[-1].payload).hash
     assert all_events(journal) == [event for event in written if event.sequence != 121]
     assert journal.confirmed == 20
     assert journal.keys() == {"B7": b"wrapped"}
