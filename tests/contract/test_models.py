@@ -94,10 +94,14 @@ def test_a_fault_in_a_block_is_named_by_its_path(path: str, value: Any, fault: s
     assert first.expected
 
 
-def test_two_parcels_with_one_tracking_number_are_a_fault_of_the_second() -> None:
+@pytest.mark.parametrize("member", ["parcel_id", "tracking_number"])
+def test_two_parcels_with_one_number_are_a_fault_of_the_second(member: str) -> None:
     data = block()
-    data["parcels"].append({**data["parcels"][0], "parcel_id": "P2"})
-    assert faults("block.assigned", data)[0].path == "parcels[1].tracking_number"
+    data["parcels"].append({**data["parcels"][0], "parcel_id": "P2", "tracking_number": "N2"})
+    data["parcels"][1][member] = data["parcels"][0][member]
+    assert [str(fault) for fault in faults("block.assigned", data)] == [
+        f"parcels[1].{member}: expected an id of its own, parcels[0] has the same"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -88,22 +88,6 @@ def test_an_assignment_sent_again_with_a_newer_manifest_is_a_revision() -> None:
     assert unit.block.state == "ACCEPTED"
 
 
-def test_a_manifest_that_names_what_it_does_not_have_is_rejected_with_the_place() -> None:
-    unit = Unit()
-    for path, member, value in (
-        ("parcels[1].stop_id", "stop_id", "T77"),
-        ("parcels[1].pickup_stop_id", "pickup_stop_id", "T1"),
-        ("parcels[1].return_to", "return_to", "S9"),
-        ("parcels[1].parcel_id", "parcel_id", "P1"),
-        ("parcels[1].state", "state", "LOST_AND_FOUND"),
-    ):
-        data = block_data(2)
-        data["parcels"][1][member] = value
-        unit.receive("block.assigned", data)
-        assert rejection(unit) == ("INVALID", path)
-        assert unit.state.block is None
-
-
 def test_a_manifest_that_is_no_block_is_rejected() -> None:
     unit = Unit()
     unit.receive("block.assigned", {"block_id": "B1"})

@@ -1,12 +1,12 @@
 """A block message becomes a Block, and a newer one changes the block that is known.
 
-What `read_block` returns is consistent: every stop, site and parcel that is named exists. A fault is a DeliveryError
-whose `path` says where in the message's data it is.
+The message has passed its model and its references (`contract.models`, `contract.references`) before it comes here, so
+every stop, site and parcel that it names exists.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
 from unicodedata import category
 
@@ -25,7 +25,7 @@ from agent.delivery.model.manifest import (
 )
 from agent.delivery.model.open_work import outcome
 from agent.delivery.model.state import Block, DeliveryError, Parcel, Stop, replace
-from contract.vocabulary import PARCEL_STATES, STOP_ENDED, STOP_KINDS, ParcelState, StopKind, StopState
+from contract.vocabulary import STOP_ENDED, ParcelState, StopKind, StopState
 
 _NOT_COUNTED = dict.fromkeys([*range(0x20), ord(" "), ord("-"), 0x7F])
 
@@ -156,36 +156,6 @@ def _read_stop(data: Mapping[str, Any], parcel_ids: list[str]) -> Stop:
     )
 
 
-def _check_reference(known: Container[str], name: str | None, path: str) -> None:
-    if name is not None and name not in known:
-        raise DeliveryError(f"{path}: {name!r} is not in this block", path)
-
-
-def _check(data: Mapping[str, Any], sites: Mapping[str, Site]) -> None:
-    kinds: dict[str, str] = {}
-    for index, stop in enumerate(data.get("stops") or ()):
-        path = f"stops[{index}]"
-        if stop["stop_id"] in kinds:
-            raise DeliveryError(f"{path}.stop_id: {stop['stop_id']!r} stands there twice", f"{path}.stop_id")
-        if stop["kind"] not in STOP_KINDS:
-            raise DeliveryError(f"{path}.kind: {stop['kind']!r} is not one of {sorted(STOP_KINDS)}", f"{path}.kind")
-        kinds[stop["stop_id"]] = stop["kind"]
-        _check_reference(sites, stop.get("site_id"), f"{path}.site_id")
-    pickups = {stop_id for stop_id, kind in kinds.items() if kind == "pickup"}
-    deliveries = {stop_id for stop_id, kind in kinds.items() if kind == "delivery"}
-    seen = set()
-    for index, parcel in enumerate(data.get("parcels") or ()):
-        path = f"parcels[{index}]"
-        if parcel["parcel_id"] in seen:
-            raise DeliveryError(f"{path}.parcel_id: {parcel['parcel_id']!r} stands there twice", f"{path}.parcel_id")
-        seen.add(parcel["parcel_id"])
-        if parcel.get("state") is not None and parcel["state"] not in PARCEL_STATES:
-            raise DeliveryError(f"{path}.state: {parcel['state']!r} is no state of a parcel", f"{path}.state")
-        _check_reference(pickups, parcel.get("pickup_stop_id"), f"{path}.pickup_stop_id")
-        _check_reference(deliveries, parcel.get("stop_id"), f"{path}.stop_id")
-        _check_reference(sites, parcel.get("return_to"), f"{path}.return_to")
-
-
 def index_codes(parcels: Mapping[str, Parcel]) -> dict[str, tuple[str, ...]]:
     """Normal form of each tracking number and alias → the parcels that carry it."""
     codes: dict[str, tuple[str, ...]] = {}
@@ -202,10 +172,12 @@ def _ended_before(kind: StopKind, parcels: list[Parcel]) -> bool:
 
 
 def read_block(data: Mapping[str, Any]) -> Block:
-    """The block of an assignment or revision, OFFERED; DeliveryError with a `path` where the data is at fault."""
+    """The block of an assignment or revision, OFFERED.
+
+    :raises DeliveryError: the data is no block
+    """
     try:
         sites = {site["site_id"]: _read_site(site) for site in data.get("sites") or ()}
-        _check(data, sites)
         pickups = [stop["stop_id"] for stop in data.get("stops") or () if stop["kind"] == "pickup"]
         only_pickup = pickups[0] if len(pickups) == 1 else None
         parcels = {parcel["parcel_id"]: _read_parcel(parcel, only_pickup) for parcel in data.get("parcels") or ()}
@@ -244,9 +216,7 @@ def read_block(data: Mapping[str, Any]) -> Block:
             route=tuple(stops),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as fault:
-        raise DeliveryError(
-            f"block: {type(fault).__name__} {fault}; expected the members of a block", "data"
-        ) from fault
+        raise DeliveryError(f"block: {type(fault).__name__} {fault}; expected the members of a block") from fault
 
 
 def merge(known: Block, new: Block) -> Block:

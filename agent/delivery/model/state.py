@@ -32,11 +32,6 @@ from contract.vocabulary import BLOCK_ENDED, CUSTODY, STOP_ENDED, BlockState, Pa
 class DeliveryError(Exception):
     """Something that cannot have happened: names the subject, its state and the event, or what is wrong with data."""
 
-    def __init__(self, message: str, path: str | None = None) -> None:
-        super().__init__(message)
-        self.path = path
-        """Where in a message's data the fault is."""
-
 
 T = TypeVar("T")
 

@@ -33,9 +33,8 @@ def received(state: State, message: InboxMessage, moment: Moment) -> Decision:
         after = evolve(state, message)
     except Refused as refused:
         return _rejected(state, message, refused.refusal, moment)
-    except (DeliveryError, KeyError, TypeError, ValueError, AttributeError) as fault:
-        invalid = Refusal("INVALID", {"path": getattr(fault, "path", None) or "data"})
-        return _rejected(state, message, invalid, moment)
+    except (DeliveryError, KeyError, TypeError, ValueError, AttributeError):
+        return _rejected(state, message, Refusal("INVALID", {"path": "data"}), moment)
     tx = Transaction(after, message, moment)
     if follow is not None:
         follow(tx, message, state)
