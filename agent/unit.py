@@ -1,7 +1,7 @@
 """The one loop that owns the state: takes inputs one at a time, asks the core, writes, and then tells everyone.
 
 Everything here runs in the event loop's thread. An input is decided and evolved at once and handed to the journal's
-writer; feedback, answers, acknowledgements and commands wait for the commit, in order. If a commit fails, the state
+writer; feedback, answers, acknowledgements and effects wait for the commit, in order. If a commit fails, the state
 in memory is thrown away and loaded again from disk, and whoever waited is told that nothing was kept.
 """
 
@@ -16,14 +16,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
-from agent import words
 from agent.delivery.decide import decide
 from agent.delivery.evolve import evolve, evolve_all
 from agent.delivery.fold.snapshot import dump, load
-from agent.delivery.model.decision import Command, Decision, Event, Feedback, Forget, Refusal
+from agent.delivery.model.decision import Answer, Decision, Effect, Event, Feedback, Forget, Refusal, Reply
 from agent.delivery.model.inputs import (
     Acted,
-    Facts,
+    Finished,
     InboxMessage,
     Input,
     InvalidMessage,
@@ -42,20 +41,10 @@ log = logging.getLogger(__name__)
 
 MAX_UNWRITTEN = 256
 """Batches that may wait for the disk. Beyond, inputs are refused aloud instead of queueing unseen."""
-MAX_OWED = 1000
-"""Facts about the unit itself that wait for a store that can be written; beyond, the oldest are given up."""
+MAX_UNIT_EVENTS = 1000
+"""Events about the unit itself that wait for a store that can be written; beyond, the oldest are given up."""
 RETRY_MESSAGE_S = 5.0
 """A message that could not be written is taken again after this; the broker keeps it until it is acknowledged."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What an action came to, once its events are durable."""
-
-    accepted: bool
-    events: list[str]
-    reason: str | None = None
-    message: str | None = None
 
 
 class Listener(Protocol):
@@ -67,14 +56,25 @@ class Listener(Protocol):
     def feedback(self, feedback: Feedback, device: str | None) -> None:
         """The driver is to hear and see this; `device` is the scanner that asked, if one did."""
 
-    def command(self, command: Command) -> None:
-        """The cloud asks for something that is not a matter of deliveries."""
-
-    def forget(self, scope: str) -> None:
-        """The key of this scope is wiped from the disk."""
+    def carry_out(self, effect: Effect) -> None:
+        """What follows from what is durable now."""
 
     def reloaded(self) -> None:
         """What was not written is forgotten: the state and the keys are again those of the disk."""
+
+
+class _Nobody:
+    def committed(self) -> None:
+        pass
+
+    def feedback(self, feedback: Feedback, device: str | None) -> None:
+        pass
+
+    def carry_out(self, effect: Effect) -> None:
+        pass
+
+    def reloaded(self) -> None:
+        pass
 
 
 @dataclass(slots=True)
@@ -101,34 +101,42 @@ BUSY = "BUSY"
 class Unit:
     """The loop. `now` gives the moment; `source` is the unit's name in every event (``/{fleet}/{unit}``)."""
 
-    def __init__(
-        self, journal: Journal, source: str, policy: Policy, now: Callable[[], Moment], listener: Listener
-    ) -> None:
+    def __init__(self, journal: Journal, source: str, policy: Policy, now: Callable[[], Moment]) -> None:
         self._journal = journal
         self._source = source
         self._policy = policy
         self._now = now
-        self._listener = listener
+        self._listener: Listener = _Nobody()
         self._loop = asyncio.get_running_loop()
         self._pending: deque[_Ticket] = deque()
         self._failure: JournalError | None = None
-        self._owed: deque[Event] = deque(maxlen=MAX_OWED)
+        self._unit_events: deque[Event] = deque(maxlen=MAX_UNIT_EVENTS)
         self._watchers: set[asyncio.Event] = set()
         self._in_flight: dict[str, list[Callable[[], None]]] = {}
-        self.last_feedback: dict[str, Any] | None = None
+        self.last_feedback: tuple[Feedback, str] | None = None
+        """What the driver was told last, and when."""
         self._state, self._chain = self._from_disk()
         self._shown = self._state
+
+    def tell(self, listener: Listener) -> None:
+        """From now on tell this one; before, nobody is told."""
+        self._listener = listener
 
     # --- what comes in ------------------------------------------------------------------------------------------
 
     def take(self, what: Input, *, device: str | None = None) -> None:
-        """Decide on an input that nobody waits for: a scan, a position, a tick, an invalid message."""
+        """Decide on an input that nobody waits for: a scan, a reading, a tick, a worker's result.
+
+        A reading that comes while nothing can be written is given up; a result is taken again later.
+        """
         if refusal := self._refusal():
             if isinstance(what, Scanned):
                 self._tell(Feedback(refusal.reason, "bad", refusal.params), device)
+            elif isinstance(what, Finished):
+                self._later(partial(self.take, what))
             return
         if isinstance(what, Tick):
-            self._pay()
+            self._flush_unit_events()
         moment = self._now()
         decision = self._decide(what, moment)
         if decision.events or decision.effects:
@@ -143,12 +151,12 @@ class Unit:
         elif decision.feedback:  # in order: behind what is still being written
             self._submit(decision, moment, device=device)
 
-    async def act(self, action: str, arguments: Mapping[str, Any], scanned: Scanned | None = None) -> Answer:
+    async def act(self, acted: Acted) -> Answer:
         """Carry out a driver's action; the answer comes when its events are durable."""
         if refusal := self._refusal():
-            return _refused(refusal)
+            return Answer(refusal=refusal)
         moment = self._now()
-        decision = self._decide(Acted(action, arguments, Facts(scanned)), moment)
+        decision = self._decide(acted, moment)
         if not decision.events and not decision.effects and not self._pending:
             if decision.here is not None:
                 self._shown = self._shown.with_here(decision.here)
@@ -156,7 +164,7 @@ class Unit:
                 self._tell(decision.feedback, None)
             else:
                 self._changed()
-            return _refused(decision.refusal) if decision.refusal else Answer(True, [])
+            return Answer(refusal=decision.refusal)
         answer: asyncio.Future[Answer] = self._loop.create_future()
         self._submit(decision, moment, answer=answer)
         return await answer
@@ -213,8 +221,8 @@ class Unit:
 
     def record(self, event_type: str, data: Mapping[str, Any]) -> None:
         """Write a fact about the unit itself; what can not be written now is written later."""
-        self._owed.append(Event(event_type, "unit", dict(data)))
-        self._pay()
+        self._unit_events.append(Event(event_type, "unit", dict(data)))
+        self._flush_unit_events()
 
     def distrust(self, fault: JournalError) -> None:
         """Somebody found the store damaged while reading it: recover it, and go on with what it still holds."""
@@ -247,8 +255,8 @@ class Unit:
         return self._shown
 
     def view(self) -> dict[str, Any]:
-        """The deliveries' part of ``GET /api/state``, of what is durable, and the last feedback."""
-        return {**view(self._shown, self._now()), "feedback": self.last_feedback}
+        """The deliveries' part of ``GET /api/state``, of what is durable."""
+        return view(self._shown, self._now())
 
     @contextlib.asynccontextmanager
     async def watch(self) -> AsyncIterator[asyncio.Event]:
@@ -271,11 +279,11 @@ class Unit:
             self._state = self._state.with_here(decision.here)
         return decision
 
-    def _pay(self) -> None:
-        """Hand the facts about the unit that are owed to the writer, one batch each."""
-        while self._owed and not self._refusal():
+    def _flush_unit_events(self) -> None:
+        """Hand the events about the unit that wait to the writer, one batch each."""
+        while self._unit_events and not self._refusal():
             moment = self._now()
-            self._submit(Decision(events=(replace(self._owed.popleft(), time=moment.time),)), moment)
+            self._submit(Decision(events=(replace(self._unit_events.popleft(), time=moment.time),)), moment)
 
     # --- the way to disk ----------------------------------------------------------------------------------------
 
@@ -333,16 +341,13 @@ class Unit:
         if decision.feedback:
             self._tell(decision.feedback, ticket.device)
         if ticket.answer and not ticket.answer.done():
-            ids = [entry.id for entry in ticket.entries if isinstance(entry, EventEntry)]
-            ticket.answer.set_result(_refused(decision.refusal) if decision.refusal else Answer(True, ids))
+            ids = tuple(entry.id for entry in ticket.entries if isinstance(entry, EventEntry))
+            ticket.answer.set_result(Answer(ids, decision.refusal))
         if ticket.acknowledge:
             ticket.acknowledge()
         self._listener.committed()
         for effect in decision.effects:
-            if isinstance(effect, Command):
-                self._listener.command(effect)
-            elif isinstance(effect, Forget):
-                self._listener.forget(effect.scope)
+            self._listener.carry_out(effect)
         self._changed()
 
     def _fail(self, ticket: _Ticket, error: Exception) -> None:
@@ -353,10 +358,15 @@ class Unit:
         if ticket.device is not None:
             self._tell(Feedback(refusal.reason, "bad", refusal.params), ticket.device)
         if ticket.answer and not ticket.answer.done():
-            ticket.answer.set_result(_refused(refusal))
+            ticket.answer.set_result(Answer(refusal=refusal))
         if ticket.again:
             self._later(ticket.again)
-        self._owed.extend(
+        elif not ticket.entries:
+            # There was nothing to keep: whoever is only to be answered need not wait for the disk.
+            for effect in ticket.decision.effects:
+                if isinstance(effect, Reply):
+                    self._listener.carry_out(effect)
+        self._unit_events.extend(
             event for event in ticket.decision.events if event.subject == "unit" and event.type != RECOVERED
         )
         if not self._pending:
@@ -371,7 +381,7 @@ class Unit:
             self._state = self._shown = state.with_here(here)
             self._failure = None
             self._listener.reloaded()
-            self._pay()
+            self._flush_unit_events()
         except JournalError as error:
             log.warning("the journal can not be read again yet: %s", error)
             self._loop.call_later(1.0, self._recover)
@@ -393,7 +403,7 @@ class Unit:
             state = _what_follows(state, entries)
         if recovered := self._journal.recovered:
             # Nothing else may come before it: it declares the gap that the next event leaves.
-            self._owed.appendleft(Event(RECOVERED, "unit", recovered._asdict()))
+            self._unit_events.appendleft(Event(RECOVERED, "unit", recovered._asdict()))
         head = self._journal.head
         return state, Chain(self._source, head.sequence, head.hash)
 
@@ -417,7 +427,7 @@ class Unit:
 
     def _tell(self, feedback: Feedback, device: str | None) -> None:
         self._listener.feedback(feedback, device)
-        self.last_feedback = {**words.feedback(feedback), "time": self._now().time}
+        self.last_feedback = feedback, self._now().time
         self._changed()
 
     def _changed(self) -> None:
@@ -433,7 +443,3 @@ def _what_follows(state: State, entries: list[Event | InboxMessage]) -> State:
         except DeliveryError as error:
             log.warning("an entry of the log is passed over: %s", error)
     return state
-
-
-def _refused(refusal: Refusal) -> Answer:
-    return Answer(False, [], refusal.reason, words.refusal(refusal))

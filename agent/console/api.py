@@ -86,9 +86,9 @@ class _Api:
         if not isinstance(action, str):
             return problem(400, "INVALID", 'Expected an object with the name of an action: {"action": "scan", …}.')
         answer = await self._backend.act(action, asked)
-        if answer.accepted:
+        if (refusal := answer.refusal) is None:
             return JSONResponse({"accepted": True, "events": list(answer.events)})
-        return JSONResponse({"accepted": False, "reason": answer.reason, "message": answer.message}, 409)
+        return JSONResponse({"accepted": False, "reason": refusal.reason, "message": words.refusal(refusal)}, 409)
 
 
 async def _body(request: Request) -> bytes | None:

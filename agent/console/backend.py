@@ -5,29 +5,11 @@ The console knows the unit by these shapes only; who composes the agent plugs th
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
-
-class ActionResult(Protocol):
-    """What an action came to. Its events are durable before it exists."""
-
-    @property
-    def accepted(self) -> bool:
-        """Whether it was done."""
-
-    @property
-    def events(self) -> Sequence[str]:
-        """Ids of the events it caused."""
-
-    @property
-    def reason(self) -> str | None:
-        """Code of the refusal."""
-
-    @property
-    def message(self) -> str | None:
-        """The refusal in the driver's language."""
+from agent.delivery.model.decision import Answer
 
 
 class Backend(Protocol):
@@ -36,7 +18,7 @@ class Backend(Protocol):
     def view(self) -> dict[str, Any]:
         """All of ``GET /api/state``: JSON values only."""
 
-    async def act(self, action: str, arguments: Mapping[str, Any]) -> ActionResult:
+    async def act(self, action: str, arguments: Mapping[str, Any]) -> Answer:
         """Carry out a driver's action (contract §5); an unknown one or a wrong argument is refused, not raised."""
 
     def watch(self) -> AbstractAsyncContextManager[AsyncIterator[dict[str, Any]]]:

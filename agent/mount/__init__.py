@@ -1,1 +1,1 @@
-"""The mount: updates of its firmware, who may touch it, and what its panel says."""
+"""The mount: what its panel says, its restarts, updates of its firmware, and when its power says to shut down."""

@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from agent.clock import Clock
-from agent.delivery.model.decision import Command, Feedback
 from agent.delivery.model.state import Block, Policy
 from agent.journal.entries import JournalError
 from agent.journal.store import Journal
@@ -68,7 +67,7 @@ class Records:
         settings = self._settings
         source = f"/{settings.unit.fleet}/{settings.unit.id}"
         policy = Policy(**settings.delivery.model_dump())
-        return Unit(self._journal, source, policy, Clock(settings.unit.state_dir).now, _Nobody())
+        return Unit(self._journal, source, policy, Clock(settings.unit.state_dir).now)
 
     async def _record(self, event: str, data: Mapping[str, Any]) -> None:
         before = self._journal.head.sequence
@@ -85,22 +84,3 @@ class Records:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
-
-
-class _Nobody:
-    """Nobody waits for what becomes durable here: the agent sends it to the cloud once it runs."""
-
-    def committed(self) -> None:
-        pass
-
-    def feedback(self, feedback: Feedback, device: str | None) -> None:
-        pass
-
-    def command(self, command: Command) -> None:
-        pass
-
-    def forget(self, scope: str) -> None:
-        pass
-
-    def reloaded(self) -> None:
-        pass

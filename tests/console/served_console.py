@@ -8,21 +8,13 @@ import http.client
 import json
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from agent.console.console import Console
+from agent.delivery.model.decision import Answer, Refusal
 from drivers.readings import PartState
 
 TIMEOUT_S = 20.0
-
-
-@dataclass
-class Answer:
-    accepted: bool
-    events: list[str] = field(default_factory=list)
-    reason: str | None = None
-    message: str | None = None
 
 
 class FakeBackend:
@@ -41,12 +33,12 @@ class FakeBackend:
     async def act(self, action: str, arguments: Mapping[str, Any]) -> Answer:
         self.acted.append((action, dict(arguments)))
         if action == "refuse":
-            return Answer(False, reason="NOT_AT_STOP", message="Not at a stop.")
+            return Answer(refusal=Refusal("NO_STOP"))
         if action == "break":
             raise RuntimeError("the backend is broken")
         if action == "wait":
             await asyncio.sleep(3600)
-        return Answer(True, ["0190-1", "0190-2"])
+        return Answer(("0190-1", "0190-2"))
 
     def show(self, shown: dict[str, Any]) -> None:
         self.shown = shown

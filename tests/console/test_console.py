@@ -157,7 +157,7 @@ def test_an_accepted_action_answers_with_the_ids_of_its_events(served: Served) -
 
 def test_a_refused_action_answers_with_the_code_and_a_sentence(served: Served) -> None:
     answer = served.post('{"action": "refuse"}')
-    assert answer == (409, {"accepted": False, "reason": "NOT_AT_STOP", "message": "Not at a stop."})
+    assert answer == (409, {"accepted": False, "reason": "NO_STOP", "message": "No stop is under way."})
 
 
 def test_an_action_may_say_its_charset(served: Served) -> None:

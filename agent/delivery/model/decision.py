@@ -102,3 +102,13 @@ class Decision:
     """The momentary part of the state as it is now, where it changed."""
     after: State | None = field(default=None, compare=False, repr=False)
     """The state behind the events, where there are any: what `evolve` makes of them, so that nobody does it twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an action came to, once its events are durable."""
+
+    events: tuple[str, ...] = ()
+    """Ids of the events it caused; a refused scan has one too."""
+    refusal: Refusal | None = None
+    """Why it was not accepted; ``None`` when it was."""

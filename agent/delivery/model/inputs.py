@@ -8,9 +8,9 @@ have passed their models, secrets are sealed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from contract.vocabulary import ClockTrust
 
@@ -32,6 +32,10 @@ class Moment:
     def time(self) -> str:
         """RFC 3339 UTC with milliseconds."""
         return (_EPOCH + timedelta(milliseconds=self.wall_ms)).isoformat(timespec="milliseconds") + "Z"
+
+    def at(self, uptime_ms: int) -> Moment:
+        """Another instant of this boot, by the same clock."""
+        return replace(self, wall_ms=self.wall_ms + uptime_ms - self.uptime_ms, uptime_ms=uptime_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +135,17 @@ class InvalidMessage:
     """What should have stood there; no value of the message is ever repeated."""
 
 
+FAILURE: Final = "failure"
+
+
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A worker is done with what the effect `Work` of the same kind and key asked for."""
+    """A worker is done with what the effect `Work` of the same kind and key asked for, or has given up."""
 
     kind: str
     key: str
     result: Mapping[str, Any]
+    """JSON values; what was not done has the member `FAILURE`: ``{"code": …, "message": …}``."""
 
 
 Input = Tick | Scanned | Located | Panel | Acted | InboxMessage | InvalidMessage | Finished

@@ -237,6 +237,8 @@ class Here:
 
     fix: Located | None = None
     """The last report with a position."""
+    is_lost: bool = False
+    """Whether the receiver has reported since then that it has none."""
     distance_m: float | None = None
     """Driven since the check-in of the block under way."""
     near_since_ms: int | None = None

@@ -136,9 +136,10 @@ def located(tx: Transaction, fix: Located) -> None:
     if fix.distance_m != tx.here.distance_m:
         tx.momentary(distance_m=fix.distance_m)
     if fix.latitude is None or fix.longitude is None or fix.mode < 2:
+        tx.momentary(is_lost=True)
         return
     speed_mps = _speed_mps(tx.here.fix, fix)
-    tx.here = replace(tx.here, fix=fix)
+    tx.here = replace(tx.here, fix=fix, is_lost=False)
     block = tx.state.block
     if block is None or block.state not in {"LOADED", "ON_ROUTE", "RETURNING"}:
         _reset(tx)

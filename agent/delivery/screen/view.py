@@ -174,7 +174,7 @@ def _parcel(block: Block, parcel: Parcel) -> dict[str, Any]:
 
 def _position(state: State, moment: Moment) -> dict[str, Any] | None:
     fix = state.here.fix
-    if fix is None:
+    if fix is None or state.here.is_lost:
         return None
     return {
         "latitude": fix.latitude,

@@ -1,4 +1,4 @@
-"""A trip goes on after a restart, and is nobody's business once it has ended."""
+"""A trip goes on after a restart, and is not followed once its block has ended."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def at(second: float, north_m: float, doubts: tuple[Doubt, ...] = ()) -> Fix:
     return Fix("receiver", round(second * 1e9), 3, None, START[0] + north_m * METRE, START[1], doubts=doubts)
 
 
-def drive(trip: Trip, seconds: range, purpose: str | None = "B7") -> list[Fix]:
-    return [point for second in seconds for point in trip.take(at(second, 15.0 * second), purpose)]
+def drive(trip: Trip, seconds: range, block_id: str | None = "B7") -> list[Fix]:
+    return [point for second in seconds for point in trip.take(at(second, 15.0 * second), block_id)]
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "trip.json"
 
 
-def test_only_what_is_driven_for_something_is_told(file: Path) -> None:
+def test_only_the_way_of_an_active_block_is_told(file: Path) -> None:
     trip = Trip(file)
     assert drive(trip, range(60), None) == []
     assert trip.metres(None) is None
@@ -37,7 +37,7 @@ def test_only_what_is_driven_for_something_is_told(file: Path) -> None:
     assert points[0] == at(60, 900)
     assert trip.metres("B7") == pytest.approx(119 * 15, abs=1)
     assert trip.metres("B8") is None
-    ends = trip.turn(None)
+    ends = trip.follow(None)
     assert ends == [at(179, 15.0 * 179)]
     assert trip.metres("B7") is None
     assert not file.exists()
