@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from agent.journal.database import BETWEEN, SHIFT, Damage, connect, read_items, read_row, rows_after
-from agent.journal.entries import Entry, JournalError
+from agent.journal.entries import Entry, EventEntry, JournalError
 from agent.journal.envelope import own_hash, trusted_time
 from agent.journal.verify import Finding, Verdict, verify
 
@@ -120,3 +121,17 @@ class Reading:
         verdict.findings = sorted([*verdict.findings, *damaged], key=lambda finding: finding.sequence or 0)
         verdict.finding_count += len(damaged)
         return verdict
+
+
+def described(sequence: int, entry: Entry) -> dict[str, Any]:
+    """An entry of the log as JSON values: an event's envelope, or which message came behind which event."""
+    if isinstance(entry, EventEntry):
+        described: dict[str, Any] = json.loads(entry.payload)
+        return described
+    return {
+        "after_sequence": sequence,
+        "message_id": entry.message_id,
+        "kind": entry.kind,
+        "type": entry.type,
+        "received": entry.received,
+    }

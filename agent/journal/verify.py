@@ -52,6 +52,12 @@ class Verdict:
         return self.finding_count == 0
 
 
+def verify_export(lines: Iterable[bytes]) -> Verdict:
+    """Walk the JSON lines of an export."""
+    numbered = ((f"line {number}", line.strip()) for number, line in enumerate(lines, start=1))
+    return verify((place, line) for place, line in numbered if line)
+
+
 def verify(events: Iterable[tuple[str, bytes]], start: Head | None = None) -> Verdict:
     """Walk events given as (place, JSON) in the order they stand; `start` is what the first one must follow.
 

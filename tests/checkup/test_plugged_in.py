@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.cli.devices import Device, plugged_in
+from agent.checkup.plugged_in import Device, plugged_in
 from agent.settings import Settings
 from tests.cli.kerbside import kerbside, kerbside_json
 from tests.drivers.machine import BOOT_KEYBOARD_DESCRIPTOR, POS_DESCRIPTOR, Machine
