@@ -147,13 +147,13 @@ def test_a_file_and_standard_input_are_verified(tmp_path: Path, export: list[byt
     assert kerbside("verify", "-", stdin=b"\n".join(export)).returncode == 0
 
 
-def test_what_can_not_be_read_ends_with_a_sentence(tmp_path: Path) -> None:
+def test_what_cannot_be_read_ends_with_a_sentence(tmp_path: Path) -> None:
     done = kerbside("status", "--state-dir", tmp_path)
     assert (done.returncode, done.stdout) == (1, b"")
     assert done.stderr.decode().startswith(f"there is no journal in {tmp_path}: expected journal.db")
     done = kerbside("verify", tmp_path / "nothing.jsonl")
     assert done.returncode == 2
-    assert b"can not be read" in done.stderr
+    assert b"cannot be read" in done.stderr
     (tmp_path / "journal.db").write_bytes(b"x" * 8192)
     done = kerbside("status", "--state-dir", tmp_path)
     assert done.returncode == 1
