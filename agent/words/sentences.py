@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Final, NamedTuple
 
 CHOOSING: Final = ("act", "action", "stop_state", "kind", "instruction", "why")
@@ -38,6 +39,7 @@ class Phrase(NamedTuple):
     speech: tuple[Sentence, ...] | None
 
 
+@cache
 def fields(template: str) -> frozenset[str]:
     """The names in a template's braces."""
     return frozenset(re.findall(r"\{(\w+)\}", template))
