@@ -17,12 +17,13 @@ from typing import Any, Final
 
 from agent import __version__
 from agent.checkup import broker, camera, certificates, clock, database, disk, mount, receiver, scanners
-from agent.checkup.agent import Parts, RunningAgent
+from agent.checkup.agent import RunningAgent
 from agent.checkup.finding import Finding
+from agent.parts import PartsShown
 from agent.redaction import redact, redact_text
 from agent.settings import Settings, shown
 
-__all__ = ["SUBJECTS", "Finding", "Parts", "diagnostics", "examine"]
+__all__ = ["SUBJECTS", "Finding", "diagnostics", "examine"]
 
 SUBJECTS: Final[tuple[Callable[[Settings, RunningAgent], Iterator[Finding]], ...]] = (
     clock.examine,
@@ -38,7 +39,7 @@ SUBJECTS: Final[tuple[Callable[[Settings, RunningAgent], Iterator[Finding]], ...
 """Everything that is checked, in the order in which it is shown."""
 
 
-def examine(settings: Settings, parts: Parts) -> list[Finding]:
+def examine(settings: Settings, parts: PartsShown) -> list[Finding]:
     """All findings of a unit, without secrets; blocks for some seconds where something does not answer.
 
     :param parts: how the running agent finds its parts, as in ``unit.parts`` of ``GET /api/state``; empty where none
@@ -61,7 +62,7 @@ def examine(settings: Settings, parts: Parts) -> list[Finding]:
     ]
 
 
-def diagnostics(settings: Settings, parts: Parts) -> dict[str, Any]:
+def diagnostics(settings: Settings, parts: PartsShown) -> dict[str, Any]:
     """What the cloud's command ``diag`` is answered: JSON values, without secrets. Blocks as `examine` does."""
     return {
         "version": __version__,

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
 from agent.checkup.finding import Finding
+from agent.parts import PartsShown
 from agent.settings import Settings
-
-Parts = Mapping[str, Mapping[str, str]]
-"""``state``, ``reason`` and ``since`` of each part by its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +17,11 @@ class RunningAgent:
 
     process: int | None
     """By the lock that it holds; ``None`` also where this user may not read that."""
-    parts: Parts
+    parts: PartsShown
     """How it finds its parts; empty when it does not answer."""
 
     @classmethod
-    def of(cls, settings: Settings, parts: Parts) -> RunningAgent:
+    def of(cls, settings: Settings, parts: PartsShown) -> RunningAgent:
         """The one that holds the lock of the settings' state directory."""
         process = None
         with suppress(OSError, ValueError):

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from agent.checkup import Finding, Parts, examine
+from agent.checkup import Finding, examine
+from agent.parts import PartsShown
 from agent.settings import load
 from drivers.simulated import free_port
 
@@ -22,7 +23,7 @@ class Patient:
     def set(self, **values: object) -> None:
         self.environ |= {f"KERBSIDE_{name}": str(value) for name, value in values.items()}
 
-    def findings(self, parts: Parts | None = None) -> list[Finding]:
+    def findings(self, parts: PartsShown | None = None) -> list[Finding]:
         """All of them, by default without a running agent."""
         return examine(load(None, self.environ), parts or {})
 
