@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from agent.delivery.fold.manifest import normal
+from agent.delivery.fold.codes import normal
 from agent.delivery.model.decision import Decision, Feedback
 from agent.delivery.model.inputs import (
     Acted,

@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from agent.delivery.fold.manifest import normal
+from agent.delivery.fold.codes import normal
 from agent.delivery.model.inputs import Scanned
 from agent.labels import carriers
 

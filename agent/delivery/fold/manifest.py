@@ -1,4 +1,4 @@
-"""A block message becomes a Block, and a newer one changes the block that is known.
+"""A block message becomes a Block.
 
 The message has passed its model and its references (`contract.models`, `contract.references`) before it comes here, so
 every stop, site and parcel that it names exists.
@@ -7,10 +7,12 @@ every stop, site and parcel that it names exists.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
-from unicodedata import category
+from typing import Any, Final
 
+from agent.delivery.fold.codes import normal
 from agent.delivery.model.manifest import (
+    NO_INSTRUCTION,
+    NO_REQUIREMENTS,
     Address,
     Instruction,
     Pay,
@@ -24,17 +26,8 @@ from agent.delivery.model.manifest import (
     Window,
 )
 from agent.delivery.model.open_work import outcome
-from agent.delivery.model.state import Block, DeliveryError, Parcel, Stop, replace
-from contract.vocabulary import STOP_ENDED, ParcelState, StopKind, StopState
-
-_NOT_COUNTED = dict.fromkeys([*range(0x20), ord(" "), ord("-"), 0x7F])
-
-
-def normal(code: str) -> str:
-    """The form under which a code is looked up: case, spaces, hyphens, control and format characters do not count."""
-    if code.isascii():
-        return (code if code.isalnum() else code.translate(_NOT_COUNTED)).upper()
-    return "".join(each for each in code.translate(_NOT_COUNTED) if category(each)[0] not in "ZC").upper()
+from agent.delivery.model.state import Block, DeliveryError, Parcel, Stop
+from contract.vocabulary import StopKind, StopState
 
 
 def read_place(data: Any) -> Place | None:
@@ -105,13 +98,34 @@ def _read_site(data: Mapping[str, Any]) -> Site:
     )
 
 
+def _read_requirements(data: Mapping[str, Any] | None) -> Requirements:
+    if not data:
+        return NO_REQUIREMENTS
+    return Requirements(
+        photo=bool(data.get("photo")),
+        signature=bool(data.get("signature")),
+        otp_hmac=data.get("otp_hmac"),
+        minimum_age=data.get("minimum_age"),
+    )
+
+
+def _read_instruction(data: Mapping[str, Any] | None) -> Instruction:
+    if not data:
+        return NO_INSTRUCTION
+    return Instruction(
+        kind=data.get("kind") or "none",
+        text=data.get("text"),
+        neighbour=data.get("neighbour"),
+        access_codes=tuple(data.get("access_codes") or ()),
+        preferences=data.get("preferences"),
+    )
+
+
 def _read_parcel(data: Mapping[str, Any], only_pickup: str | None) -> Parcel:
-    wanted = data.get("requirements") or {}
-    asked = data.get("instruction") or {}
     return Parcel(
         parcel_id=data["parcel_id"],
         tracking_number=data["tracking_number"],
-        state=cast("ParcelState", data.get("state") or "MANIFESTED"),
+        state=data.get("state") or "MANIFESTED",
         aliases=tuple(data.get("aliases") or ()),
         pickup_stop_id=data.get("pickup_stop_id") or only_pickup,
         point_id=data.get("point_id"),
@@ -121,27 +135,17 @@ def _read_parcel(data: Mapping[str, Any], only_pickup: str | None) -> Parcel:
         section=data.get("section"),
         weight_g=data.get("weight_g"),
         size=read_size(data.get("size")),
-        requirements=Requirements(
-            photo=bool(wanted.get("photo")),
-            signature=bool(wanted.get("signature")),
-            otp_hmac=wanted.get("otp_hmac"),
-            minimum_age=wanted.get("minimum_age"),
-        ),
-        instruction=Instruction(
-            kind=asked.get("kind") or "none",
-            text=asked.get("text"),
-            neighbour=asked.get("neighbour"),
-            access_codes=tuple(asked.get("access_codes") or ()),
-            preferences=asked.get("preferences"),
-        ),
+        requirements=_read_requirements(data.get("requirements")),
+        instruction=_read_instruction(data.get("instruction")),
     )
 
 
-def _read_stop(data: Mapping[str, Any], parcel_ids: list[str]) -> Stop:
+def _read_stop(data: Mapping[str, Any], parcel_ids: list[str], state: StopState) -> Stop:
     recipient = data.get("recipient") or {}
     return Stop(
         stop_id=data["stop_id"],
         kind=data["kind"],
+        state=state,
         sequence=data.get("sequence"),
         site_id=data.get("site_id"),
         location=read_place(data.get("location")),
@@ -156,23 +160,18 @@ def _read_stop(data: Mapping[str, Any], parcel_ids: list[str]) -> Stop:
     )
 
 
-def index_codes(parcels: Mapping[str, Parcel]) -> dict[str, tuple[str, ...]]:
-    """Normal form of each tracking number and alias → the parcels that carry it."""
-    codes: dict[str, tuple[str, ...]] = {}
-    for parcel in parcels.values():
-        for code in {normal(parcel.tracking_number), *map(normal, parcel.aliases)}:
-            codes[code] = (*codes.get(code, ()), parcel.parcel_id)
-    return codes
-
-
 def _ended_before(kind: StopKind, parcels: list[Parcel]) -> bool:
     """Whether a unit that was replaced in the middle of a block had ended a stop."""
-    open_states = {"MANIFESTED"} if kind == "pickup" else {"MANIFESTED", "LOADED", "OUT_FOR_DELIVERY"}
-    return bool(parcels) and all(parcel.state not in open_states for parcel in parcels)
+    still_open = _NOT_PICKED_UP if kind == "pickup" else _NOT_HANDED_OVER
+    return bool(parcels) and all(parcel.state not in still_open for parcel in parcels)
+
+
+_NOT_PICKED_UP: Final = frozenset({"MANIFESTED"})
+_NOT_HANDED_OVER: Final = frozenset({"MANIFESTED", "LOADED", "OUT_FOR_DELIVERY"})
 
 
 def read_block(data: Mapping[str, Any]) -> Block:
-    """The block of an assignment or revision, OFFERED.
+    """The block of an assignment or revision, OFFERED and without its index of codes.
 
     :raises DeliveryError: the data is no block
     """
@@ -187,13 +186,11 @@ def read_block(data: Mapping[str, Any]) -> Block:
                 if stop_id is not None:
                     at_stop.setdefault(stop_id, []).append(parcel.parcel_id)
         stops = {}
-        listed = sorted(data.get("stops") or (), key=lambda stop: stop.get("sequence") or 0)
-        for item in listed:
-            stop = _read_stop(item, at_stop.get(item["stop_id"], []))
-            here = [parcels[parcel_id] for parcel_id in stop.parcel_ids]
-            if _ended_before(stop.kind, here):
-                stop = replace(stop, state=cast("StopState", outcome(stop.kind, here)))
-            stops[stop.stop_id] = stop
+        for item in sorted(data.get("stops") or (), key=lambda stop: stop.get("sequence") or 0):
+            parcel_ids = at_stop.get(item["stop_id"], [])
+            here = [parcels[parcel_id] for parcel_id in parcel_ids]
+            ended = outcome(item["kind"], here) if _ended_before(item["kind"], here) else None
+            stops[item["stop_id"]] = _read_stop(item, parcel_ids, ended or "PLANNED")
         return Block(
             block_id=data["block_id"],
             kind=data.get("kind") or "station",
@@ -212,97 +209,7 @@ def read_block(data: Mapping[str, Any]) -> Block:
             sites=sites,
             stops=stops,
             parcels=parcels,
-            codes=index_codes(parcels),
             route=tuple(stops),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as fault:
         raise DeliveryError(f"block: {type(fault).__name__} {fault}; expected the members of a block") from fault
-
-
-def merge(known: Block, new: Block) -> Block:
-    """The known block after a newer manifest: what has happened stays, what is planned is replaced.
-
-    What the new manifest leaves out is still there; events say what became of it.
-    """
-    parcels = dict(known.parcels)
-    for parcel in new.parcels.values():
-        old = known.parcels.get(parcel.parcel_id)
-        parcels[parcel.parcel_id] = parcel if old is None else _merge_parcel(known, old, parcel)
-    at_stop: dict[str, dict[str, None]] = {}
-    for parcel in parcels.values():
-        for stop_id in (parcel.pickup_stop_id, parcel.stop_id):
-            if stop_id is not None:
-                at_stop.setdefault(stop_id, {})[parcel.parcel_id] = None
-    stops = {
-        stop.stop_id: _merge_stop(known.stops.get(stop.stop_id, stop), stop, tuple(at_stop.get(stop.stop_id, ())))
-        for stop in (known.stops | new.stops).values()
-    }
-    # The device's own stops keep their place in front of what they stood in front of.
-    route = [stop_id for stop_id in known.route if stop_id not in new.stops] + list(new.route)
-    returns = [stop_id for stop_id in route if stops[stop_id].added and stops[stop_id].kind == "return"]
-    route = [stop_id for stop_id in route if stop_id not in returns] + returns
-    return replace(
-        new,
-        state=known.state,
-        stops=stops,
-        parcels=parcels,
-        sites=known.sites | new.sites,
-        codes=index_codes(parcels),
-        route=tuple(route),
-        driver_id=new.driver_id or known.driver_id,
-        current_stop_id=known.current_stop_id,
-        since=known.since,
-        reason=known.reason,
-        checked_in_at=known.checked_in_at,
-        departed_at=known.departed_at,
-        ended_at=known.ended_at,
-        paused_s=known.paused_s,
-        loads=known.loads,
-        unexpected=known.unexpected,
-        rejected_scans=known.rejected_scans,
-        overrides=known.overrides,
-        recalls=known.recalls,
-        obligation=known.obligation,
-    )
-
-
-def _merge_parcel(block: Block, old: Parcel, new: Parcel) -> Parcel:
-    """The plan of the new, the history of the old."""
-    at = block.stops.get(old.stop_id) if old.stop_id is not None else None
-    stop_id = old.stop_id if at is not None and at.added else new.stop_id
-    return replace(
-        old,
-        tracking_number=new.tracking_number,
-        aliases=new.aliases,
-        pickup_stop_id=new.pickup_stop_id,
-        point_id=new.point_id,
-        stop_id=stop_id,
-        return_to=new.return_to,
-        merchant_id=new.merchant_id,
-        section=new.section,
-        weight_g=new.weight_g,
-        size=new.size,
-        requirements=new.requirements,
-        instruction=new.instruction,
-        provisional=False,
-    )
-
-
-def _merge_stop(old: Stop, new: Stop, parcel_ids: tuple[str, ...]) -> Stop:
-    """The plan of the new, the history of the old; the same stop twice where only one manifest has it."""
-    if old.state in STOP_ENDED:
-        return replace(old, parcel_ids=tuple(dict.fromkeys((*old.parcel_ids, *parcel_ids))))
-    if old.added:
-        return old
-    return replace(
-        new,
-        parcel_ids=parcel_ids,
-        state=old.state,
-        since=old.since,
-        arrived_at=old.arrived_at,
-        reason=old.reason,
-        left_open=old.left_open,
-        overridden=old.overridden,
-        contacts=old.contacts,
-        tags=old.tags,
-    )

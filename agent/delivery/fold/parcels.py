@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from agent.delivery.fold import machine
+from agent.delivery.fold.codes import normal
 from agent.delivery.fold.lookup import block_of, not_in_block, parcel_of, subject_id, with_block
-from agent.delivery.fold.manifest import normal
 from agent.delivery.model.decision import Event
 from agent.delivery.model.state import Attempt, Block, DeliveryError, Parcel, State, Stop, replace
 from contract.vocabulary import PARCEL_EVENTS

@@ -10,8 +10,8 @@ import json
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from agent.delivery.fold.codes import index_codes
 from agent.delivery.fold.manifest import (
-    index_codes,
     read_address,
     read_pay,
     read_size,

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from agent.delivery.evolve import evolve
-from agent.delivery.fold.manifest import normal
+from agent.delivery.fold.codes import normal
 from agent.delivery.model.decision import DIAGNOSTICS, Command, Decision, Refusal, Reply, Work
 from agent.delivery.model.inputs import Finished, InboxMessage, InvalidMessage, Moment
 from agent.delivery.model.state import Block, DeliveryError, State

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
-from agent.delivery.fold.manifest import normal
+from agent.delivery.fold.codes import normal
 from agent.delivery.model import geofence
 from agent.delivery.model.decision import Feedback, Tone
 from agent.delivery.model.inputs import Scanned
