@@ -16,6 +16,8 @@ from agent.delivery.model import codes
 from agent.delivery.model.decision import Decision, Event
 from agent.delivery.model.inputs import Acted, InboxMessage, InvalidMessage, Scanned, Tick
 from agent.delivery.model.state import Policy, State
+from agent.delivery.rules.follow_ups import settle
+from agent.delivery.rules.transaction import Transaction
 from agent.delivery.screen.prompt import prompt
 from agent.delivery.screen.view import view
 from agent.uplink.inbox import parse
@@ -218,6 +220,23 @@ def test_nothing_that_happens_breaks_the_core(stage: Callable[[], Unit], happeni
         decision = perform(unit, step)
         check_state(unit.state)
         check_step(before, step, decision, unit.state)
+
+
+@often
+@given(stages, steps)
+def test_after_every_step_nothing_more_follows_by_itself(stage: Callable[[], Unit], happening: list[Step]) -> None:
+    unit = stage()
+    for step in happening:
+        perform(unit, step)
+        again = Transaction(unit.state, Tick(), unit.moment)
+        again.changed = True
+        settle(again)
+        assert again.events == []
+        again.start_next = True  # as after a stop that has ended: that the next one starts is settled at once, too
+        settle(again)
+        started = len(again.events)
+        settle(again)
+        assert len(again.events) == started <= 1
 
 
 @often

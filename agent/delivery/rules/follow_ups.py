@@ -1,31 +1,48 @@
 """What follows by itself: stops that have ended, work that needs a stop, the next stop, the end of the route.
 
 `settle` looks at the state, not at what was asked for, so that it makes no difference which scan, action or message
-brought it about.
+brought it about. `MOVES` lists what may follow, in the order in which it is tried; they are tried again until none of
+them adds an event, so that a move need not know which others it brings about.
+
+Why that ends, with no input from outside: a move acts only on what it finds undone, and leaves it done.
+
+- A recall takes a parcel out of the states in which it can be recalled, and nothing here brings one back.
+- A parcel without a stop gets one, at which it waits. Only stops at which nothing waits are ended or cancelled, so that
+  stop stays. An ended stop stays ended.
+- A block goes from ON_ROUTE to RETURNING once, and a parcel to RETURN_PENDING once.
+- A stop is started only where none is under way, and nothing here interrupts one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Final
+
 from agent.delivery.model.open_work import delivery_stop_of, has_future, home, next_stop, outcome, waiting
 from agent.delivery.model.state import Block, Parcel, Stop
 from agent.delivery.rules.transaction import Transaction
-from contract.vocabulary import STOP_ENDED
+from contract.vocabulary import BLOCK_ACTIVE, STOP_ENDED
 
-END_EVENTS = {"COMPLETED": "stop.completed", "PARTIAL": "stop.partially_completed", "FAILED": "stop.failed"}
-
-
-RECALLABLE = frozenset({"MANIFESTED", "LOADED", "OUT_FOR_DELIVERY", "ATTEMPTED"})
+END_EVENTS: Final = {"COMPLETED": "stop.completed", "PARTIAL": "stop.partially_completed", "FAILED": "stop.failed"}
+RECALLABLE: Final = frozenset({"MANIFESTED", "LOADED", "OUT_FOR_DELIVERY", "ATTEMPTED"})
 
 
 def settle(tx: Transaction) -> None:
-    """Add the events that follow from the state."""
-    block = tx.state.block
-    if not tx.changed or block is None:
+    """Add the events that follow from the state, where a block, stop or parcel has changed its state."""
+    if not tx.changed:
         return
-    if block.recalls and not block.ended:
-        recall(tx, block)
-    if block.state in {"ON_ROUTE", "RETURNING"}:
-        _settle_route(tx)
+    settled_at = -1
+    while settled_at != len(tx.events):
+        settled_at = len(tx.events)
+        for move, states in MOVES:
+            block = tx.state.block
+            if block is not None and block.state in states:
+                move(tx)
+
+
+def _recall(tx: Transaction) -> None:
+    if tx.block.recalls:
+        recall(tx, tx.block)
 
 
 def recall(tx: Transaction, block: Block) -> list[Parcel]:
@@ -37,18 +54,6 @@ def recall(tx: Transaction, block: Block) -> list[Parcel]:
             tx.of_parcel(block.block_id, "parcel.recalled", parcel, reason="RECALLED", message_id=message_id)
             recalled.append(parcel)
     return recalled
-
-
-def _settle_route(tx: Transaction) -> None:
-    _give_stops(tx)
-    _end_current(tx)
-    _cancel_idle(tx)
-    if tx.block.state == "ON_ROUTE":
-        _finish_route(tx)
-    if tx.block.state == "RETURNING":
-        _send_back(tx)
-    if tx.start_next:
-        start_next(tx)
 
 
 def end_stop(tx: Transaction, stop: Stop) -> None:
@@ -67,9 +72,9 @@ def _reasons(block: Block, stop: Stop) -> dict[str, str]:
     }
 
 
-def start_next(tx: Transaction) -> None:
-    """Start the next stop, unless one is under way."""
-    if tx.block.current_stop_id is None:
+def _start_next(tx: Transaction) -> None:
+    """Start the next stop where one has ended or the vehicle has departed, unless one is under way."""
+    if tx.start_next and tx.block.current_stop_id is None:
         stop = next_stop(tx.block)
         if stop is not None:
             tx.on_stop("stop.started", stop)
@@ -183,3 +188,17 @@ def _send_back(tx: Transaction) -> None:
 def _has_door(tx: Transaction, parcel: Parcel) -> bool:
     stop = tx.block.stops.get(parcel.stop_id) if parcel.stop_id is not None else None
     return stop is not None and stop.kind == "delivery" and stop.state not in STOP_ENDED
+
+
+_ON_THE_ROAD: Final = frozenset({"ON_ROUTE", "RETURNING"})
+
+MOVES: Final[tuple[tuple[Callable[[Transaction], None], frozenset[str]], ...]] = (
+    (_recall, BLOCK_ACTIVE | {"ACCEPTED"}),
+    (_give_stops, _ON_THE_ROAD),
+    (_end_current, _ON_THE_ROAD),
+    (_cancel_idle, _ON_THE_ROAD),
+    (_finish_route, frozenset({"ON_ROUTE"})),
+    (_send_back, frozenset({"RETURNING"})),
+    (_start_next, _ON_THE_ROAD),
+)
+"""What may follow, and the states of the block in which it may."""
