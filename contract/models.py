@@ -1,8 +1,9 @@
 """The messages that the cloud may send to a unit: the machine-readable authority.
 
 `faults(type, data)` names every fault of a message's data by its path. Nothing is coerced, and members that are not
-known here are tolerated, so that an older unit can read a newer cloud. Importing this module builds the models, which
-costs some memory and time: a unit does it with its first message.
+known here are tolerated, so that an older unit can read a newer cloud. The models describe JSON as it is: validating a
+message builds no second copy of it, which would cost more than all checks. Importing this module builds the models,
+which costs some memory and time: a unit does it with its first message.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import binascii
 from collections.abc import Mapping
 from datetime import datetime
 from itertools import islice
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal, NotRequired
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from contract.faults import MAX_FAULTS, Fault, findings, json_type
 from contract.references import reference_faults
@@ -71,20 +73,14 @@ Seconds = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 Metres = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 
 
-class Model(BaseModel):
-    """Strict about what it knows, tolerant of what it does not know."""
-
-    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
-
-
-class Location(Model):
+class Location(TypedDict):
     """WGS 84."""
 
     latitude: Annotated[float, Field(ge=-90, le=90, allow_inf_nan=False)]
     longitude: Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False)]
 
 
-class Pay(Model):
+class Pay(TypedDict):
     """What the block pays."""
 
     amount: Amount
@@ -94,14 +90,14 @@ class Pay(Model):
 # ------------------------------------------------------------------------------------------------ block
 
 
-class Vehicle(Model):
+class Vehicle(TypedDict):
     """What the vehicle may carry."""
 
-    max_weight_g: Count | None = None
-    max_volume_l: Count | None = None
+    max_weight_g: NotRequired[Count | None]
+    max_volume_l: NotRequired[Count | None]
 
 
-class Travel(Model):
+class Travel(TypedDict):
     """Travel times between stops: `seconds[i][j]` from the i-th to the j-th of `stop_ids`."""
 
     stop_ids: Annotated[list[Identifier], Field(max_length=1000)]
@@ -110,78 +106,78 @@ class Travel(Model):
     ]
 
 
-class Elsewhere(Model):
+class Elsewhere(TypedDict):
     """A parcel of the same site that belongs to another unit."""
 
     tracking_number: Identifier
     unit: Identifier
 
 
-class PickupPoint(Model):
+class PickupPoint(TypedDict):
     """One counter of a site: a dock lane, a store."""
 
     point_id: Identifier
     name: ShortText
-    floor: ShortText | None = None
-    code: ShortText | None = None
-    ready: bool | None = None
-    hours: Any = None
+    floor: NotRequired[ShortText | None]
+    code: NotRequired[ShortText | None]
+    ready: NotRequired[bool | None]
+    hours: NotRequired[Any]
 
 
-class Site(Model):
+class Site(TypedDict):
     """A place with one gate: a station, a mall, a partner shop."""
 
     site_id: Identifier
     name: ShortText
-    kind: ShortText | None = None
-    location: Location | None = None
-    radius_m: Metres | None = None
-    pickup_points: Annotated[list[PickupPoint], Field(max_length=500)] = []
+    kind: NotRequired[ShortText | None]
+    location: NotRequired[Location | None]
+    radius_m: NotRequired[Metres | None]
+    pickup_points: NotRequired[Annotated[list[PickupPoint], Field(max_length=500)]]
 
 
-class Address(Model):
+class Address(TypedDict):
     """A postal address."""
 
-    line1: ShortText | None = None
-    line2: ShortText | None = None
-    house_number: ShortText | None = None
-    city: ShortText | None = None
-    postal_code: ShortText | None = None
-    region: ShortText | None = None
-    country: Annotated[str, Field(pattern=r"^[A-Z]{2}$", description="ISO 3166-1 alpha-2")] | None = None
+    line1: NotRequired[ShortText | None]
+    line2: NotRequired[ShortText | None]
+    house_number: NotRequired[ShortText | None]
+    city: NotRequired[ShortText | None]
+    postal_code: NotRequired[ShortText | None]
+    region: NotRequired[ShortText | None]
+    country: NotRequired[Annotated[str, Field(pattern=r"^[A-Z]{2}$", description="ISO 3166-1 alpha-2")] | None]
 
 
-class Window(Model):
+class Window(TypedDict):
     """When a stop is to be visited."""
 
     from_: Annotated[Time, Field(alias="from")]
     to: Time
 
 
-class Recipient(Model):
+class Recipient(TypedDict):
     """Personal data: it is sealed on arrival under the block's key, and never goes into an event."""
 
-    name: ShortText | None = None
-    phone: ShortText | None = None
+    name: NotRequired[ShortText | None]
+    phone: NotRequired[ShortText | None]
 
 
-class Stop(Model):
+class Stop(TypedDict):
     """One place to stand at."""
 
     stop_id: Identifier
     kind: StopKind
     sequence: Count
-    site_id: Identifier | None = None
-    service_s: Count | None = None
-    zone: ShortText | None = None
-    priority: int | None = None
-    address: Address | None = None
-    location: Location | None = None
-    window: Window | None = None
-    recipient: Recipient | None = None
+    site_id: NotRequired[Identifier | None]
+    service_s: NotRequired[Count | None]
+    zone: NotRequired[ShortText | None]
+    priority: NotRequired[int | None]
+    address: NotRequired[Address | None]
+    location: NotRequired[Location | None]
+    window: NotRequired[Window | None]
+    recipient: NotRequired[Recipient | None]
 
 
-class Size(Model):
+class Size(TypedDict):
     """Outer dimensions."""
 
     length_mm: Count
@@ -189,209 +185,210 @@ class Size(Model):
     height_mm: Count
 
 
-class Requirements(Model):
+class Requirements(TypedDict):
     """What must be shown before the parcel counts as delivered."""
 
-    photo: bool | None = None
-    signature: bool | None = None
-    otp_hmac: Hmac | None = None
-    minimum_age: Annotated[int, Field(ge=1, le=120)] | None = None
+    photo: NotRequired[bool | None]
+    signature: NotRequired[bool | None]
+    otp_hmac: NotRequired[Hmac | None]
+    minimum_age: NotRequired[Annotated[int, Field(ge=1, le=120)] | None]
 
 
-class Instruction(Model):
+class Instruction(TypedDict):
     """Where and with whom the recipient wants it."""
 
-    kind: InstructionKind | None = None
-    text: LongText | None = None
-    neighbour: Any = None
-    access_codes: Annotated[list[ShortText], Field(max_length=20)] | None = None
-    preferences: Any = None
+    kind: NotRequired[InstructionKind | None]
+    text: NotRequired[LongText | None]
+    neighbour: NotRequired[Any]
+    access_codes: NotRequired[Annotated[list[ShortText], Field(max_length=20)] | None]
+    preferences: NotRequired[Any]
 
 
-class Parcel(Model):
+class Parcel(TypedDict):
     """One label, one custody unit."""
 
     parcel_id: Identifier
     tracking_number: Identifier
-    aliases: Annotated[list[Identifier], Field(max_length=20)] | None = None
-    pickup_stop_id: Annotated[
-        Identifier | None, Field(description="may be absent when the block has one pickup stop")
-    ] = None
-    point_id: Identifier | None = None
+    aliases: NotRequired[Annotated[list[Identifier], Field(max_length=20)] | None]
+    pickup_stop_id: NotRequired[
+        Annotated[Identifier | None, Field(description="may be absent when the block has one pickup stop")]
+    ]
+    point_id: NotRequired[Identifier | None]
     stop_id: Identifier
-    return_to: Identifier | None = None
-    merchant_id: Identifier | None = None
-    state: ParcelState | None = None
-    section: ShortText | None = None
-    weight_g: Count | None = None
-    size: Size | None = None
-    requirements: Requirements | None = None
-    instruction: Instruction | None = None
+    return_to: NotRequired[Identifier | None]
+    merchant_id: NotRequired[Identifier | None]
+    state: NotRequired[ParcelState | None]
+    section: NotRequired[ShortText | None]
+    weight_g: NotRequired[Count | None]
+    size: NotRequired[Size | None]
+    requirements: NotRequired[Requirements | None]
+    instruction: NotRequired[Instruction | None]
 
 
-class Block(Model):
+class Block(TypedDict):
     """A whole block: its sites, stops and parcels."""
 
     block_id: Identifier
     kind: PlaceKind
     starts_at: Time
     ends_at: Time
-    timezone: ShortText | None = None
-    driver_id: Identifier | None = None
+    timezone: NotRequired[ShortText | None]
+    driver_id: NotRequired[Identifier | None]
     manifest_version: Annotated[int, Field(ge=0)]
-    pay: Pay | None = None
-    otp_key: Key | None = None
-    service_radius_m: Metres | None = None
-    fallback_site_id: Identifier | None = None
-    vehicle: Vehicle | None = None
-    travel: Travel | None = None
-    elsewhere: Annotated[list[Elsewhere], Field(max_length=20_000)] | None = None
+    pay: NotRequired[Pay | None]
+    otp_key: NotRequired[Key | None]
+    service_radius_m: NotRequired[Metres | None]
+    fallback_site_id: NotRequired[Identifier | None]
+    vehicle: NotRequired[Vehicle | None]
+    travel: NotRequired[Travel | None]
+    elsewhere: NotRequired[Annotated[list[Elsewhere], Field(max_length=20_000)] | None]
     sites: Annotated[list[Site], Field(max_length=500)]
     stops: Annotated[list[Stop], Field(max_length=1000)]
     parcels: Annotated[list[Parcel], Field(max_length=5000)]
 
 
-class BlockCancelled(Model):
+class BlockCancelled(TypedDict):
     """Operations cancel a block."""
 
     block_id: Identifier
-    reason: ShortText | None = None
+    reason: NotRequired[ShortText | None]
 
 
 # ------------------------------------------------------------------------------------------------ the other kinds
 
 
-class OfferMade(Model):
+class OfferMade(TypedDict):
     """Work that the driver may take."""
 
     offer_id: Identifier
     block_id: Identifier
     kind: PlaceKind
     place: ShortText
-    location: Location | None = None
-    distance_m: Metres | None = None
+    location: NotRequired[Location | None]
+    distance_m: NotRequired[Metres | None]
     starts_at: Time
     ends_at: Time
     pay: Pay
     expires_at: Time
 
 
-class OfferConfirmed(Model):
+class OfferConfirmed(TypedDict):
     """The block is the driver's."""
 
     block_id: Identifier
 
 
-class OfferRefused(Model):
+class OfferRefused(TypedDict):
     """Somebody else was faster, or the cloud has another reason."""
 
     block_id: Identifier
-    reason: ShortText | None = None
+    reason: NotRequired[ShortText | None]
 
 
-class ParcelRecalled(Model):
+class ParcelRecalled(TypedDict):
     """Parcels that must not be delivered."""
 
     parcel_ids: Annotated[list[Identifier], Field(min_length=1, max_length=5000)]
-    reason: ShortText | None = None
+    reason: NotRequired[ShortText | None]
 
 
-class Driver(Model):
+class Driver(TypedDict):
     """Who may sign in."""
 
     driver_id: Identifier
     name: ShortText
-    badge_hmac: Hmac | None = None
-    pin_hmac: Hmac | None = None
+    badge_hmac: NotRequired[Hmac | None]
+    pin_hmac: NotRequired[Hmac | None]
     approved: bool
-    reason: ShortText | None = None
+    reason: NotRequired[ShortText | None]
 
 
-class RosterReplaced(Model):
+class RosterReplaced(TypedDict):
     """Everybody who may sign in on this unit, from now on."""
 
     key: Key
     drivers: Annotated[list[Driver], Field(max_length=1000)]
 
 
-class AdvisoryIssued(Model):
+class AdvisoryIssued(TypedDict):
     """Something about the roads."""
 
     advisory_id: Identifier
     format: Literal["wzdx", "area", "cap", "speeds"]
     content: Any
-    valid_from: Time | None = None
-    valid_to: Time | None = None
+    valid_from: NotRequired[Time | None]
+    valid_to: NotRequired[Time | None]
 
 
-class MessageSent(Model):
+class MessageSent(TypedDict):
     """Words for the driver."""
 
     message_id: Identifier
     text: LongText
-    needs_ack: bool = False
+    needs_ack: NotRequired[bool]
 
 
-class FeedbackGiven(Model):
+class FeedbackGiven(TypedDict):
     """What a recipient says about a delivery."""
 
     feedback_id: Identifier
-    parcel_id: Identifier | None = None
-    rating: Annotated[float, Field(allow_inf_nan=False)] | None = None
-    text: LongText | None = None
+    parcel_id: NotRequired[Identifier | None]
+    rating: NotRequired[Annotated[float, Field(allow_inf_nan=False)] | None]
+    text: NotRequired[LongText | None]
 
 
-class EarningsStated(Model):
+class EarningsStated(TypedDict):
     """What a block has paid."""
 
     block_id: Identifier
     base: Amount
-    tips: Amount | None = None
+    tips: NotRequired[Amount | None]
     currency: Currency
 
 
-class SettingsChanged(Model):
-    """Settings by their dotted names; only those of `delivery`, `route`, `gps` and `camera` may be sent."""
-
-    model_config = ConfigDict(
-        strict=True,
-        extra="allow",
-        frozen=True,
+SettingsChanged = Annotated[
+    dict[str, Any],
+    Field(
+        description="Settings by their dotted names; only those of some sections may be sent.",
         json_schema_extra={
             "minProperties": 1,
             "propertyNames": {"pattern": rf"^({'|'.join(CHANGEABLE_SECTIONS)})\.[a-z0-9_]+$"},
             "additionalProperties": {"type": ["string", "number", "boolean"]},
         },
-    )
+    ),
+]
 
 
-class CommandRequested(Model):
+class CommandRequested(TypedDict):
     """Something to do at once; a command that the unit does not know is answered with an error."""
 
     command_id: Identifier
     command: Identifier
-    from_sequence: Sequence = None
-    to_sequence: Sequence = None
-    sequence: Sequence = None
-    sha256: Digest | None = None
+    from_sequence: NotRequired[Sequence]
+    to_sequence: NotRequired[Sequence]
+    sequence: NotRequired[Sequence]
+    sha256: NotRequired[Digest | None]
 
 
-MODELS: Mapping[str, type[Model]] = {
-    "offer.made": OfferMade,
-    "offer.confirmed": OfferConfirmed,
-    "offer.refused": OfferRefused,
-    "block.assigned": Block,
-    "block.cancelled": BlockCancelled,
-    "block.revised": Block,
-    "parcel.recalled": ParcelRecalled,
-    "roster.replaced": RosterReplaced,
-    "advisory.issued": AdvisoryIssued,
-    "message.sent": MessageSent,
-    "feedback.given": FeedbackGiven,
-    "earnings.stated": EarningsStated,
-    "settings.changed": SettingsChanged,
-    "command.requested": CommandRequested,
+_BLOCK: Final = TypeAdapter(Block)
+
+MODELS: Final[Mapping[str, TypeAdapter[Any]]] = {
+    "offer.made": TypeAdapter(OfferMade),
+    "offer.confirmed": TypeAdapter(OfferConfirmed),
+    "offer.refused": TypeAdapter(OfferRefused),
+    "block.assigned": _BLOCK,
+    "block.cancelled": TypeAdapter(BlockCancelled),
+    "block.revised": _BLOCK,
+    "parcel.recalled": TypeAdapter(ParcelRecalled),
+    "roster.replaced": TypeAdapter(RosterReplaced),
+    "advisory.issued": TypeAdapter(AdvisoryIssued),
+    "message.sent": TypeAdapter(MessageSent),
+    "feedback.given": TypeAdapter(FeedbackGiven),
+    "earnings.stated": TypeAdapter(EarningsStated),
+    "settings.changed": TypeAdapter(SettingsChanged),
+    "command.requested": TypeAdapter(CommandRequested),
 }
+"""The model of each message's data, by its type."""
 
 
 # ------------------------------------------------------------------------------------------------ faults
@@ -418,10 +415,10 @@ def envelope_faults(envelope: Mapping[str, Any]) -> list[Fault]:
     return found
 
 
-def model_faults(model: type[Model], data: Any) -> list[Fault]:
+def model_faults(model: TypeAdapter[Any], data: Any) -> list[Fault]:
     """The faults of one document by its own model, without looking at what refers to what."""
     try:
-        model.model_validate(data)
+        model.validate_python(data, strict=True)
     except ValidationError as error:
         return findings(error.errors(include_url=False)[:MAX_FAULTS])
     return []

@@ -22,9 +22,9 @@ def schema(name: str) -> dict[str, Any]:
     :raises KeyError: the name is not one of `names()`
     """
     if name in UPWARD:
-        body = UPWARD[name].model_json_schema(mode="validation")
+        body = UPWARD[name].json_schema()
         return {"$schema": DIALECT, **body, "title": name}
-    body = MODELS[name].model_json_schema(mode="validation", ref_template="#/$defs/{model}")
+    body = MODELS[name].json_schema()
     definitions = body.pop("$defs", {})
     return {
         "$schema": DIALECT,

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, NotRequired
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
+from typing_extensions import TypedDict
 
-from contract.models import Digest, Identifier, Model, Time
+from contract.models import Digest, Identifier, Time
 from contract.vocabulary import ClockTrust
 
 
-class Event(Model):
+class Event(TypedDict):
     """A CloudEvent of the `events` lane."""
 
     specversion: Literal["1.0"]
@@ -20,7 +21,7 @@ class Event(Model):
     type: Annotated[str, Field(pattern=r"^org\.kerbside\.[a-z_]+\.[a-z_]+\.v[0-9]+$")]
     subject: Annotated[str, Field(pattern=r"^(unit|(parcel|stop|block|driver|[a-z_]+)/.+)$")]
     time: Time
-    datacontenttype: Literal["application/json"] | None = None
+    datacontenttype: NotRequired[Literal["application/json"] | None]
     sequence: Annotated[str, Field(pattern=r"^[0-9]{20}$")]
     lane: Literal["events"]
     bootid: Identifier
@@ -31,13 +32,13 @@ class Event(Model):
     data: dict[str, Any]
 
 
-class TelemetryData(Model):
+class TelemetryData(TypedDict):
     """Samples of one stream, oldest first."""
 
     samples: list[dict[str, Any]]
 
 
-class Telemetry(Model):
+class Telemetry(TypedDict):
     """A CloudEvent of the `telemetry` lane: it is counted, but not chained."""
 
     specversion: Literal["1.0"]
@@ -54,42 +55,42 @@ class Telemetry(Model):
     data: TelemetryData
 
 
-class PartStatus(Model):
+class PartStatus(TypedDict):
     """One part of the unit."""
 
     state: Literal["absent", "opening", "ready", "stale", "faulty"]
-    reason: str | None = None
-    since: str | None = None
+    reason: NotRequired[str | None]
+    since: NotRequired[str | None]
 
 
-class Status(Model):
+class Status(TypedDict):
     """The retained word on the status topic; in the will, `since` is null: a broker does not say when."""
 
     state: Literal["online", "offline"]
     version: str
     boot_id: str
-    since: str | None = None
+    since: NotRequired[str | None]
     parts: dict[str, PartStatus]
 
 
-class ReplyError(Model):
+class ReplyError(TypedDict):
     """Why a command was not carried out."""
 
     code: str
     message: str
-    oldest_sequence: int | None = None
+    oldest_sequence: NotRequired[int | None]
 
 
-class Reply(Model):
+class Reply(TypedDict):
     """The answer to a command: `result` when `ok`, else `error`."""
 
     command_id: str
     ok: bool
-    result: Any = None
-    error: ReplyError | None = None
+    result: NotRequired[Any]
+    error: NotRequired[ReplyError | None]
 
 
-class MediaManifest(Model):
+class MediaManifest(TypedDict):
     """What a photo or a signature consists of on the wire, beside its parts; an event names the media by its digest."""
 
     sha256: Digest
@@ -99,11 +100,11 @@ class MediaManifest(Model):
     parts: Annotated[int, Field(ge=1, description="numbered from 0")]
 
 
-UPWARD: Final[Mapping[str, type[Model]]] = {
-    "event": Event,
-    "telemetry": Telemetry,
-    "status": Status,
-    "reply": Reply,
-    "media_manifest": MediaManifest,
+UPWARD: Final[Mapping[str, TypeAdapter[Any]]] = {
+    "event": TypeAdapter(Event),
+    "telemetry": TypeAdapter(Telemetry),
+    "status": TypeAdapter(Status),
+    "reply": TypeAdapter(Reply),
+    "media_manifest": TypeAdapter(MediaManifest),
 }
 """Everything that a unit sends, by the name of its schema."""

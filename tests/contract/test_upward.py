@@ -11,18 +11,18 @@ from agent.delivery.model.inputs import Moment
 from agent.journal.envelope import Chain, telemetry
 from contract.canonical import GENESIS
 from contract.models import model_faults
-from contract.upward import Event, MediaManifest, Telemetry
+from contract.upward import UPWARD
 
 
 def test_an_event_of_the_journal_has_the_form_that_is_promised() -> None:
     chain = Chain("/fleet/u1", 0, GENESIS)
     entry = chain.add("parcel.loaded", "parcel/P1", {"n": 1}, Moment(1, 2, "boot", "ntp"))
-    assert model_faults(Event, json.loads(entry.payload)) == []
+    assert model_faults(UPWARD["event"], json.loads(entry.payload)) == []
 
 
 def test_telemetry_has_the_form_that_is_promised() -> None:
     payload = telemetry("/fleet/u1", 1, "position", [{"latitude": 52.0}], Moment(1, 2, "boot", "gps"))
-    assert model_faults(Telemetry, json.loads(payload)) == []
+    assert model_faults(UPWARD["telemetry"], json.loads(payload)) == []
 
 
 MANIFEST: dict[str, Any] = {
@@ -39,5 +39,5 @@ MANIFEST: dict[str, Any] = {
     [({}, None), ({"sha256": "A" * 64}, "sha256"), ({"parts": 0}, "parts"), ({"bytes": "300"}, "bytes")],
 )
 def test_the_manifest_of_a_photo_says_what_its_parts_come_to(changes: dict[str, Any], path: str | None) -> None:
-    found = model_faults(MediaManifest, {**MANIFEST, **changes})
+    found = model_faults(UPWARD["media_manifest"], {**MANIFEST, **changes})
     assert [fault.path for fault in found] == ([] if path is None else [path])

@@ -92,7 +92,17 @@ def test_the_code_names_no_event_or_message_that_the_contract_does_not_know() ->
     assert {found for found in named if found[0] not in {*vocabulary.EVENTS, *MODELS}} == set()
 
 
-def test_the_words_cost_nothing_to_import() -> None:
-    line = "import sys, contract.vocabulary; print([name for name in ('pydantic', 'rfc8785') if name in sys.modules])"
+@pytest.mark.parametrize(
+    ("modules", "not_loaded"),
+    [
+        ("contract.vocabulary, contract.topics", ["pydantic", "rfc8785"]),
+        (
+            "contract.canonical, contract.references, contract.strict_json, cloud.consumer",
+            ["pydantic", "pydantic_core"],
+        ),
+    ],
+)
+def test_what_a_cloud_needs_loads_no_library_that_it_does_not_have(modules: str, not_loaded: list[str]) -> None:
+    line = f"import sys, {modules}; print([name for name in {not_loaded} if name in sys.modules])"
     said = subprocess.run([sys.executable, "-c", line], cwd=ROOT, capture_output=True, text=True, check=True)
     assert said.stdout == "[]\n"
