@@ -48,7 +48,7 @@ class Process:
     """
 
     def __init__(self, arguments: list[str], log: Path, under: Sequence[str] = ()) -> None:
-        self._command = [*under, sys.executable, *arguments]
+        self.command = [*under, sys.executable, *arguments]
         self._log = log
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -74,7 +74,7 @@ class Process:
         # The settings file is the whole truth: no override of the caller's reaches the child.
         environ = {key: value for key, value in os.environ.items() if not key.startswith("KERBSIDE_")}
         with self._log.open("ab") as log:
-            self._child = subprocess.Popen(self._command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environ)
+            self._child = subprocess.Popen(self.command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environ)
 
     def stop(self) -> None:
         """End it in good order."""

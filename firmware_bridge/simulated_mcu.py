@@ -8,6 +8,7 @@ an update can be seen to fail.
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -119,6 +120,7 @@ class Microcontroller:
         self._upload = _Upload()
         self.busy_s = 0.0
         self._cause = cause
+        self.starts_at = math.inf  # until the boot loader is through
         self.resets.append(cause)
         before = self.flash.swapped if self.flash.swapping else 0
         swaps = self.flash.swapping is not None or self.flash.next_swap is not None

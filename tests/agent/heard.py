@@ -12,8 +12,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from demo.stage import wait_until
 from drivers.simulated import Broker
+from tests.waiting import wait_until
 
 ROOT = "kerbside/demo/u1"
 

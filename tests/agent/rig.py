@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from demo.messages import block_of
-from demo.stage import Agent, Cloud, Screen, send, wait_until
+from demo.stage import Agent, Cloud, Screen, send
 from drivers.simulated import Broker, SimulatedScanner
+from tests.waiting import wait_until
 
 
 def tracking_numbers(count: int) -> list[str]:

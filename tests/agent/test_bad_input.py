@@ -12,9 +12,10 @@ import time
 import pytest
 
 from demo.messages import block_of, envelope
-from demo.stage import Agent, wait_until
+from demo.stage import Agent
 from drivers.simulated import Gpsd, SimulatedReceiver
 from tests.agent.rig import Rig, all_arrived, begin_loading, block_is, tracking_numbers, until
+from tests.waiting import wait_until
 
 KERBSIDE = (sys.executable, "-m", "agent.cli")
 

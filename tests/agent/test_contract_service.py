@@ -10,9 +10,9 @@ import sys
 import pytest
 
 from demo.messages import block_of, envelope
-from demo.stage import wait_until
 from tests.agent.heard import hearing
 from tests.agent.rig import Rig, block_is, tracking_numbers, until
+from tests.waiting import wait_until
 
 
 def test_every_request_is_answered_where_its_sender_wants_it(rig: Rig) -> None:

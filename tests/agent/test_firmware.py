@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from firmware_bridge.simulator import Simulator
 from tests.agent.rig import Rig, begin_loading, tracking_numbers
 from tests.cli.kerbside import COMMAND, kerbside, kerbside_json
 from tests.firmware.signing import make_image, make_key, public_half
+from tests.waiting import wait_until
 
 BODY = bytes(range(256)) * 60
 
@@ -94,9 +96,7 @@ def test_the_agent_sees_an_update_through_whose_command_was_killed(rig: Rig, mou
 
     agent.start_ready()
     result, version = ("confirmed", "2.0.0") if stage == "proving" else ("failed", "1.0.0")
-    deadline = time.monotonic() + 30
-    while events(agent)[-1]["step"] != result and time.monotonic() < deadline:
-        time.sleep(0.2)
+    wait_until(lambda: events(agent)[-1]["step"] == result, result, instead=lambda: events(agent))
 
     last = events(agent)[-1]
     assert (last["step"], last["version"]) == (result, "2.0.0")
@@ -129,12 +129,10 @@ def test_an_update_of_a_mount_that_was_silent_for_long_is_seen_through_once_it_a
     agent = rig.agent(mount=mounted.settings)
     agent.state_dir.mkdir(mode=0o700)
     updates.begin(agent.state_dir, "firmware.test_started", {"version": "2.0.0", "hash": new.hash.hex()})
-    agent._arguments = ["-c", IMPATIENT, str(agent.settings)]
+    agent.command = [sys.executable, "-c", IMPATIENT, str(agent.settings)]
 
     agent.start_ready()
-    deadline = time.monotonic() + 60
-    while updates.pending(agent.state_dir) and time.monotonic() < deadline:
-        time.sleep(0.2)
+    wait_until(lambda: not updates.pending(agent.state_dir), "the end of the update")
 
     assert [event["step"] for event in events(agent) if event["step"] != "restarted"] == [
         "failed",

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from demo.stage import Agent, wait_until
+from demo.stage import Agent
 from firmware_bridge.mount import SIGNALS
 from firmware_bridge.simulator import Simulator
 from tests.agent.rig import Rig, begin_loading, tracking_numbers, until
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -163,7 +164,7 @@ def test_some_time_after_the_ignition_the_agent_ends_in_order_and_asks_to_be_swi
 def test_a_low_supply_ends_the_agent_at_once(rig: Rig, mount: Simulator, runtime: Path) -> None:
     agent = in_mount(rig, mount)
     mount.mcu.panel.supply_mv = 9_800
-    wait_until(lambda: agent.pid is None, "the end of the agent", timeout_s=20)
+    wait_until(lambda: agent.pid is None, "the end of the agent", patience_s=20)
     assert agent.returncode == 0
     assert (runtime / "power-off").exists()
     assert of_type(events(agent), "unit.stopped")[-1]["reason"] == "supply"
@@ -173,7 +174,7 @@ def test_a_supply_that_is_low_from_the_begin_ends_the_agent(rig: Rig, mount: Sim
     mount.mcu.panel.supply_mv = 9_500
     agent = rig.agent(mount={"port": mount.port})
     agent.start_ready()
-    wait_until(lambda: agent.pid is None, "the end of the agent", timeout_s=20)
+    wait_until(lambda: agent.pid is None, "the end of the agent", patience_s=20)
     assert (runtime / "power-off").exists()
     assert of_type(events(agent), "unit.stopped")[-1]["reason"] == "supply"
 

@@ -14,9 +14,10 @@ from typing import NamedTuple
 import pytest
 
 from demo.messages import block_of
-from demo.stage import Agent, wait_until
+from demo.stage import Agent
 from drivers.simulated import SimulatedScanner
 from tests.agent.rig import Rig, block_is, tracking_numbers, until
+from tests.waiting import wait_until
 
 WARM_UP = 10
 """Cycles until pools and caches have their size."""

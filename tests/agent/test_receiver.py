@@ -82,7 +82,6 @@ def test_jumps_poor_fixes_and_drift_move_nothing_and_are_shown(rig: Rig) -> None
     receiver.move(STATION[0] + 15 * METRE, STATION[1])
     seen = until(agent.screen, doubts("standing"), "the drift")
     assert abs(north_m(seen)) < 1
-    assert seen["position"]["age_s"] < 2
 
     receiver.mode = 1
     seen = until(agent.screen, lambda seen: seen["unit"]["parts"]["gps"]["reason"] == "no fix", "the lost fix")

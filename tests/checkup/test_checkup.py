@@ -4,7 +4,6 @@ import os
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +21,7 @@ from agent.checkup.device import examine_device
 from agent.journal.store import Journal
 from drivers.simulated import Broker, Gpsd, SimulatedReceiver, free_port
 from tests.checkup.patient import Patient
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -363,9 +363,8 @@ def test_a_receiver_that_sees_too_little_is_a_warning(
         for name, value in members.items():
             setattr(receiver, name, value)
         patient.set(GPS__GPSD=gpsd.address)
-        deadline = time.monotonic() + 60
-        while (finding := patient.examined("receiver")).state != "warning" and time.monotonic() < deadline:
-            pass
+        wait_until(lambda: patient.examined("receiver").state == "warning", "the warning")
+        finding = patient.examined("receiver")
         assert message in finding.message
         assert advice in finding.advice
 
@@ -373,10 +372,8 @@ def test_a_receiver_that_sees_too_little_is_a_warning(
 def test_a_receiver_with_a_fix_is_in_order_and_gpsd_that_is_gone_is_a_fault(patient: Patient) -> None:
     with SimulatedReceiver() as receiver, Gpsd(receiver.port) as gpsd:
         patient.set(GPS__GPSD=gpsd.address)
-        deadline = time.monotonic() + 60
-        while (finding := patient.examined("receiver")).state != "ok" and time.monotonic() < deadline:
-            pass
-    assert finding.state == "ok", finding
+        wait_until(lambda: patient.examined("receiver").state == "ok", "a fix")
+        finding = patient.examined("receiver")
     assert "3D fix, ± 17 m, 8 of 8 satellites" in finding.message
     gone = patient.examined("receiver")
     assert gone.state == "fault"

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from demo.stage import Agent, wait_until
+from demo.stage import Agent
 from drivers.simulated import Broker, SimulatedScanner
 from tests.checkup.patient import Patient
 from tests.cli.kerbside import kerbside, kerbside_json
+from tests.waiting import wait_until
 
 ORDER = ["clock", "disk", "database", "certificates", "broker", "receiver", "scanners", "camera", "mount"]
 

@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from paho.mqtt.client import MQTTv5
 
 from drivers.simulated.servers import Broker
 from tests.cloud.test_ledger import Writer
+from tests.waiting import wait_until
 
 HERE = Path(__file__).parents[2]
 ROOT = "kerbside/fleet/u1"
@@ -49,12 +49,12 @@ class Consumer:
         return dict(json.loads(answer.stdout)) if answer.returncode == 0 else {}
 
     def until(self, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        deadline = time.monotonic() + PATIENCE_S
-        while time.monotonic() < deadline:
-            if (report := self.report()) and condition(report):
-                return report
-            time.sleep(0.1)
-        raise AssertionError(f"not within {PATIENCE_S:g} s; the account is {self.report()}")
+        def met() -> dict[str, Any] | None:
+            report = self.report()
+            return report if report and condition(report) else None
+
+        report: dict[str, Any] = wait_until(met, "the account", instead=self.report)
+        return report
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> dict[str, Any]:
         self.process.send_signal(how)
@@ -71,10 +71,12 @@ def consumer(broker: Broker, tmp_path: Path) -> Iterator[Callable[..., Consumer]
         started = Consumer(broker, tmp_path / "cloud.sqlite", *more)
         running.append(started)
         before = started.report().get("unreadable", 0)
-        deadline = time.monotonic() + PATIENCE_S
-        while started.report().get("unreadable", 0) == before:
-            assert time.monotonic() < deadline, "the consumer does not hear anything"
+
+        def hears() -> bool:
             send(broker, [b"not an event"])
+            return bool(started.report().get("unreadable", 0) > before)
+
+        wait_until(hears, "the consumer to hear something")
         return started
 
     yield start

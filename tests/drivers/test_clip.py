@@ -23,6 +23,7 @@ from drivers.camera import Camera
 from drivers.clip import export
 from drivers.readings import Condition, DriverError
 from drivers.ring import Ring
+from tests.waiting import wait_on_loop_until
 
 FFMPEG = needs("ffmpeg", "ffmpeg")
 S = 1_000_000_000
@@ -230,8 +231,7 @@ def test_a_clip_that_is_cancelled_leaves_nothing_behind(tmp_path: Path) -> None:
         writing = asyncio.create_task(
             export(ring_of([time.monotonic_ns()]), tmp_path / "clip.mkv", time.monotonic_ns(), 5, 60)
         )
-        while not list(tmp_path.iterdir()):
-            await asyncio.sleep(0.02)
+        await wait_on_loop_until(lambda: list(tmp_path.iterdir()), "the clip to be begun")
         writing.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await writing

@@ -430,14 +430,14 @@ def test_what_listens_to_ships_is_no_receiver() -> None:
 
 
 @needs_gpsd
-def test_a_lost_fix_is_told_within_five_seconds_under_the_default_settings(receiver: SimulatedReceiver) -> None:
+def test_a_lost_fix_is_told_after_five_seconds_of_reports_without_one(receiver: SimulatedReceiver) -> None:
     async def test() -> None:
         with Gpsd(receiver.port) as gpsd:
             async with watching(Gps(gpsd.address)) as watched:
                 await watched.until(lambda: any(fix.mode == 3 for fix in watched.readings))
-                receiver.mode, since = 1, time.monotonic()
+                receiver.mode, before = 1, receiver.epochs
                 await watched.until(lambda: watched.state.reason == "no fix")
-                assert time.monotonic() - since < 5
+                assert receiver.epochs - before <= 5 * receiver.rate_hz
 
     asyncio.run(test())
 

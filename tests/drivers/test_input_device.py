@@ -6,6 +6,7 @@ A pseudo-terminal stands for the node, and answers of ours for those of the kern
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import gc
 import os
@@ -22,6 +23,7 @@ from drivers.readings import Condition, DriverError, Scan
 from drivers.scanner import input_device
 from drivers.scanner.input_device import HidPosScanner, KeyboardScanner
 from drivers.simulated.terminal import Terminal
+from tests.waiting import wait_on_loop_until
 
 KEYBOARD_KEYS = range(1, 120)
 MOUSE_BUTTONS = range(0x110, 0x118)
@@ -376,14 +378,15 @@ def test_a_lost_continuation_is_given_up_and_the_next_code_is_read(device: Termi
 async def heard(device: Terminal, count: int) -> bytes:
     """What the scanner was sent."""
     assert device.master is not None
-    data = b""
-    async with asyncio.timeout(20):
-        while len(data) < count:
-            try:
-                data += os.read(device.master, 100)
-            except BlockingIOError:
-                await asyncio.sleep(0.01)
-    return data
+    master, data = device.master, bytearray()
+
+    def all_came() -> bool:
+        with contextlib.suppress(BlockingIOError):
+            data.extend(os.read(master, 100))
+        return len(data) >= count
+
+    await wait_on_loop_until(all_came, f"{count} bytes")
+    return bytes(data)
 
 
 def test_a_hid_pos_scanner_that_has_beeps_sounds_them(device: Terminal) -> None:
@@ -484,8 +487,6 @@ def test_a_device_that_opens_only_after_it_was_given_up_is_closed_again(
         running.cancel()
         await asyncio.wait([running])
         answer.set()
-        async with asyncio.timeout(20):
-            while len(list(Path("/proc/self/fd").iterdir())) > before:
-                await asyncio.sleep(0.01)
+        await wait_on_loop_until(lambda: len(list(Path("/proc/self/fd").iterdir())) <= before, "the node to be closed")
 
     run(test())

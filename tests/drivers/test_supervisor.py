@@ -13,6 +13,7 @@ from watched_part import Watched, watching
 
 from drivers.readings import Condition, DriverError, PartState
 from drivers.supervisor import Supervisor
+from tests.waiting import wait_on_loop_until
 
 Behaviour = Callable[[int, Callable[[Any], None], Callable[[PartState], None]], Any]
 
@@ -174,8 +175,7 @@ def test_the_pauses_grow_up_to_their_bound() -> None:
         supervisor = Supervisor(lambda *_: None, first_delay_s=0.02, max_delay_s=0.16)
         supervisor.add(part, lambda _: None)
         running = asyncio.create_task(supervisor.run())
-        while len(part.starts) < 8:
-            await asyncio.sleep(0.01)
+        await wait_on_loop_until(lambda: len(part.starts) >= 8, "eight starts")
         running.cancel()
         await asyncio.wait([running])
         pauses = [after - before for before, after in zip(part.starts, part.starts[1:], strict=False)]
@@ -237,8 +237,7 @@ def test_a_listener_that_fails_does_not_stop_the_part() -> None:
         readings: list[int] = []
         supervisor.add(part, readings.append)
         running = asyncio.create_task(supervisor.run())
-        while len(readings) < 3:
-            await asyncio.sleep(0.01)
+        await wait_on_loop_until(lambda: len(readings) >= 3, "three readings")
         running.cancel()
         await asyncio.wait([running])
         assert len(part.starts) == 1

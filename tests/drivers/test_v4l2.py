@@ -17,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -29,6 +28,7 @@ from watched_part import needs, watching
 from drivers import v4l2
 from drivers.camera import Camera
 from drivers.readings import Condition, DriverError
+from tests.waiting import wait_until
 
 DEVICE_CAPS, CAPTURE, METADATA, OUTPUT = 0x80000000, 0x1, 0x00800000, 0x2
 
@@ -238,9 +238,6 @@ def test_a_real_camera_that_is_opened_ten_times_leaks_neither_threads_nor_descri
         threads, files, memory = once()
     for _ in range(10):
         after = once()
-    deadline = time.monotonic() + 10
-    while threading.active_count() > threads and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert threading.active_count() <= threads
+    wait_until(lambda: threading.active_count() <= threads, "its threads to end")
     assert after[1] <= files
     assert after[2] <= memory + 20_000_000

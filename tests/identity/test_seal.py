@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-import time
 from pathlib import Path
 from random import Random
 
@@ -16,6 +15,7 @@ from agent.identity.seal import Sealer, SealError
 from agent.journal.entries import Batch, InboxEntry
 from agent.journal.store import Journal
 from tests.journal.writing import Writer, opened, write_all
+from tests.waiting import wait_until
 
 SECRET = "#4711-gate-code"
 
@@ -156,10 +156,7 @@ def assign(journal: Journal, sealer: Sealer, scope: str) -> str:
 def close_block(journal: Journal, sealer: Sealer, *scopes: str) -> None:
     sealer.forget(scopes[0])
     assert write_all(journal, [Batch(forget=scopes)]) == [None]
-    end = time.monotonic() + 20
-    while journal._wipe:
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    wait_until(lambda: not journal._wipe, "the wiping")
 
 
 def test_keys_live_in_the_journal_and_are_gone_when_the_block_closes(tmp_path: Path) -> None:

@@ -7,8 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from agent.journal.entries import Batch, EventEntry, Head, InboxEntry, JournalEr
 from agent.journal.store import Journal
 from contract.canonical import GENESIS
 from tests.journal.writing import Writer, all_events, at, kept, message, opened, verified, write_all
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -34,13 +34,6 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 @pytest.fixture
 def writer(journal: Journal) -> Writer:
     return Writer(journal)
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.01)
 
 
 # --- what is written stays ---------------------------------------------------------------------------------------
@@ -267,7 +260,7 @@ def test_the_cursor_is_written_without_another_event_and_not_once_a_call(
     before = wal.stat().st_size
     for sequence in range(1, 401):
         journal.confirm_through(sequence)
-    eventually(lambda: stored() == 400)
+    wait_until(lambda: stored() == 400, "the samples")
     assert wal.stat().st_size - before < 10 * 4096
 
 
@@ -466,7 +459,7 @@ def test_a_full_journal_works_again_when_events_are_confirmed_and_old(tmp_path: 
     journal.confirm_through(journal.head.sequence)
     assert journal.snapshot_due, "only a snapshot is wanting for events to be dropped"
     assert writer.write(writer.event(at(1)), snapshot=b"state") is None
-    eventually(lambda: not journal.full)
+    wait_until(lambda: not journal.full, "room")
     assert journal.oldest_sequence > 1000
     for _ in range(20):
         assert writer.write(*(writer.event(at(1)) for _ in range(20))) is None

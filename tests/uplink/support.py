@@ -25,6 +25,7 @@ from agent.journal.store import Journal
 from agent.settings import BrokerSettings
 from agent.uplink.inbox import InboxReader, Incoming
 from agent.uplink.uplink import SESSION_FILE, Timing, Uplink
+from tests.waiting import wait_until
 
 FLEET, UNIT = "fleet", "u1"
 ROOT = f"kerbside/{FLEET}/{UNIT}"
@@ -45,12 +46,7 @@ CONNECT, PUBLISH, PUBACK, SUBSCRIBE = 1, 3, 4, 8
 
 def until(condition: Callable[[], Any], what: str, found_instead: Callable[[], Any] = lambda: "") -> Any:
     """What the condition gives once it gives something true."""
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(0.01)
-    raise AssertionError(f"not within {PATIENCE_S:g} s: {what} {found_instead()}")
+    return wait_until(condition, what, instead=found_instead)
 
 
 def now() -> Moment:
