@@ -27,7 +27,7 @@ from smpclient.transport.serial import SMPSerialTransport
 
 from firmware_bridge.framing import frames
 from firmware_bridge.link import Link
-from firmware_bridge.simulated_boot import find, make
+from firmware_bridge.simulated.boot import find, make
 from firmware_bridge.upload import upload
 
 GOAL, IMPORT_GOAL_S = 1.05, 0.2
@@ -40,7 +40,7 @@ IMPORTS = {
 @contextlib.contextmanager
 def mount(options: argparse.Namespace) -> Iterator[str]:
     """A simulated mount; gives its port."""
-    command = [sys.executable, "-m", "firmware_bridge.simulator", "--baud", str(options.baud)]
+    command = [sys.executable, "-m", "firmware_bridge.simulated", "--baud", str(options.baud)]
     command += ["--buffer", str(options.buffer), "--flash-bytes-per-s", str(options.flash_bytes_per_s)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout

@@ -17,9 +17,9 @@ import pytest
 from agent.mount import updates
 from demo.stage import Agent
 from firmware_bridge import images
-from firmware_bridge.simulated_boot import Flash
-from firmware_bridge.simulated_mcu import Microcontroller
-from firmware_bridge.simulator import Simulator
+from firmware_bridge.simulated.boot import Flash
+from firmware_bridge.simulated.mcu import Microcontroller
+from firmware_bridge.simulated.simulator import Simulator
 from tests.agent.rig import Rig, begin_loading, tracking_numbers
 from tests.cli.kerbside import COMMAND, kerbside, kerbside_json
 from tests.firmware.signing import make_image, make_key, public_half

@@ -14,7 +14,7 @@ import pytest
 
 from demo.stage import Agent
 from firmware_bridge.mount import SIGNALS
-from firmware_bridge.simulator import Simulator
+from firmware_bridge.simulated.simulator import Simulator
 from tests.agent.rig import Rig, begin_loading, tracking_numbers, until
 from tests.waiting import wait_until
 

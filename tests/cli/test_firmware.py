@@ -14,9 +14,9 @@ import pytest
 from drivers.simulated import Gpsd, SimulatedReceiver
 from firmware_bridge import images
 from firmware_bridge.images import Image
-from firmware_bridge.simulated_boot import Flash, Found
-from firmware_bridge.simulated_mcu import NO_PANEL, Microcontroller
-from firmware_bridge.simulator import Simulator
+from firmware_bridge.simulated.boot import Flash, Found
+from firmware_bridge.simulated.mcu import NO_PANEL, Microcontroller
+from firmware_bridge.simulated.simulator import Simulator
 from tests.cli.kerbside import kerbside, kerbside_json
 from tests.firmware.signing import make_image, make_key, public_half
 from tests.waiting import wait_until

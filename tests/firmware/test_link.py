@@ -22,8 +22,8 @@ from smp.os_management import EchoWriteRequest, MCUMgrParametersReadRequest
 from drivers.simulated.terminal import Terminal
 from firmware_bridge.framing import FRAME_BYTES
 from firmware_bridge.link import OP, BridgeError, Cause, Link
-from firmware_bridge.simulated_mcu import Microcontroller
-from firmware_bridge.simulator import Faults, Simulator
+from firmware_bridge.simulated.mcu import Microcontroller
+from firmware_bridge.simulated.simulator import Faults, Simulator
 from tests.firmware.stranger import Request, Stranger, answer_to, framed
 from tests.waiting import wait_until
 

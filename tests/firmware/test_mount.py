@@ -15,8 +15,8 @@ from smp.error import MGMT_ERR
 
 from drivers.readings import Condition, Panel
 from firmware_bridge.mount import SIGNALS, Contacts, Mount
-from firmware_bridge.simulated_mcu import Microcontroller
-from firmware_bridge.simulator import Simulator
+from firmware_bridge.simulated.mcu import Microcontroller
+from firmware_bridge.simulated.simulator import Simulator
 from tests.drivers.watched_part import Watched, watching
 from tests.firmware.stranger import Stranger, answer_to, framed
 

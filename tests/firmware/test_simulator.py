@@ -27,9 +27,9 @@ from smpclient.requests.os_management import (
 from smpclient.transport.serial import SMPSerialTransport
 
 from firmware_bridge.link import BridgeError, Cause, Link
-from firmware_bridge.simulated_boot import Flash, Swap, find, make
-from firmware_bridge.simulated_mcu import CRASH, MUTE, NO_PANEL, Microcontroller
-from firmware_bridge.simulator import Faults, Simulator
+from firmware_bridge.simulated.boot import Flash, Swap, find, make
+from firmware_bridge.simulated.mcu import CRASH, MUTE, NO_PANEL, Microcontroller
+from firmware_bridge.simulated.simulator import Faults, Simulator
 from tests.firmware.signing import make_image, make_key, public_half
 from tests.waiting import wait_on_loop_until
 
@@ -271,7 +271,7 @@ def test_imgtool_and_smpclient_read_an_image_as_the_boot_loader_does(workshop: d
 
 
 def test_a_swap_that_loses_its_power_at_any_step_ends_as_it_would_have(workshop: dict[str, Any]) -> None:
-    from firmware_bridge.simulated_boot import PowerCut
+    from firmware_bridge.simulated.boot import PowerCut
 
     def updated() -> Flash:
         flash = Flash(slot_bytes=SLOT_BYTES)
@@ -361,7 +361,7 @@ def test_faults_happen_as_often_as_they_are_asked_for() -> None:
 
 
 def test_it_runs_by_itself_and_obeys_lines_on_its_standard_input() -> None:
-    command = [sys.executable, "-m", "firmware_bridge.simulator", "--baud", "0", "--buffer", "512"]
+    command = [sys.executable, "-m", "firmware_bridge.simulated", "--baud", "0", "--buffer", "512"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         assert process.stdin

@@ -18,9 +18,9 @@ from firmware_bridge import upload as upload_module
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.images import Image
 from firmware_bridge.link import OP, Link
-from firmware_bridge.simulated_boot import Flash, Found, Slot
-from firmware_bridge.simulated_mcu import CRASH, MUTE, NO_PANEL, PANEL_GROUP, Microcontroller
-from firmware_bridge.simulator import Faults, Simulator
+from firmware_bridge.simulated.boot import Flash, Found, Slot
+from firmware_bridge.simulated.mcu import CRASH, MUTE, NO_PANEL, PANEL_GROUP, Microcontroller
+from firmware_bridge.simulated.simulator import Faults, Simulator
 from firmware_bridge.update import Outcome, Progress, Result, Stage, Update, Wanted
 from tests.firmware.signing import make_image, make_key, public_half
 from tests.waiting import wait_until

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from firmware_bridge import update, upload
 from firmware_bridge.errors import BridgeError, Cause
 from firmware_bridge.link import Link
-from firmware_bridge.simulated_boot import make
+from firmware_bridge.simulated.boot import make
 from firmware_bridge.slots import Server, look
 from firmware_bridge.update import Result, Update, Wanted
 from tests.firmware.stranger import Request, Stranger, answer_to, framed

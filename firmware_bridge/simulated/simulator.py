@@ -3,7 +3,7 @@
 The line can have the speed of a real one, lose, corrupt, double and delay frames, put text between them, and be pulled
 out; the power can go at any byte or any step of the flash. It runs in a thread, or by itself::
 
-    python -m firmware_bridge.simulator --baud 115200
+    python -m firmware_bridge.simulated --baud 115200
 
 which prints the port to open and takes commands such as ``ignition off``, ``supply 9000`` and ``cut`` as lines on its
 standard input. Frames are encoded and decoded by the `smp` package, not by the bridge's own code.
@@ -31,8 +31,8 @@ import cbor2
 from smp import packet
 
 from drivers.simulated.terminal import Terminal
-from firmware_bridge.simulated_boot import Flash, PowerCut, make
-from firmware_bridge.simulated_mcu import Microcontroller
+from firmware_bridge.simulated.boot import Flash, PowerCut, make
+from firmware_bridge.simulated.mcu import Microcontroller
 
 log = logging.getLogger(__name__)
 
@@ -400,7 +400,7 @@ def obey(simulator: Simulator, line: str) -> dict[str, Any]:
 
 def main() -> None:
     """Run by itself until the standard input ends or a signal comes."""
-    parser = argparse.ArgumentParser(prog="python -m firmware_bridge.simulator", description="A mount without one.")
+    parser = argparse.ArgumentParser(prog="python -m firmware_bridge.simulated", description="A mount without one.")
     parser.add_argument("--baud", type=int, default=115_200, help="speed of the line; 0 for none (115200)")
     parser.add_argument("--buffer", type=int, default=384, help="bytes of a buffer (384)")
     parser.add_argument("--buffers", type=int, default=4, help="number of buffers (4)")
@@ -427,7 +427,3 @@ def main() -> None:
         with contextlib.suppress(KeyboardInterrupt):
             for line in sys.stdin:
                 print(json.dumps(obey(simulator, line)), flush=True)
-
-
-if __name__ == "__main__":
-    main()

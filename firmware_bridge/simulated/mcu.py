@@ -21,7 +21,7 @@ from smp.header import OP, CommandId, GroupId
 from smp.image_management import IMG_MGMT_ERR as IMG
 from smp.os_management import OS_MGMT_RET_RC
 
-from firmware_bridge.simulated_boot import Flash, Found, PowerCut, Slot, Swap
+from firmware_bridge.simulated.boot import Flash, Found, PowerCut, Slot, Swap
 
 PANEL_GROUP: Final = 65
 MUTE: Final = b"SICK:mute"

@@ -1,0 +1,1 @@
+"""A mount without its hardware: boot loader, microcontroller, and the line to it."""
