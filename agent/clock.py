@@ -117,7 +117,7 @@ class Clock:
                 self._doubted = True
                 told = self._label(uptime_ms, self._system_offset_ms + uptime_ms)[0]
                 known = Moment(told, uptime_ms, self._boot_id, "unsynced").time
-                _LOGGER.warning("the receiver's time %s can not be right, as far as is known it is %s", time, known)
+                _LOGGER.warning("the receiver's time %s cannot be right, as far as is known it is %s", time, known)
             return None
         previous, self._candidate = self._candidate, (gps_ms, uptime_ms)
         if previous is None or self._candidates == 0:

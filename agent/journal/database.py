@@ -24,10 +24,10 @@ PAGE_BYTES = 4096
 BUSY_MS = 2000
 """How long the writer waits for somebody else's lock: only a tool that looks at the store can have one."""
 SHIFT = 20
-"""An event's place in the log is its sequence number shifted left by this; messages take the places in between."""
-BETWEEN = (1 << SHIFT) - 1
+"""An event's position in the log is its sequence number shifted left by this; messages take positions in between."""
+MESSAGE_BITS = (1 << SHIFT) - 1
 LAYOUT = 1
-FOURFOLD = 0x01010101
+IN_EACH_BYTE = 0x01010101
 """The layout stands in each byte of `user_version`, so that a flipped bit does not look like another layout."""
 APPLICATION = 0x4B455242
 
@@ -38,7 +38,7 @@ CREATE TABLE seen (message_id TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHO
 CREATE TABLE samples (id INTEGER PRIMARY KEY, stream TEXT NOT NULL, content BLOB NOT NULL);
 CREATE TABLE telemetry (sequence INTEGER PRIMARY KEY, stream TEXT NOT NULL, content BLOB NOT NULL);
 PRAGMA application_id = {APPLICATION};
-PRAGMA user_version = {LAYOUT * FOURFOLD};
+PRAGMA user_version = {LAYOUT * IN_EACH_BYTE};
 """
 
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
@@ -46,7 +46,7 @@ _DAMAGE_EXTENDED = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ}
 
 
 class Damage(Exception):  # noqa: N818 (an answer inside this package, never shown)
-    """The database can not be trusted: says what is wrong with it."""
+    """The database cannot be trusted: says what is wrong with it."""
 
 
 def is_damage(fault: sqlite3.Error) -> bool:
@@ -55,13 +55,16 @@ def is_damage(fault: sqlite3.Error) -> bool:
     return code is not None and (code & 0xFF in _DAMAGE or code in _DAMAGE_EXTENDED)
 
 
-def sealed(name: str, content: bytes) -> bytes:
+def with_checksum(name: str, content: bytes) -> bytes:
     """An item's bytes with a checksum over its name and content."""
     return b"%08x" % crc32(content, crc32(name.encode())) + content
 
 
-def unsealed(name: str, stored: bytes) -> bytes:
-    """An item's content; raises `Damage` when the checksum is wrong."""
+def checked_content(name: str, stored: bytes) -> bytes:
+    """An item's content.
+
+    :raises Damage: the checksum is wrong
+    """
     if stored[:8] != b"%08x" % crc32(stored[8:], crc32(name.encode())):
         raise Damage(f'the item "{name}" does not match its checksum')
     return stored[8:]
@@ -75,20 +78,26 @@ def inbox_row(entry: InboxEntry) -> bytes:
 
 
 def read_event(position: int, content: bytes) -> EventEntry:
-    """The event at a place of the log, checked; raises `Damage`."""
+    """The event at a position of the log.
+
+    :raises Damage: it is not the one that was written there
+    """
     sequence = position >> SHIFT
     try:
         found = chained(content)
     except JournalError as fault:
         raise Damage(f"at sequence {sequence}: {fault}") from fault
     if found.sequence != sequence:
-        raise Damage(f"event {found.sequence} stands at the place of {sequence}")
+        raise Damage(f"event {found.sequence} stands at the position of {sequence}")
     return EventEntry(sequence, found.id, found.type, content)
 
 
 def read_row(position: int, content: bytes) -> Entry:
-    """The entry at a place of the log, checked; raises `Damage`."""
-    if position & BETWEEN == 0:
+    """The entry at a position of the log.
+
+    :raises Damage: it is not the one that was written there
+    """
+    if position & MESSAGE_BITS == 0:
         return read_event(position, content)
     if content[:8] != b"%08x" % crc32(content[8:]):
         raise Damage(f"a message after sequence {position >> SHIFT} does not match its checksum")
@@ -155,8 +164,8 @@ class Contents:
         content = self.items.get(name)
         return None if content is None else json.loads(content)
 
-    def snapshot_places(self) -> dict[int, int]:
-        """Slot of the snapshot at each place of the log."""
+    def snapshot_positions(self) -> dict[int, int]:
+        """Slot of the snapshot at each position of the log."""
         return {
             int(content[:20].split(b"\n", 1)[0]): int(name[len("snapshot/") :])
             for name, content in self.items.items()
@@ -164,12 +173,12 @@ class Contents:
         }
 
     def snapshot(self) -> tuple[int, bytes] | None:
-        """Place in the log and bytes of the newest snapshot."""
-        places = self.snapshot_places()
-        if not places:
+        """Position in the log and bytes of the newest snapshot."""
+        positions = self.snapshot_positions()
+        if not positions:
             return None
-        place, slot = max(places.items())
-        return place, self.items[f"snapshot/{slot}"].split(b"\n", 1)[1]
+        position, slot = max(positions.items())
+        return position, self.items[f"snapshot/{slot}"].split(b"\n", 1)[1]
 
     @property
     def anchor(self) -> Head:
@@ -203,7 +212,9 @@ class Items:
     def put(self, name: str, content: bytes) -> None:
         """Set an item."""
         id_ = self._ids.setdefault(name, max(self._ids.values(), default=0) + 1)
-        self._database.execute("INSERT OR REPLACE INTO items VALUES (?, ?, ?)", (id_, name, sealed(name, content)))
+        self._database.execute(
+            "INSERT OR REPLACE INTO items VALUES (?, ?, ?)", (id_, name, with_checksum(name, content))
+        )
 
     def drop(self, name: str) -> None:
         """Remove an item."""
@@ -211,16 +222,19 @@ class Items:
 
 
 def read_items(connection: sqlite3.Connection) -> Contents:
-    """The items, each checked; raises `Damage`."""
+    """The items.
+
+    :raises Damage: one does not match its checksum
+    """
     contents = Contents()
     for id_, name, stored in connection.execute("SELECT id, name, content FROM items"):
-        contents.items[name] = unsealed(name, stored)
+        contents.items[name] = checked_content(name, stored)
         contents.ids[name] = id_
     return contents
 
 
 def rows_after(connection: sqlite3.Connection, position: int, chunk: int = 500) -> Iterator[tuple[int, bytes]]:
-    """The rows behind a place, in order, read in chunks so that no transaction stays open between them."""
+    """The rows behind a position, in order, read in chunks so that no transaction stays open between them."""
     while True:
         rows = connection.execute(
             "SELECT position, content FROM entries WHERE position > ? ORDER BY position LIMIT ?", (position, chunk)
@@ -234,7 +248,10 @@ def rows_after(connection: sqlite3.Connection, position: int, chunk: int = 500) 
 def examine(connection: sqlite3.Connection, *, thorough: bool) -> Contents:
     """Check what will be acted on: every item, and every entry behind the snapshot or not yet confirmed.
 
-    `thorough` checks the whole file. Raises `Damage`, or `JournalError` for a database of another layout.
+    `thorough` checks the whole file.
+
+    :raises Damage: something is not as it was written
+    :raises JournalError: the database has another layout, or cannot be read
     """
     try:
         application, layout = (
@@ -242,17 +259,17 @@ def examine(connection: sqlite3.Connection, *, thorough: bool) -> Contents:
         )
         if application != APPLICATION:
             raise Damage(f"application id {application:#x} where {APPLICATION:#x} was expected")
-        if layout % FOURFOLD or not layout:
-            raise Damage(f"layout {layout:#x} where {LAYOUT * FOURFOLD:#x} was expected")
-        if layout != LAYOUT * FOURFOLD:
+        if layout % IN_EACH_BYTE or not layout:
+            raise Damage(f"layout {layout:#x} where {LAYOUT * IN_EACH_BYTE:#x} was expected")
+        if layout != LAYOUT * IN_EACH_BYTE:
             raise JournalError(
-                f"the journal has layout {layout // FOURFOLD}, this agent knows {LAYOUT}: "
+                f"the journal has layout {layout // IN_EACH_BYTE}, this agent knows {LAYOUT}: "
                 "install the newer agent that wrote it"
             )
         if thorough and (fault := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
             raise Damage(fault)
         contents = read_items(connection)
-        replayed_from = max(contents.snapshot_places(), default=0)
+        replayed_from = max(contents.snapshot_positions(), default=0)
         start = 0 if thorough else min(replayed_from, contents.number("confirmed") << SHIFT)
         holes: dict[int, int] = {first: last for first, last in contents.holes}  # noqa: C416 (typed)
         contents.sequence, contents.hash = contents.anchor
@@ -260,7 +277,7 @@ def examine(connection: sqlite3.Connection, *, thorough: bool) -> Contents:
         before = connection.execute(
             "SELECT position, content FROM entries WHERE position <= ? AND position & ? = 0 "
             "ORDER BY position DESC LIMIT 1",
-            (start, BETWEEN),
+            (start, MESSAGE_BITS),
         ).fetchone()
         if before:
             contents.sequence = before[0] >> SHIFT
@@ -284,8 +301,8 @@ def examine(connection: sqlite3.Connection, *, thorough: bool) -> Contents:
         if is_damage(fault):
             raise Damage(str(fault)) from fault
         raise JournalError(
-            f"the journal can not be read ({fault}): check the disk and the rights of its files"
+            f"the journal cannot be read ({fault}): check the disk and the rights of its files"
         ) from fault
     except (ValueError, LookupError, TypeError) as fault:
-        raise Damage(f"what it holds can not be understood ({fault})") from fault
+        raise Damage(f"what it holds cannot be understood ({fault})") from fault
     return contents

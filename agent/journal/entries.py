@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class JournalError(Exception):
-    """The journal can not do what was asked: says what was found, what was expected and what to do."""
+    """The journal cannot do what was asked: says what was found, what was expected and what to do."""
 
 
 class JournalFull(JournalError):  # noqa: N818 (the name says what happened; it is a JournalError)

@@ -2,7 +2,7 @@
 
 The bytes made here are stored and sent as they are. Free members (`data`, `subject`, `source`, `bootid`) go through
 `contract.canonical`; the others are digits, hex and fixed words, which are their own canonical form, so each event is
-serialised once: the hash covers the text without the member `hash`, and that member is then set in at its place.
+serialised once: the hash covers the text without the member `hash`, and that member is then inserted.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _canonical(name: str, data: Mapping[str, Any]) -> bytes:
     try:
         return canonical(dict(data))
     except (ValueError, TypeError, AttributeError, RecursionError) as fault:
-        raise JournalError(f"{name}: its data can not be written as JSON ({fault}); give JSON values only") from fault
+        raise JournalError(f"{name}: its data cannot be written as JSON ({fault}); give JSON values only") from fault
 
 
 class Chain:
@@ -66,7 +66,10 @@ class Chain:
         self._source = b',"source":' + _quoted(source) + b',"specversion":"1.0","subject":'
 
     def add(self, type: str, subject: str, data: Mapping[str, Any], moment: Moment) -> EventEntry:  # noqa: A002
-        """The next event. If its data is not JSON, `JournalError` names the type and the chain stays where it is."""
+        """The next event.
+
+        :raises JournalError: its data is not JSON; the chain stays where it is
+        """
         full_type = _full_type(type)
         body = _canonical(f"event {type}", data)
         sequence = self.sequence + 1

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from agent.journal.database import BETWEEN, SHIFT, Damage, connect, read_items, read_row, rows_after
+from agent.journal.database import MESSAGE_BITS, SHIFT, Damage, connect, read_items, read_row, rows_after
 from agent.journal.entries import Entry, EventEntry, JournalError
 from agent.journal.envelope import own_hash, trusted_time
 from agent.journal.verify import Finding, Verdict, verify
@@ -19,7 +19,10 @@ NEWEST = "SELECT position >> ?, content FROM entries WHERE position & ? = 0 ORDE
 
 
 class Reading:
-    """One consistent view of the store in a state directory, as a context manager. Raises `JournalError`."""
+    """One consistent view of the store in a state directory, as a context manager.
+
+    :raises JournalError: there is no store, or it cannot be read; from every method
+    """
 
     def __init__(self, state_dir: Path) -> None:
         self._path = state_dir / "journal.db"
@@ -50,7 +53,7 @@ class Reading:
 
     def _fault(self, fault: Exception) -> JournalError:
         return JournalError(
-            f"{self._path} can not be read ({fault}): check its rights (run this as root or as the agent's user); "
+            f"{self._path} cannot be read ({fault}): check its rights (run this as root or as the agent's user); "
             "if it is damaged, the agent recovers what is readable when it starts"
         )
 
@@ -64,7 +67,7 @@ class Reading:
             "SELECT (SELECT count(*) FROM entries WHERE position > ? AND position & ? = 0), "
             "(SELECT count(*) FROM entries WHERE position & ? != 0), "
             "(SELECT count(*) FROM telemetry), (SELECT count(*) FROM samples)",
-            (confirmed << SHIFT, BETWEEN, BETWEEN),
+            (confirmed << SHIFT, MESSAGE_BITS, MESSAGE_BITS),
         ).fetchone()
         pages = self._database.execute("PRAGMA page_count").fetchone()[0]
         wal = self._path.with_name(self._path.name + "-wal")
@@ -78,14 +81,14 @@ class Reading:
             "newest_time": trusted_time(newest[1]) if newest else None,
             "backlog": {"events": events, "telemetry": packed + samples, "media": 0},
             "messages": messages,
-            "snapshot_after": max(contents.snapshot_places(), default=0) >> SHIFT,
+            "snapshot_after": max(contents.snapshot_positions(), default=0) >> SHIFT,
             "bytes": pages * 4096 + (wal.stat().st_size if wal.exists() else 0),
             "dropped": contents.number("thinned"),
             "recovery": recovery,
         }
 
     def _event(self, statement: str) -> tuple[int, bytes] | None:
-        found: tuple[int, bytes] | None = self._database.execute(statement, (SHIFT, BETWEEN)).fetchone()
+        found: tuple[int, bytes] | None = self._database.execute(statement, (SHIFT, MESSAGE_BITS)).fetchone()
         return found
 
     def tail(self, count: int) -> list[tuple[int, Entry]]:
@@ -100,7 +103,7 @@ class Reading:
         for position, content in rows_after(self._database, (first << SHIFT) - 1):
             if last is not None and position >> SHIFT > last:
                 return
-            if position & BETWEEN == 0:
+            if position & MESSAGE_BITS == 0:
                 yield content
 
     def verify(self) -> Verdict:
@@ -109,7 +112,7 @@ class Reading:
 
         def walk() -> Iterator[tuple[str, bytes]]:
             for position, content in rows_after(self._database, 0):
-                if position & BETWEEN == 0:
+                if position & MESSAGE_BITS == 0:
                     yield "", content
                 else:
                     try:

@@ -18,18 +18,18 @@ from typing import NamedTuple
 
 from agent.files import FileError, sync_directory
 from agent.journal.database import (
-    BETWEEN,
+    MESSAGE_BITS,
     SCHEMA,
     SHIFT,
     Contents,
     Damage,
+    checked_content,
     connect,
     examine,
     is_damage,
     read_row,
     rows_after,
-    sealed,
-    unsealed,
+    with_checksum,
 )
 from agent.journal.directory import Reserve
 from agent.journal.entries import EventEntry, Head, JournalError, Recovery
@@ -48,7 +48,12 @@ class Opened(NamedTuple):
 
 
 def open_database(path: Path, reserve_path: Path, *, thorough: bool) -> Opened:
-    """The database, sound, and what it holds. Raises `JournalError`, `sqlite3.Error` or `OSError`."""
+    """The database, sound, and what it holds.
+
+    :raises JournalError: the disk or the layout is at fault
+    :raises sqlite3.Error: it cannot be used, and not because it is damaged
+    :raises OSError: a file beside it cannot be used
+    """
     rebuilt = path.with_suffix(".rebuilt")
     if rebuilt.exists():
         _put_in_place(rebuilt, path)
@@ -71,12 +76,12 @@ def open_database(path: Path, reserve_path: Path, *, thorough: bool) -> Opened:
     except Damage as fault:
         connection.close()
         raise JournalError(
-            f"{path} was written anew and reads wrong ({fault}): the disk can not be trusted; replace it"
+            f"{path} was written anew and reads wrong ({fault}): the disk cannot be trusted; replace it"
         ) from fault
 
 
 def _opened(path: Path, *, thorough: bool) -> tuple[sqlite3.Connection, Contents]:
-    """Raises `Damage`, among others."""
+    """:raises Damage: the database is damaged"""
     try:
         connection = connect(path, writable=True)
     except sqlite3.Error as fault:
@@ -124,9 +129,11 @@ def _read_reserve(path: Path) -> Reserve | None:
 
 
 def _check_wal(path: Path, connection: sqlite3.Connection) -> None:
-    """Raise `Damage` when commits lie behind the place where SQLite stopped to read the write-ahead log.
+    """Look for commits behind the point where SQLite stopped reading the write-ahead log.
 
-    One may: the commit that was under way when the power went, which nobody was told of. Two were durable once.
+    One may be there: it was under way when the power went, and nobody was told of it. Two were durable once.
+
+    :raises Damage: there are two or more
     """
     try:
         _, readable, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
@@ -195,7 +202,7 @@ def _rebuild(path: Path, rebuilt: Path, reserve: Reserve | None, reason: str) ->
         items, damaged = _carry_over(path, connection)
         _note_gap(connection, items, damaged, reserve or Reserve(0, 0), reason)
         for id_, (name, content) in enumerate(items.items(), start=1):
-            connection.execute("INSERT INTO items VALUES (?, ?, ?)", (id_, name, sealed(name, content)))
+            connection.execute("INSERT INTO items VALUES (?, ?, ?)", (id_, name, with_checksum(name, content)))
         connection.execute("COMMIT")
     path.with_suffix(".draft").replace(rebuilt)
     sync_directory(path.parent)
@@ -203,7 +210,7 @@ def _rebuild(path: Path, rebuilt: Path, reserve: Reserve | None, reason: str) ->
 
 
 def _carry_over(path: Path, connection: sqlite3.Connection) -> tuple[dict[str, bytes], set[int]]:
-    """Everything but the items goes straight into the new database; also gives the places of damaged messages."""
+    """Everything but the items goes straight into the new database; also gives the positions of damaged messages."""
     items: dict[str, bytes] = {}
     damaged: set[int] = set()
     for rowid, values, latest in rows(path):
@@ -212,7 +219,7 @@ def _carry_over(path: Path, connection: sqlite3.Connection) -> tuple[dict[str, b
                 try:
                     entry = read_row(rowid, content)
                 except Damage:
-                    if rowid & BETWEEN and latest:
+                    if rowid & MESSAGE_BITS and latest:
                         damaged.add(rowid)
                     continue
                 connection.execute("INSERT OR IGNORE INTO entries VALUES (?, ?)", (rowid, content))
@@ -229,7 +236,7 @@ def _carry_over(path: Path, connection: sqlite3.Connection) -> tuple[dict[str, b
                         )
                 else:
                     try:
-                        items[name] = unsealed(name, content)
+                        items[name] = checked_content(name, content)
                     except Damage:
                         continue
             case None, (str(message_id), int(position)):
@@ -247,25 +254,25 @@ def _note_gap(
     last, last_hash = known.anchor
     connection.execute("DELETE FROM entries WHERE position <= ?", (last << SHIFT,))
     holes: list[list[int]] = []
-    position = last << SHIFT
-    for place, content in rows_after(connection, 0):
-        sequence = place >> SHIFT
-        if place & BETWEEN:
-            damaged.update(range(max(position, sequence << SHIFT) + 1, place))
-            damaged.discard(place)
-        elif "anchor" not in items and not position:
+    before = last << SHIFT
+    for position, content in rows_after(connection, 0):
+        sequence = position >> SHIFT
+        if position & MESSAGE_BITS:
+            damaged.update(range(max(before, sequence << SHIFT) + 1, position))
+            damaged.discard(position)
+        elif "anchor" not in items and not before:
             # Nobody knows whether there was something before: what is there is where the log begins.
             items["anchor"] = json.dumps(Head(sequence - 1, previous_hash(content))._asdict()).encode()
             last, last_hash = sequence, own_hash(content)
         elif sequence == last + 1 and previous_hash(content) != last_hash:
             # A version of a page that was never committed: the chain does not know this event.
-            connection.execute("DELETE FROM entries WHERE position = ?", (place,))
+            connection.execute("DELETE FROM entries WHERE position = ?", (position,))
             continue
         else:
             if sequence != last + 1:
                 holes.append([last + 1, sequence - 1])
             last, last_hash = sequence, own_hash(content)
-        position = place
+        before = position
     following = max(reserve.events, last) + 1
     messages = len(damaged)
     declared = {first: end for first, end in known.holes}  # noqa: C416 (typed)
@@ -278,7 +285,7 @@ def _note_gap(
         "reason": reason,
         "events": lost_events,
         "messages": messages,
-        "snapshot": last > 0 and not known.snapshot_places(),
+        "snapshot": last > 0 and not known.snapshot_positions(),
     }
     if following > last + 1:
         holes.append([last + 1, following - 1])

@@ -10,7 +10,7 @@ import json
 import sqlite3
 from datetime import datetime, timedelta
 
-from agent.journal.database import BETWEEN, SHIFT, Items, rows_after
+from agent.journal.database import MESSAGE_BITS, SHIFT, Items, rows_after
 from agent.journal.entries import Head
 from agent.journal.envelope import own_hash, trusted_time
 
@@ -24,7 +24,7 @@ def droppable(database: sqlite3.Connection, anchor: int, until: int, retain_days
     if until <= anchor:
         return None
     newest = database.execute(
-        "SELECT content FROM entries WHERE position & ? = 0 ORDER BY position DESC LIMIT 200", (BETWEEN,)
+        "SELECT content FROM entries WHERE position & ? = 0 ORDER BY position DESC LIMIT 200", (MESSAGE_BITS,)
     )
     now = next((time for (payload,) in newest if (time := trusted_time(payload))), None)
     if now is None:
@@ -37,7 +37,7 @@ def droppable(database: sqlite3.Connection, anchor: int, until: int, retain_days
         sequence = position >> SHIFT
         if sequence > until:
             break
-        time = None if position & BETWEEN else trusted_time(payload)
+        time = None if position & MESSAGE_BITS else trusted_time(payload)
         if time is not None:
             if time >= limit:
                 break

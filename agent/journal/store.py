@@ -23,9 +23,9 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from agent.journal import recovery, retention
 from agent.journal.database import (
-    BETWEEN,
     BUSY_MS,
     INSERT,
+    MESSAGE_BITS,
     PAGE_BYTES,
     SHIFT,
     Contents,
@@ -43,8 +43,6 @@ from agent.journal.directory import Lock, Reserve
 from agent.journal.entries import Batch, Entry, EventEntry, Head, JournalError, JournalFull, Recovery, TelemetryEntry
 from agent.journal.envelope import own_hash
 from agent.journal.telemetry import Build, Telemetry
-
-__all__ = ["Journal", "JournalError", "JournalFull", "Replay"]
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +64,8 @@ WAL_BYTES = 8 << 20
 """The write-ahead log is copied back when it is a quarter of this long and nobody waits, and at this length anyhow."""
 SAMPLES_SHARE = 10
 """Waiting samples take at most this part of the journal's size, then they are thinned."""
-LOOK_AGAIN_S = 0.2
-LOOK_FOR_ROOM_S = 1.0
+WIPE_AGAIN_S = 0.2
+CHECK_ROOM_S = 1.0
 ROW_BYTES = 24
 """What a row costs beside its content."""
 MARGIN_BYTES = 64 << 10
@@ -96,7 +94,9 @@ class Journal:
     ) -> Journal:
         """Lock the state directory, check the database, recover it if it is damaged, and start the writer.
 
-        `confirm` says whose word `confirm_through` carries; the journal only shows it. Raises `JournalError`.
+        `confirm` says whose word `confirm_through` carries; the journal only shows it.
+
+        :raises JournalError: it cannot be opened, or another agent has it
         """
         return cls(state_dir, max_bytes, retain_days, confirm)
 
@@ -133,7 +133,7 @@ class Journal:
             self._lock = Lock(state_dir)
         except OSError as fault:
             raise JournalError(
-                f"the state directory {state_dir} can not be used ({fault}): check that it exists and may be written"
+                f"the state directory {state_dir} cannot be used ({fault}): check that it exists and may be written"
             ) from fault
         try:
             self._load()
@@ -151,22 +151,22 @@ class Journal:
             opened = recovery.open_database(self._path, self._reserve_path, thorough=self._suspect_path.exists())
             self._database = opened.connection
             try:
-                self._take_over(opened.contents, opened.reserve)
+                self._adopt(opened.contents, opened.reserve)
                 self._suspect_path.unlink(missing_ok=True)
             except BaseException:
                 self._database.close()
                 raise
         except sqlite3.Error as fault:
             suspected = self._suspect_path.exists()
-            error = self._fault("can not be opened", fault)
+            error = self._fault("cannot be opened", fault)
             if is_damage(fault) and not suspected:
                 self._load()  # what a quick look has missed is looked at thoroughly, and recovered
             else:
                 raise error from fault
         except OSError as fault:
-            raise JournalError(f"{self._path} can not be opened ({fault}): check the disk") from fault
+            raise JournalError(f"{self._path} cannot be opened ({fault}): check the disk") from fault
 
-    def _take_over(self, contents: Contents, reserve: Reserve) -> None:
+    def _adopt(self, contents: Contents, reserve: Reserve) -> None:
         self._items = Items(self._database, contents)
         self._anchor = contents.anchor
         self._holes = contents.holes
@@ -180,9 +180,9 @@ class Journal:
             self._position = self._sequence << SHIFT
         self._confirmed = min(max(contents.number("confirmed"), self._confirmed), self._sequence)
         self._keys = contents.keys()
-        places = contents.snapshot_places()
-        self._covered = sorted(places)
-        self._snapshot_slot = places[self._covered[-1]] + 1 if places else 0
+        slots = contents.snapshot_positions()
+        self._snapshot_positions = sorted(slots)
+        self._snapshot_slot = slots[self._snapshot_positions[-1]] + 1 if slots else 0
         self._since_snapshot = contents.since_snapshot
         self._telemetry.load(
             self._database,
@@ -267,7 +267,7 @@ class Journal:
             cursor = connection.execute(
                 "SELECT position, content FROM entries WHERE position BETWEEN ? AND ? AND position & ? = 0 "
                 "ORDER BY position LIMIT ?",
-                (first << SHIFT, last << SHIFT, BETWEEN, limit),
+                (first << SHIFT, last << SHIFT, MESSAGE_BITS, limit),
             )
             for position, payload in cursor:
                 size += len(payload)
@@ -317,7 +317,7 @@ class Journal:
     def reload(self) -> Head:
         """After a failure: forget what was not written, look again at what is on disk, and accept batches again.
 
-        A damaged database is recovered here, too: look at `recovered` again. Raises `JournalError`.
+        :raises JournalError: it still cannot be used; one that is damaged is recovered: look at `recovered` again
         """
         return self._call(self._reload)
 
@@ -354,7 +354,7 @@ class Journal:
         self._cursor_moved()
 
     def close(self) -> None:
-        """Write what waits, leave one tidy file behind and let the next agent in."""
+        """Write what waits, copy the write-ahead log back into the database and let the next agent in."""
         with self._submit:
             if self._closed:
                 return
@@ -379,9 +379,9 @@ class Journal:
                 self._reader_connections.append(connection)
             yield connection
         except sqlite3.Error as fault:
-            raise self._fault("can not be read", fault) from fault
+            raise self._fault("cannot be read", fault) from fault
         except Damage as fault:
-            raise self._damaged("can not be read", fault) from fault
+            raise self._damaged("cannot be read", fault) from fault
 
     def _read(self, statement: str, arguments: tuple[Any, ...]) -> list[Any]:
         with self._reading() as connection:
@@ -411,7 +411,7 @@ class Journal:
             try:
                 answer.set_result(work())
             except sqlite3.Error as fault:
-                answer.set_exception(self._fault("can not be written", fault))
+                answer.set_exception(self._fault("cannot be written", fault))
             except BaseException as fault:  # noqa: BLE001 (whoever asked gets it)
                 answer.set_exception(fault)
 
@@ -430,9 +430,9 @@ class Journal:
         queue = self._queue
         while not self._finished:
             try:
-                job = queue.get(True, self._patience())
+                job = queue.get(True, self._wait_limit_s())
             except Empty:
-                self._keep_house()
+                self._maintain()
                 continue
             if isinstance(job, _Waiting):
                 group = [job]
@@ -450,15 +450,15 @@ class Journal:
             if job is not None:
                 job()
             if self._wal_bytes > self._wal_limit:
-                self._keep_house()
+                self._maintain()
 
-    def _patience(self) -> float | None:
-        """How long the writer may wait for work before it looks after the house; ``None`` for ever."""
+    def _wait_limit_s(self) -> float | None:
+        """How long the writer may wait for work before something else is due; ``None`` for ever."""
         due = [moment for moment in (self._cursor_due, self._samples_due) if moment is not None]
         if self._wipe or self._wal_bytes > self._wal_limit // 4:
-            due.append(time.monotonic() + LOOK_AGAIN_S)
+            due.append(time.monotonic() + WIPE_AGAIN_S)
         if self._full:
-            due.append(time.monotonic() + LOOK_FOR_ROOM_S)
+            due.append(time.monotonic() + CHECK_ROOM_S)
         return max(min(due) - time.monotonic(), 0.0) if due else None
 
     def _settle(self, group: list[_Waiting], size: int) -> None:
@@ -486,15 +486,15 @@ class Journal:
                     entry.message_id for entry in waiting.batch.entries if not isinstance(entry, EventEntry)
                 )
         for waiting in group:
-            _tell(waiting.done, fault)
+            _answer(waiting.done, fault)
         if self._wipe or self._full:
-            self._keep_house()
+            self._maintain()
 
     def _refuse(self, done: Done) -> None:
         self._broken = self._broken or JournalError(
             f"more than {QUEUE_BYTES >> 20} MiB wait to be written: the disk is too slow or hangs; check it"
         )
-        _tell(done, self._broken)
+        _answer(done, self._broken)
 
     def _commit(self, group: list[_Waiting], size: int) -> None:
         position, sequence = self._position, self._sequence
@@ -535,8 +535,8 @@ class Journal:
                 self._database.executemany(INSERT, rows)
                 if seen:
                     self._database.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?)", seen)
-                for place, batch in rest:
-                    self._write_rest(place, batch)
+                for behind, batch in rest:
+                    self._write_rest(behind, batch)
         self._position, self._sequence = position, sequence
         self._bytes += written
         self._wal_bytes += written + PAGE_BYTES
@@ -583,7 +583,7 @@ class Journal:
         if batch.snapshot is not None:
             self._items.put(f"snapshot/{self._snapshot_slot % SNAPSHOTS_KEPT}", b"%d\n" % position + batch.snapshot)
             self._snapshot_slot += 1
-            self._covered = [*self._covered, position][-SNAPSHOTS_KEPT:]
+            self._snapshot_positions = [*self._snapshot_positions, position][-SNAPSHOTS_KEPT:]
 
     def _reload(self) -> Head:
         if not isinstance(self._broken, JournalFull) or self._suspect_path.exists():
@@ -594,10 +594,9 @@ class Journal:
             contents = read_items(self._database)
             self._items = Items(self._database, contents)
             self._keys = contents.keys()
-            places = contents.snapshot_places()
-            self._covered = sorted(places)
+            self._snapshot_positions = sorted(contents.snapshot_positions())
             self._since_snapshot = self._database.execute(
-                "SELECT count(*) FROM entries WHERE position > ?", (self._covered[-1] if places else 0,)
+                "SELECT count(*) FROM entries WHERE position > ?", (max(self._snapshot_positions, default=0),)
             ).fetchone()[0]
         self._wipe = False
         self._broken = None
@@ -623,7 +622,7 @@ class Journal:
         self._wal_bytes += sum(len(entry.payload) for entry in made) + 2 * PAGE_BYTES
         return made
 
-    # ------------------------------------------------------------------ room and order
+    # ------------------------------------------------------------------ room and maintenance
 
     def _measure(self) -> None:
         pages, free = (
@@ -637,7 +636,7 @@ class Journal:
 
     def _snapshot_would_help(self) -> bool:
         """Whether events are confirmed that only want a snapshot before they may be dropped."""
-        return self._confirmed > (self._covered[-1] >> SHIFT if self._covered else 0)
+        return self._confirmed > (self._snapshot_positions[-1] >> SHIFT if self._snapshot_positions else 0)
 
     def _make_room(self, size: int, *, with_snapshot: bool) -> None:
         """Raise `JournalFull` unless this much fits; old confirmed events go first, then waiting samples."""
@@ -656,8 +655,8 @@ class Journal:
                 "connect the unit so that they can be sent, or raise journal.max_bytes"
             )
 
-    def _keep_house(self) -> None:
-        """What waits for no one: the cursor, samples, the checkpoint, dropping what need not be kept."""
+    def _maintain(self) -> None:
+        """What nobody waits for: the cursor, samples, the checkpoint, dropping what need not be kept."""
         now = time.monotonic()
         try:
             if any(due is not None and due <= now for due in (self._cursor_due, self._samples_due)):
@@ -665,7 +664,7 @@ class Journal:
                     pass
                 self._wal_bytes += 2 * PAGE_BYTES
             if self._wipe:
-                self._wipe = not self._wipe_traces()
+                self._wipe = not self._wipe_deleted_keys()
             elif self._wal_bytes > self._wal_limit // 4:
                 self._checkpoint("PASSIVE")
                 self._prune()
@@ -688,7 +687,7 @@ class Journal:
         self._extend_reserve(self._sequence, self._telemetry.sequence)
         return not busy
 
-    def _wipe_traces(self) -> bool:
+    def _wipe_deleted_keys(self) -> bool:
         """Overwrite what a deleted key left in the write-ahead log and in copies; false while a reader holds on."""
         for copy in recovery.damaged_copies(self._path):
             copy.unlink(missing_ok=True)
@@ -700,9 +699,9 @@ class Journal:
 
     def _prune(self) -> None:
         """Drop what may be dropped, a few thousand events a commit, as long as nobody waits."""
-        if not self._covered:
+        if not self._snapshot_positions:
             return
-        covered = self._covered[-1 if self._full else 0]
+        covered = self._snapshot_positions[-1 if self._full else 0]
         until = min(covered >> SHIFT, self._confirmed)
         while anchor := retention.droppable(self._database, self._anchor.sequence, until, self._retain_days):
             with self._transaction():
@@ -713,7 +712,7 @@ class Journal:
                 return
 
 
-def _tell(done: Done, fault: JournalError | None) -> None:
+def _answer(done: Done, fault: JournalError | None) -> None:
     try:
         done(fault)
     except Exception:

@@ -15,11 +15,11 @@ from typing import Any
 from agent.journal.database import Items
 from agent.journal.entries import JournalError, TelemetryEntry
 
-IN_MEMORY = 1000
+MAX_IN_MEMORY = 1000
 """Samples that wait for the disk; beyond it the oldest is dropped and counted."""
-A_MESSAGE = 100
+SAMPLES_PER_MESSAGE = 100
 """Samples a message."""
-AT_A_TIME = 200
+ROWS_PER_TRANSACTION = 200
 """Rows that are thinned in one transaction."""
 
 Build = Callable[[int, str, list[dict[str, Any]]], bytes]
@@ -66,15 +66,18 @@ class Telemetry:
         return bool(self._memory)
 
     def add(self, stream: str, sample: Mapping[str, Any]) -> None:
-        """Keep a sample until the next commit. Raises `JournalError` when it is not JSON."""
+        """Keep a sample until the next commit.
+
+        :raises JournalError: it is not JSON
+        """
         try:
             text = json.dumps(sample, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
         except (ValueError, TypeError) as fault:
-            raise JournalError(f"telemetry {stream}: a sample can not be written as JSON ({fault})") from fault
+            raise JournalError(f"telemetry {stream}: a sample cannot be written as JSON ({fault})") from fault
         with self._lock:
             self._memory.append((stream, text))
             # Those that are being written right now are at the front and are counted off it after the commit.
-            if len(self._memory) > IN_MEMORY and not self._taken:
+            if len(self._memory) > MAX_IN_MEMORY and not self._taken:
                 self._memory.popleft()
                 self.thinned += 1
 
@@ -139,7 +142,7 @@ class Telemetry:
         """Make messages out of rows of samples and store them instead."""
         waiting: dict[str, list[tuple[int, bytes]]] = {}
         for id_, stream, content in database.execute(
-            "SELECT id, stream, content FROM samples ORDER BY id LIMIT ?", (limit * A_MESSAGE,)
+            "SELECT id, stream, content FROM samples ORDER BY id LIMIT ?", (limit * SAMPLES_PER_MESSAGE,)
         ):
             waiting.setdefault(stream, []).append((id_, content))
         made: list[TelemetryEntry] = []
@@ -152,7 +155,7 @@ class Telemetry:
                     break
                 samples += json.loads(content)
                 used.append((id_,))
-                if len(samples) >= A_MESSAGE or index == len(rows) - 1:
+                if len(samples) >= SAMPLES_PER_MESSAGE or index == len(rows) - 1:
                     sequence += 1
                     made.append(TelemetryEntry(sequence, stream, build(sequence, stream, samples)))
                     samples = []
@@ -172,9 +175,9 @@ class Telemetry:
     def _thin(self, database: sqlite3.Connection) -> None:
         """Every second sample of some rows goes; each time of the next rows, so that no stretch of the way is empty."""
         rows = database.execute(
-            "SELECT id, content FROM samples WHERE id > ? ORDER BY id LIMIT ?", (self._thinned_to, AT_A_TIME)
+            "SELECT id, content FROM samples WHERE id > ? ORDER BY id LIMIT ?", (self._thinned_to, ROWS_PER_TRANSACTION)
         ).fetchall()
-        self._thinned_to = rows[-1][0] if len(rows) == AT_A_TIME else 0
+        self._thinned_to = rows[-1][0] if len(rows) == ROWS_PER_TRANSACTION else 0
         for id_, content in rows:
             samples = json.loads(content)
             kept = samples[::2] if len(samples) > 1 else samples[id_ % 2 :]

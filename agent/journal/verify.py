@@ -112,7 +112,10 @@ def verify(events: Iterable[tuple[str, bytes]], start: Head | None = None) -> Ve
 
 
 def _chained(payload: bytes) -> Chained | None:
-    """Of an event with the right hash, in canonical form or not; ``None`` for telemetry. Raises `JournalError`."""
+    """Of an event with the right hash, in canonical form or not; ``None`` for telemetry.
+
+    :raises JournalError: it is no event, or its content does not match its hash
+    """
     try:
         return chained(payload)
     except JournalError:

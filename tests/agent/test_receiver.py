@@ -162,4 +162,4 @@ def test_a_receiver_years_ahead_does_not_set_the_clock(rig: Rig) -> None:
     assert seen
     assert seen["unit"]["clock"]["trust"] != "gps"
     assert seen["unit"]["clock"]["time"][:4] == str(datetime.now(UTC).year)
-    assert "can not be right" in agent.log()
+    assert "cannot be right" in agent.log()

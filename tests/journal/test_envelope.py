@@ -109,7 +109,7 @@ def test_ids_are_uuids_of_version_7_that_carry_the_time() -> None:
 )
 def test_data_that_is_not_json_is_refused_with_the_type_and_the_chain_stays(value: Any) -> None:
     chain = Chain(SOURCE, 7, "ab" * 32)
-    with pytest.raises(JournalError, match=r"event parcel\.loaded: its data can not be written as JSON"):
+    with pytest.raises(JournalError, match=r"event parcel\.loaded: its data cannot be written as JSON"):
         chain.add("parcel.loaded", "parcel/P1", {"value": value}, at())
     assert (chain.sequence, chain.last_hash) == (7, "ab" * 32)
 

@@ -482,5 +482,5 @@ def test_a_second_agent_is_refused_with_the_process_that_has_the_directory(tmp_p
 
 def test_a_directory_that_can_not_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(JournalError, match=r"state directory .*file/state can not be used"):
+    with pytest.raises(JournalError, match=r"state directory .*file/state cannot be used"):
         opened(tmp_path / "file" / "state")

@@ -93,7 +93,7 @@ def test_samples_are_written_without_an_event_after_a_while(tmp_path: Path, mock
 
 
 def test_too_many_samples_are_thinned_evenly_and_counted(tmp_path: Path, mocker: MockerFixture) -> None:
-    mocker.patch.object(telemetry, "AT_A_TIME", 20)
+    mocker.patch.object(telemetry, "ROWS_PER_TRANSACTION", 20)
     journal = opened(tmp_path, max_bytes=2 << 20)  # 200 KB of them are samples
     writer = Writer(journal)
     for number in range(12_000):
@@ -115,7 +115,7 @@ def test_too_many_samples_are_thinned_evenly_and_counted(tmp_path: Path, mocker:
 
 
 def test_samples_that_can_not_be_written_do_not_fill_the_memory(tmp_path: Path, mocker: MockerFixture) -> None:
-    mocker.patch.object(telemetry, "IN_MEMORY", 50)
+    mocker.patch.object(telemetry, "MAX_IN_MEMORY", 50)
     journal = opened(tmp_path)
     for number in range(80):
         journal.sample("position", {"n": number})
@@ -142,7 +142,7 @@ def test_a_message_that_can_not_be_built_costs_no_samples(tmp_path: Path) -> Non
 
 def test_a_sample_that_is_not_json_is_refused(tmp_path: Path) -> None:
     journal = opened(tmp_path)
-    with pytest.raises(JournalError, match="telemetry health: a sample can not be written as JSON"):
+    with pytest.raises(JournalError, match="telemetry health: a sample cannot be written as JSON"):
         journal.sample("health", {"cpu": float("nan")})
     journal.close()
 
