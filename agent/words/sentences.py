@@ -46,7 +46,7 @@ def fields(template: str) -> frozenset[str]:
 
 
 def say(text: str) -> Sentence:
-    """Mark a sentence for the catalogues."""
+    """Mark a sentence for the catalogues: a literal text, since `./scripts/words` reads the code without running it."""
     return Sentence(text)
 
 
@@ -218,7 +218,7 @@ FEEDBACK: Final[Mapping[str, Phrase]] = {
             "count", "{n} parcel not scanned: {missing}. Look again.", "{n} parcels not scanned: {missing}. Look again."
         ),
         say("Parcels are not scanned. Look again."),
-        speech=(say("{count} missing. Look again."), say("Look again.")),
+        speech=(count("count", "{n} missing. Look again.", "{n} missing. Look again."), say("Look again.")),
     ),
     "BLOCK_ASSIGNED": phrase(
         say("A block has come, from {starts_at}. Parcels: {parcels}, stops: {stops}."),

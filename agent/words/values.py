@@ -9,7 +9,7 @@ from gettext import NullTranslations
 from typing import Final
 
 from agent.words.sentences import LISTED, MORE
-from agent.words.terms import TERMS, Term
+from agent.words.terms import TERMS
 
 MOST_ITEMS: Final = 3
 """Longer lists are cut short in a sentence."""
@@ -19,7 +19,6 @@ _CODE = re.compile(r"[A-Z]+(_[A-Z]+)*|[a-z]+(_[a-z]+)+")
 _SAYING: Final = ("text", "line1", "tracking_number", "name", "kind", "parcel_id")
 """The member of an object that stands for it in a sentence."""
 _TIMES: Final = ("_at", "_from", "_time")
-_NO_TERMS: Final[Mapping[str, Term]] = {}
 
 
 def filled(template: str, values: Mapping[str, str]) -> str:
@@ -55,7 +54,7 @@ def in_words(code: str) -> str:
 
 
 def _term(name: str, code: str, words: NullTranslations) -> str:
-    term = TERMS.get(name, _NO_TERMS).get(code)
+    term = TERMS[name].get(code)
     return words.pgettext(term.context, term.text) if term else in_words(code)
 
 

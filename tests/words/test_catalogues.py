@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 
 from agent import words
+from agent.words import sentences, terms
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,6 +49,14 @@ def edit(path: Path, old: str, new: str) -> None:
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.parents[1].name)
 def test_every_language_is_complete_and_says_nothing_more(path: Path) -> None:
     assert list(catalogues.faults(path)) == []
+
+
+def test_what_the_catalogues_are_made_from_is_what_the_driver_can_be_told() -> None:
+    phrases = [*sentences.FEEDBACK.values(), *sentences.PROMPTS.values(), *sentences.REFUSALS.values()]
+    said = [one for phrase in phrases for one in (*phrase.text, *(phrase.speech or ()))]
+    told = {((one.text, one.many) if one.many else one.text, None) for one in (*said, sentences.MORE, sentences.LISTED)}
+    told |= {(one.text, one.context) for table in terms.TERMS.values() for one in table.values()}
+    assert {(message.id, message.context) for message in catalogues.of_the_code() if message.id} == told
 
 
 def test_every_language_that_is_kept_can_be_spoken() -> None:
