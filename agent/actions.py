@@ -7,13 +7,12 @@ the decision. Such a function is quick (1 ms at most), since it runs in the loop
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from agent.delivery.model.decision import Answer
 from agent.delivery.model.inputs import Acted, Facts
 from agent.labels.identity import to_input
-from agent.unit import Unit
 from drivers.readings import Scan
 
 FactFinder = Callable[[Mapping[str, Any]], Facts]
@@ -31,13 +30,13 @@ FACTS: Final[Mapping[str, FactFinder]] = {"scan": typed_code}
 
 
 class Actions:
-    """Carries out actions."""
+    """Carries out actions; `decide` is the unit's decision about one."""
 
-    def __init__(self, unit: Unit, facts: Mapping[str, FactFinder] = FACTS) -> None:
-        self._unit = unit
+    def __init__(self, decide: Callable[[Acted], Awaitable[Answer]], facts: Mapping[str, FactFinder] = FACTS) -> None:
+        self._decide = decide
         self._facts = facts
 
     async def act(self, action: str, arguments: Mapping[str, Any]) -> Answer:
         """Carry out a driver's action; the answer comes when its events are durable."""
         find = self._facts.get(action)
-        return await self._unit.act(Acted(action, arguments, find(arguments) if find else Facts()))
+        return await self._decide(Acted(action, arguments, find(arguments) if find else Facts()))

@@ -162,7 +162,7 @@ class App:
             self.clock,
             self.sealer,
             parts=self.parts,
-            act=Actions(self.unit).act,
+            act=Actions(self.unit.act).act,
             extra={"mount": self.panel.shown, "receiver": self.vehicle.reported},
         )
         self.supervisor = Supervisor(self._part_changed)

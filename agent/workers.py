@@ -133,11 +133,12 @@ class _Queue:
         self.waiting: deque[Work] = deque()
         self.has_work = asyncio.Event()
         self.fault = ""
-        self._thread: threading.Thread | None = None
+        self._left: threading.Thread | None = None
+        """A thread that was not done at its deadline: it cannot be ended, and nothing else begins before it is over."""
 
     async def do(self, work: Work) -> Mapping[str, Any]:
         """The result, or the failure."""
-        if self._thread is not None and self._thread.is_alive():
+        if self._left is not None and self._left.is_alive():
             return failure("STUCK", kind=self.name)
         try:
             async with asyncio.timeout(self.kind.deadline_s) as deadline:
@@ -173,9 +174,13 @@ class _Queue:
             with contextlib.suppress(RuntimeError):  # the loop is closed: the process is ending
                 loop.call_soon_threadsafe(settle, result, error)
 
-        self._thread = threading.Thread(target=work, name=f"work {self.name}", daemon=True)
-        self._thread.start()
-        return await done
+        thread = threading.Thread(target=work, name=f"work {self.name}", daemon=True)
+        thread.start()
+        try:
+            return await done
+        except asyncio.CancelledError:
+            self._left = thread
+            raise
 
 
 def failure(code: str, **params: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from typing import Any
 
 from demo.messages import envelope
@@ -39,3 +40,19 @@ def test_the_doctor_the_cloud_and_the_screen_are_told_the_same_of_a_running_unit
     }
     assert told["settings"]["camera"]["source"].startswith("rtsp://…@127.0.0.1")
     assert "hunter2" not in json.dumps([message.payload.decode() for message in heard.messages])
+
+
+def test_a_unit_that_stops_in_the_middle_of_a_check_up_says_so_instead_of_falling_silent(rig: Rig) -> None:
+    heard = rig.stack.enter_context(hearing(rig.broker))
+    # A gpsd that says nothing: the check-up waits for it.
+    silent = rig.stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+    agent = rig.agent(gps={"gpsd": f"127.0.0.1:{silent.getsockname()[1]}"})
+    agent.start_ready()
+    heard.wait("status", state="online")
+    rig.send("command", envelope("command.requested", {"command_id": "C2", "command": "diag"}))
+    rig.send("message", envelope("message.sent", {"message_id": "M1", "text": "Lane 5", "needs_ack": False}))
+    until(agent.screen, lambda seen: seen["messages"], "the message that was sent behind the command")
+    agent.stop()
+    reply = heard.wait("replies", command_id="C2")
+    assert (reply["ok"], reply["error"]["code"]) == (False, "STOPPED")
+    assert "ask again" in reply["error"]["message"]

@@ -114,8 +114,8 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(listen: str = "127.0.0.1:0") -> Iterator[Served]:
-    backend = FakeBackend()
+def serving(listen: str = "127.0.0.1:0", backend: FakeBackend | None = None) -> Iterator[Served]:
+    backend = backend or FakeBackend()
     console = Console(backend, listen)
     ready = threading.Event()
     states: list[PartState] = []

@@ -13,7 +13,7 @@ from agent.delivery.evolve import evolve
 from agent.delivery.fold import snapshot
 from agent.delivery.model import codes
 from agent.delivery.model.decision import Event
-from agent.delivery.model.inputs import Moment
+from agent.delivery.model.inputs import Located, Moment
 from agent.delivery.model.state import DeliveryError, Policy
 from agent.delivery.screen.view import view
 from contract import vocabulary
@@ -57,6 +57,15 @@ def test_a_block_is_shown_with_its_counts_stops_and_parcels() -> None:
     assert [parcel["parcel_id"] for parcel in seen["parcels"]] == ["P1", "P2", "P3"]
     assert seen["parcels"][0]["section"] == "1"
     assert seen["position"]["latitude"] == pytest.approx(52.1)
+
+
+def test_a_position_that_the_receiver_has_lost_is_not_shown_until_there_is_one_again() -> None:
+    unit = at_door(1)
+    assert shown(unit)["position"]
+    unit.give(Located(unit.uptime_ms, 1))
+    assert shown(unit)["position"] is None
+    unit.give(Located(unit.uptime_ms, 3, 52.2, 5.1))
+    assert shown(unit)["position"]["latitude"] == 52.2
 
 
 def test_every_step_of_a_block_has_its_prompt() -> None:
