@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from agent.delivery.model.decision import Command, Feedback
-from agent.delivery.model.inputs import Moment
+from agent.delivery.model.inputs import Acted, Moment
 from agent.delivery.model.state import Policy, State
 from agent.delivery.screen.view import view
 from agent.identity.seal import Sealer
@@ -48,39 +47,23 @@ def unpacked(name: str, tmp_path: Path) -> Earlier:
     return Earlier(tmp_path / name, json.loads((EARLIER / f"{name}.json").read_text()))
 
 
-class Nobody:
-    def committed(self) -> None:
-        pass
-
-    def feedback(self, feedback: Feedback, device: str | None) -> None:
-        pass
-
-    def command(self, command: Command) -> None:
-        pass
-
-    def forget(self, scope: str) -> None:
-        pass
-
-    def reloaded(self) -> None:
-        pass
-
-
 def started(journal: Journal, earlier: Earlier) -> Unit:
     """The loop as the agent starts it; a coroutine is running."""
-    return Unit(journal, "/demo/u1", Policy(), lambda: earlier.moment, Nobody())
+    return Unit(journal, "/demo/u1", Policy(), lambda: earlier.moment)
 
 
 def state_of(earlier: Earlier, journal: Journal | None = None) -> State:
     """What the loop knows once it has read a journal."""
 
-    async def start() -> State:
-        return started(journal, earlier).state
+    opened_journal = journal or opened(earlier.state_dir)
 
-    journal = journal or opened(earlier.state_dir)
+    async def start() -> State:
+        return started(opened_journal, earlier).state
+
     try:
         return asyncio.run(start())
     finally:
-        journal.close()
+        opened_journal.close()
 
 
 def test_its_chain_and_its_cursors_go_on_where_they_were(earlier: Earlier) -> None:
@@ -163,8 +146,8 @@ def test_the_day_goes_on_in_it(tmp_path: Path) -> None:
     async def go_on() -> State:
         unit = started(journal, earlier)
         for action, arguments in (("arrive", {"reason": "no receiver"}), ("fail", {"reason": "WEATHER"})):
-            answer = await unit.act(action, arguments)
-            assert answer.accepted, answer
+            answer = await unit.act(Acted(action, arguments))
+            assert answer.refusal is None, answer
         unit.snapshot()
         await unit.settle()
         return unit.state
