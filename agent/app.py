@@ -19,7 +19,7 @@ from typing import Any, Final
 from agent import __version__, checkup
 from agent.actions import Actions
 from agent.clock import Clock
-from agent.cloud_requests import CloudRequests, FromUplink, changed_by_cloud
+from agent.cloud_requests import CloudRequests, changed_by_cloud
 from agent.console.part import console
 from agent.delivery.model.decision import DIAGNOSTICS
 from agent.delivery.model.inputs import Tick
@@ -42,7 +42,7 @@ from agent.screen_state import ScreenState
 from agent.settings import Settings
 from agent.unit import Unit
 from agent.uplink.inbox import InboxReader
-from agent.uplink.uplink import Uplink
+from agent.uplink.uplink import Listeners, Uplink
 from agent.workers import Kind, Workers
 from drivers.hotplug import Watch
 from drivers.readings import Condition, PartState
@@ -144,7 +144,12 @@ class App:
             unit_id,
             self.journal,
             reader,
-            FromUplink(self.unit, lambda incoming: self.requests.take(incoming)),
+            Listeners(
+                on_message=lambda incoming: self.requests.take(incoming),
+                on_state=self.unit.changed,
+                on_session_lost=lambda: self.unit.record("unit.session_reset", {}),
+                on_damage=self.unit.distrust,
+            ).called_in(asyncio.get_running_loop()),
             state_dir=state_dir,
             now=self.clock.now,
             confirm=self.settings.journal.confirm,

@@ -1,22 +1,19 @@
 """What the cloud asks of the unit itself: commands and settings, carried out and answered on `replies`.
 
 A new command is a line in `CloudRequests.commands`; one whose result takes time is the core's effect `Work` and comes
-back as its effect `Reply`. What the uplink tells in its own thread is passed on into the loop here.
+back as its effect `Reply`.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, ParamSpec
+from typing import Any
 
 from agent.delivery.model.decision import Command, Reply
 from agent.delivery.model.inputs import FAILURE, InboxMessage, InvalidMessage
 from agent.delivery.model.state import Policy
-from agent.journal.entries import JournalError
 from agent.journal.store import Journal
 from agent.settings import Settings, SettingsError, change
 from agent.unit import Unit
@@ -24,8 +21,6 @@ from agent.uplink.inbox import InboxReader, Incoming
 from agent.uplink.uplink import Uplink
 
 log = logging.getLogger(__name__)
-
-P = ParamSpec("P")
 
 ASKING = frozenset({"command", "settings"})
 """Kinds of messages that are answered on `replies`."""
@@ -134,38 +129,6 @@ class CloudRequests:
         if incoming and isinstance(incoming.message, InboxMessage):
             command_id = incoming.message.data.get("command_id", message_id)
         self._uplink.reply({"command_id": command_id, "ok": "error" not in outcome, **outcome}, incoming)
-
-
-class FromUplink:
-    """Carries what the uplink tells from its thread into the loop.
-
-    :param take: takes a message of the inbox
-    """
-
-    def __init__(self, unit: Unit, take: Callable[[Incoming], None]) -> None:
-        self._unit = unit
-        self._take = take
-        self._loop = asyncio.get_running_loop()
-
-    def on_message(self, incoming: Incoming) -> None:
-        """An inbox message has come."""
-        self._in_loop(self._take, incoming)
-
-    def on_link(self) -> None:
-        """The link came up or went down."""
-        self._in_loop(self._unit.changed)
-
-    def on_damage(self, fault: JournalError) -> None:
-        """The uplink could not read what it has to send."""
-        self._in_loop(self._unit.distrust, fault)
-
-    def on_session_lost(self) -> None:
-        """The broker forgot us: what it held for us is gone, and the cloud must send it again."""
-        self._in_loop(self._unit.record, "unit.session_reset", {})
-
-    def _in_loop(self, function: Callable[P, None], *arguments: P.args, **_keywords: P.kwargs) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: the process is ending
-            self._loop.call_soon_threadsafe(function, *arguments)
 
 
 def changed_by_cloud(settings: Settings, changes: Mapping[str, Any]) -> Settings:

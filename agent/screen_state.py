@@ -59,18 +59,18 @@ class ScreenState:
 
     def view(self) -> dict[str, Any]:
         """All of ``GET /api/state``."""
-        link = self._uplink.link
+        uplink = self._uplink.state
         moment = self._clock.now()
         status = self._journal.status()
         deliveries = self._unit.view()
         self._open_secrets(deliveries)
-        broker = PartState(Condition.READY if link.online else Condition.FAULTY, link.reason, link.since_ns)
+        broker = PartState(Condition.READY if uplink.online else Condition.FAULTY, uplink.reason, uplink.since_ns)
         return {
             "unit": {
                 "id": self._settings.id,
                 "fleet": self._settings.fleet,
                 "version": __version__,
-                "online": link.online,
+                "online": uplink.online,
                 "sequence": status["sequence"],
                 "backlog": status["backlog"],
                 "clock": {"time": moment.time, "trust": moment.trust},

@@ -27,25 +27,16 @@ from agent.identity.seal import Sealer
 from agent.journal.entries import EventEntry
 from agent.journal.store import Journal
 from agent.settings import BrokerSettings
-from agent.uplink.inbox import InboxReader, Incoming
-from agent.uplink.uplink import Uplink
+from agent.uplink.inbox import InboxReader
+from agent.uplink.uplink import Listeners, Uplink
 from contract.topics import Topics
 from drivers.simulated.servers import Broker
 
 FLEET, UNIT = "bench", "u1"
 
 
-class Silent:
-    """A listener that listens to nothing."""
-
-    def on_message(self, incoming: Incoming) -> None:
-        """Nothing."""
-
-    def on_link(self) -> None:
-        """Nothing."""
-
-    def on_session_lost(self) -> None:
-        """Nothing."""
+def nothing(*_told: object) -> None:
+    """What the uplink tells is not needed here."""
 
 
 def ours(broker: Broker, state_dir: Path, backlog: list[EventEntry], window: int) -> float:
@@ -56,7 +47,8 @@ def ours(broker: Broker, state_dir: Path, backlog: list[EventEntry], window: int
     fill(journal, events)
     settings = BrokerSettings(url=broker.url, max_inflight=window)
     reader = InboxReader(Sealer(state_dir, {}))
-    uplink = Uplink(settings, FLEET, UNIT, journal, reader, Silent(), state_dir=state_dir, now=now)
+    silent = Listeners(on_message=nothing, on_state=nothing, on_session_lost=nothing, on_damage=nothing)
+    uplink = Uplink(settings, FLEET, UNIT, journal, reader, silent, state_dir=state_dir, now=now)
     begun = time.perf_counter()
     uplink.start()
     while journal.confirmed < events[-1].sequence:

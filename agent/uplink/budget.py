@@ -1,4 +1,4 @@
-"""What a metered link may carry in a calendar month, and what it has carried, kept over restarts.
+"""What a metered connection may carry in a calendar month, and what it has carried, kept over restarts.
 
 Delivery facts are never held back; when the budget is used up, telemetry waits for the next month.
 """
@@ -28,7 +28,7 @@ class Budget:
         self._saved = self._spent
 
     def spend(self, size: int) -> None:
-        """So many bytes have been handed to the link."""
+        """So many bytes have been sent or received."""
         if not self._monthly_bytes:
             return
         month = self._now().time[:7]
@@ -42,6 +42,13 @@ class Budget:
     def used_up(self) -> bool:
         """Whether this month's budget is gone."""
         return 0 < self._monthly_bytes <= self._spent and self._month == self._now().time[:7]
+
+    @property
+    def complaint(self) -> str:
+        """What is wrong, in words; empty when all is well."""
+        if not self.used_up:
+            return ""
+        return f"this month's {self._monthly_bytes} bytes (broker.monthly_bytes) are used up: telemetry waits"
 
     def save(self) -> None:
         """Keep the count; a file that cannot be written costs only the count."""

@@ -13,7 +13,7 @@ import ssl
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
@@ -23,8 +23,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from agent.settings import BrokerSettings
-
-Protocol = Literal["5", "3.1.1"]
+from agent.uplink.backoff import Cause, End, Protocol
 
 PACKET_OVERHEAD_BYTES: Final = 80
 """What an MQTT packet needs around topic and payload, our properties included."""
@@ -45,7 +44,7 @@ _HARMLESS: Final = {MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_AGAIN
 
 
 class UplinkError(Exception):
-    """The uplink can not be set up: says which setting, what was found and what to do."""
+    """The uplink cannot be set up: says which setting, what was found and what to do."""
 
 
 class _PackedProperties(Properties):
@@ -97,21 +96,12 @@ class Connection:
         self.session_present = False
         self.window = min(broker.max_inflight, MAX_WINDOW)
         self.max_packet_bytes = broker.max_packet_bytes
-        self.refusal: int | None = None
-        """Reason code of the CONNACK that refused us."""
-        self.ended: str | None = None
-        """Why the connection is over, in words; ``None`` while it is alive."""
-        self.ended_by: int | None = None
-        """Reason code of the broker's DISCONNECT."""
-        self.lost = False
-        """The connection ended without a word, after CONNACK."""
-        self.silent_close = False
-        """The broker closed the connection without a word, before CONNACK."""
+        self.ended: End | None = None
+        """Why the connection is over; ``None`` while it is alive."""
         self.published: deque[tuple[int, int]] = deque()
         """PUBACKs: packet identifier and reason code."""
         self.arrived: deque[MQTTMessage] = deque()
-        self.traffic_bytes = 0
-        """What the link has carried, about: what TLS and TCP add is not known here."""
+        self._traffic_bytes = 0
         self.subscribed: deque[tuple[int, list[int]]] = deque()
         """SUBACKs: packet identifier and reason codes."""
         self._broker = broker
@@ -207,12 +197,22 @@ class Connection:
             self._selector.modify(self._socket, interest)
 
     def _note(self, code: MQTTErrorCode) -> None:
-        if code == MQTTErrorCode.MQTT_ERR_PROTOCOL and not self.connected and self.refusal is None:
+        refused = self.ended is not None and self.ended.cause in {Cause.REFUSED, Cause.VERSION_REFUSED}
+        if code == MQTTErrorCode.MQTT_ERR_PROTOCOL and not self.connected and not refused:
             # An answer of the other version of MQTT; paho reports it as a closed connection first.
-            self.refusal, self.silent_close = UNSUPPORTED_VERSION, False
-            self.ended = f"the broker does not speak MQTT {self.protocol}"
-        elif self.ended is None and (self._client.socket() is None or code not in _HARMLESS):
-            self.ended = "connection lost"
+            self.ended = End(Cause.VERSION_REFUSED, f"the broker does not speak MQTT {self.protocol}")
+        elif self._client.socket() is None or code not in _HARMLESS:
+            self.end(Cause.LOST, "connection lost")
+
+    def end(self, cause: Cause, reason: str) -> None:
+        """It is over from now on; what was said first about why remains."""
+        if self.ended is None:
+            self.ended = End(cause, reason)
+
+    def take_traffic(self) -> int:
+        """What has been carried since the last time, about, in bytes: what TLS and TCP add is not known here."""
+        traffic_bytes, self._traffic_bytes = self._traffic_bytes, 0
+        return traffic_bytes
 
     def leave(self) -> None:
         """Say DISCONNECT, so that the broker keeps the will to itself."""
@@ -226,13 +226,13 @@ class Connection:
         held = self._client.socket()
         if held is not None:
             held.close()  # type: ignore[no-untyped-call, unused-ignore]
-        self.ended = self.ended or "closed"
+        self.end(Cause.DISCONNECTED, "closed")
 
     # ---------------------------------------------------------------- saying
 
     def publish(self, topic: str, payload: bytes, described: Properties, *, retain: bool = False) -> int:
         """Queue one QoS 1 message; gives its packet identifier. MQTT 3.1.1 knows no properties."""
-        self.traffic_bytes += len(topic) + len(payload) + PACKET_OVERHEAD_BYTES
+        self._traffic_bytes += len(topic) + len(payload) + PACKET_OVERHEAD_BYTES
         return self._client.publish(topic, payload, 1, retain, described if self.protocol == "5" else None).mid
 
     def subscribe(self, inbox: str, status: str) -> int | None:
@@ -259,30 +259,26 @@ class Connection:
         self, _client: Client, _data: Any, flags: ConnectFlags, reason: ReasonCode, given: Properties | None
     ) -> None:
         if reason.value >= FAILURE:
-            self.refusal = reason.value
-            self.ended = f"the broker refused the connection: {reason.getName()} (0x{reason.value:02X})"
+            cause = Cause.VERSION_REFUSED if reason.value == UNSUPPORTED_VERSION else Cause.REFUSED
+            self.end(cause, f"the broker refused the connection: {reason.getName()} (0x{reason.value:02X})")
             return
         self.connected = True
         self.session_present = flags.session_present
         self.window = min(self.window, getattr(given, "ReceiveMaximum", 65_535))
         self.max_packet_bytes = min(self.max_packet_bytes, getattr(given, "MaximumPacketSize", 268_435_455))
         if getattr(given, "MaximumQoS", 1) < 1:
-            self.ended = "the broker does not support QoS 1, which acknowledged delivery needs"
+            self.end(Cause.DISCONNECTED, "the broker does not support QoS 1, which acknowledged delivery needs")
 
     def _on_disconnect(
         self, _client: Client, _data: Any, flags: DisconnectFlags, reason: ReasonCode, _properties: Properties | None
     ) -> None:
-        if self.ended is not None:
-            return
         if flags.is_disconnect_packet_from_server:
-            self.ended_by = reason.value
-            self.ended = f"the broker ended the connection: {reason.getName()} (0x{reason.value:02X})"
+            cause = Cause.TAKEN_OVER if reason.value == TAKEN_OVER else Cause.DISCONNECTED
+            self.end(cause, f"the broker ended the connection: {reason.getName()} (0x{reason.value:02X})")
         elif self.connected:
-            self.lost = True
-            self.ended = "connection lost"
+            self.end(Cause.LOST, "connection lost")
         else:
-            self.silent_close = True
-            self.ended = "the broker closed the connection instead of answering CONNECT"
+            self.end(Cause.CLOSED_UNANSWERED, "the broker closed the connection instead of answering CONNECT")
 
     def _on_subscribe(
         self, _client: Client, _data: Any, mid: int, reasons: list[ReasonCode], _properties: Properties | None
@@ -295,7 +291,7 @@ class Connection:
         self.published.append((mid, reason.value))
 
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
-        self.traffic_bytes += len(message.payload) + PACKET_OVERHEAD_BYTES
+        self._traffic_bytes += len(message.payload) + PACKET_OVERHEAD_BYTES
         self.arrived.append(message)
 
 
@@ -338,3 +334,30 @@ def tls_context(broker: BrokerSettings) -> ssl.SSLContext:
 
 def _cause(error: Exception) -> str:
     return getattr(error, "strerror", None) or getattr(error, "reason", None) or type(error).__name__
+
+
+def in_words(code: int) -> str:
+    """A reason code that says that something was not done (MQTT 5 §2.4)."""
+    words = {
+        0x80: "unspecified error",
+        0x83: "implementation specific error",
+        0x87: "not authorized",
+        0x8F: "topic filter invalid",
+        0x90: "topic name invalid",
+        0x91: "packet identifier in use",
+        0x97: "quota exceeded",
+        0x99: "payload format invalid",
+    }
+    return f"{words.get(code, 'failure')} (0x{code:02X})"
+
+
+def unreachable(broker: BrokerSettings, error: Exception) -> str:
+    """Why `Connection.open` has failed."""
+    where = f"{broker.host}:{broker.port}"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"{where}: the broker's certificate is not accepted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"{where}: no TLS: {error.reason or error}"
+    if isinstance(error, TimeoutError):
+        return f"{where}: no answer"
+    return f"{where}: {getattr(error, 'strerror', None) or error}"

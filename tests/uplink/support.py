@@ -23,8 +23,10 @@ from agent.journal.entries import Batch, EventEntry
 from agent.journal.envelope import Chain
 from agent.journal.store import Journal
 from agent.settings import BrokerSettings
+from agent.uplink.backoff import Timing
 from agent.uplink.inbox import InboxReader, Incoming
-from agent.uplink.uplink import SESSION_FILE, Timing, Uplink
+from agent.uplink.session_record import SESSION_FILE
+from agent.uplink.uplink import Listeners, Uplink
 from tests.waiting import wait_until
 
 FLEET, UNIT = "fleet", "u1"
@@ -200,29 +202,36 @@ def packets(source: socket.socket) -> Iterator[Packet]:
         yield Packet(first[0] >> 4, first[0] & 0x0F, body, header + body)
 
 
-class Ear:
-    """The uplink's listener: keeps what it is told, and acknowledges when it should."""
+class Listener:
+    """Keeps what the uplink tells, and acknowledges when it should."""
 
     def __init__(self) -> None:
         self.messages: list[Incoming] = []
-        self.links: list[tuple[bool, str]] = []
+        self.states: list[tuple[bool, str]] = []
         self.lost = 0
         self.acknowledge: Callable[[Incoming], None] = lambda _message: None
+        self.on_session_lost: Callable[[], Any] = lambda: None
         self.uplink: Uplink | None = None
 
-    def on_message(self, incoming: Incoming) -> None:
+    def listeners(self) -> Listeners:
+        return Listeners(
+            on_message=self._on_message,
+            on_state=self._on_state,
+            on_session_lost=self._on_session_lost,
+            on_damage=lambda _fault: None,
+        )
+
+    def _on_message(self, incoming: Incoming) -> None:
         self.messages.append(incoming)
         self.acknowledge(incoming)
 
-    def on_link(self) -> None:
+    def _on_state(self) -> None:
         if self.uplink is not None:
-            self.links.append((self.uplink.link.online, self.uplink.link.reason))
+            self.states.append((self.uplink.state.online, self.uplink.state.reason))
 
-    def on_damage(self, fault: Exception) -> None:
-        self.damage = fault
-
-    def on_session_lost(self) -> None:
+    def _on_session_lost(self) -> None:
         self.lost += 1
+        self.on_session_lost()
 
 
 class Vehicle:
@@ -239,7 +248,7 @@ class Vehicle:
         head = self.journal.head
         self.chain = Chain(f"/{FLEET}/{UNIT}", head.sequence, head.hash)
         self.reader = InboxReader(Sealer(state_dir, self.journal.keys()))
-        self.ear = Ear()
+        self.listener = Listener()
         self.uplink = self._make()
 
     def _make(self) -> Uplink:
@@ -249,13 +258,13 @@ class Vehicle:
             UNIT,
             self.journal,
             self.reader,
-            self.ear,
+            self.listener.listeners(),
             state_dir=self.state_dir,
             now=now,
             confirm=self.confirm,  # type: ignore[arg-type]
             timing=self.timing,
         )
-        self.ear.uplink = uplink
+        self.listener.uplink = uplink
         return uplink
 
     def start(self, *, online: bool = True) -> Self:
@@ -267,16 +276,16 @@ class Vehicle:
     def online(self) -> None:
         """Connected, and the inbox is subscribed to."""
         session = self.state_dir / SESSION_FILE
-        until(lambda: self.uplink.link.online and session.exists(), "the link", lambda: self.uplink.link)
+        until(lambda: self.uplink.state.online and session.exists(), "the link", lambda: self.uplink.state)
 
     def offline(self) -> str:
-        until(lambda: not self.uplink.link.online, "the loss of the link", lambda: self.uplink.link)
-        return self.uplink.link.reason
+        until(lambda: not self.uplink.state.online, "the loss of the link", lambda: self.uplink.state)
+        return self.uplink.state.reason
 
     def restart(self, **settings: Any) -> None:
         assert self.uplink.stop()
         self.settings.update(settings)
-        self.ear = Ear()
+        self.listener = Listener()
         self.uplink = self._make()
         self.start()
 

@@ -76,17 +76,17 @@ def test_events_that_the_broker_does_not_accept_are_kept_and_the_reason_is_shown
     unit.confirmed(5)
     gate.from_unit = refuse(code)
     events = unit.write(150)
-    until(lambda: words in unit.uplink.link.reason, "the reason")
+    until(lambda: words in unit.uplink.state.reason, "the reason")
     time.sleep(1.0)
     refused = len(gate.published("/events/")) - 5
     assert unit.journal.confirmed == 5
-    assert unit.uplink.link.online
+    assert unit.uplink.state.online
     assert refused < 125, "one at a time while the broker refuses"
     gate.reopen()
     until(lambda: len(subscriber.on("/events/")) == 155, "every event")
     unit.confirmed(155)
     assert subscriber.payloads()[5:] == [event.payload for event in events]
-    until(lambda: not unit.uplink.link.reason, "no reason any more")
+    until(lambda: not unit.uplink.state.reason, "no reason any more")
 
 
 def test_one_refused_event_holds_the_cursor_and_comes_again(gate: Gate, subscriber: Subscriber, vehicle: Make) -> None:
@@ -111,7 +111,7 @@ def test_no_subscriber_is_no_failure(broker: Broker, vehicle: Make) -> None:
     unit = vehicle(broker.url).start()
     unit.write(10)
     unit.confirmed(10)
-    assert unit.uplink.link.reason == ""
+    assert unit.uplink.state.reason == ""
 
 
 def test_no_more_is_under_way_than_the_broker_takes(tmp_path: Path, vehicle: Make) -> None:
@@ -204,14 +204,14 @@ def obey(unit: Vehicle) -> None:
             unit.uplink.replay(command["from_sequence"], command["to_sequence"])
         unit.uplink.acknowledge(message.token)
 
-    unit.ear.acknowledge = take
-    unit.ear.on_session_lost = lambda: unit.write(1, "unit.session_reset")  # type: ignore[assignment,method-assign,return-value]
+    unit.listener.acknowledge = take
+    unit.listener.on_session_lost = lambda: unit.write(1, "unit.session_reset")
 
 
 def test_events_wait_for_a_subscriber_when_the_cloud_has_to_confirm(broker: Broker, vehicle: Make) -> None:
     unit = vehicle(broker.url, confirm="cloud").start()
     events = unit.write(50)
-    until(lambda: unit.uplink.link.reason == "nobody subscribes to the events", "the reason")
+    until(lambda: unit.uplink.state.reason == "nobody subscribes to the events", "the reason")
     listening = Subscriber(broker.port)
     until(lambda: len(listening.on("/events/")) == 50, "50 events")
     listening.close()
@@ -223,9 +223,9 @@ def test_a_mark_for_an_event_that_nobody_subscribed_to_shows_that_somebody_liste
 ) -> None:
     unit = vehicle(broker.url, confirm="cloud").start()
     unit.write(50)
-    until(lambda: unit.uplink.link.reason, "the reason")
+    until(lambda: unit.uplink.state.reason, "the reason")
     unit.uplink.high_water(1)
-    until(lambda: unit.uplink.link.reason == "" and unit.uplink.link.inflight == 0, "no reason any more")
+    until(lambda: unit.uplink.state.reason == "" and unit.uplink.state.inflight == 0, "no reason any more")
 
 
 def test_without_the_clouds_word_nothing_is_freed(broker: Broker, subscriber: Subscriber, vehicle: Make) -> None:
@@ -273,13 +273,13 @@ def test_a_broker_that_speaks_only_3_1_1_is_spoken_to_in_3_1_1(
 ) -> None:
     gate.from_unit = way
     unit = vehicle(gate.url).start()
-    assert unit.uplink.link.protocol == "3.1.1"
+    assert unit.uplink.state.protocol == "3.1.1"
     events = unit.write(20)
     until(lambda: len(subscriber.on("/events/")) == 20, "20 events")
     assert subscriber.payloads() == [event.payload for event in events]
     gate.reopen()
     unit.restart()
-    assert unit.uplink.link.protocol == "5", "asked anew at each start"
+    assert unit.uplink.state.protocol == "5", "asked anew at each start"
 
 
 def test_a_protocol_that_was_chosen_is_not_changed(gate: Gate, vehicle: Make) -> None:
@@ -287,7 +287,7 @@ def test_a_protocol_that_was_chosen_is_not_changed(gate: Gate, vehicle: Make) ->
     unit = vehicle(gate.url, protocol="5").start(online=False)
     until(lambda: gate.connections >= 3, "three attempts")
     assert {packet.body[6] for packet in gate.seen if packet.type == CONNECT} == {5}
-    assert "0x84" in unit.uplink.link.reason
+    assert "0x84" in unit.uplink.state.reason
 
 
 def test_a_server_that_is_no_broker_is_named(gate: Gate, vehicle: Make) -> None:
@@ -299,8 +299,8 @@ def test_a_server_that_is_no_broker_is_named(gate: Gate, vehicle: Make) -> None:
     gate.from_unit = http
     unit = vehicle(gate.url).start(online=False)
     until(lambda: gate.connections >= 4, "four attempts")
-    assert not unit.uplink.link.online
-    assert unit.uplink.link.reason not in {"connecting", ""}
+    assert not unit.uplink.state.online
+    assert unit.uplink.state.reason not in {"connecting", ""}
 
 
 # ------------------------------------------------------------------------------------------------ faults that are shown
@@ -314,8 +314,8 @@ def test_a_copied_card_is_noticed_and_does_not_lead_to_a_storm(gate: Gate, vehic
 
     gate.from_unit = taken_over
     unit = vehicle(gate.url).start(online=False)
-    until(lambda: "copied" in unit.uplink.link.reason, "the reason", lambda: unit.uplink.link)
-    assert f'another client uses our client id "{unit.uplink.client_id}"' in unit.uplink.link.reason
+    until(lambda: "copied" in unit.uplink.state.reason, "the reason", lambda: unit.uplink.state)
+    assert f'another client uses our client id "{unit.uplink.client_id}"' in unit.uplink.state.reason
     before = gate.connections
     time.sleep(1.5)
     assert gate.connections == before, "slow back-off"
@@ -324,13 +324,13 @@ def test_a_copied_card_is_noticed_and_does_not_lead_to_a_storm(gate: Gate, vehic
 def test_a_twin_is_suspected_where_the_broker_closes_without_a_word(broker: Broker, vehicle: Make) -> None:
     unit = vehicle(broker.url).start()
     for _ in range(3):
-        until(lambda: unit.uplink.link.online, "the link")
+        until(lambda: unit.uplink.state.online, "the link")
         with socket.create_connection(("127.0.0.1", broker.port)) as twin:
             name = unit.uplink.client_id.encode()
             body = b"\x00\x04MQTT\x04\x02\x00\x1e\x00" + bytes([len(name)]) + name
             twin.sendall(b"\x10" + bytes([len(body)]) + body)
             unit.offline()
-    assert f'does another client use our client id "{unit.uplink.client_id}"?' in unit.uplink.link.reason
+    assert f'does another client use our client id "{unit.uplink.client_id}"?' in unit.uplink.state.reason
     unit.online()
 
 
@@ -342,7 +342,7 @@ def test_an_event_that_is_too_large_for_the_broker_is_shown_and_holds_nobody_up(
         large = unit.write(1, text="x" * 5000)[0]
         unit.write(2)
         until(lambda: len(listening.on("/events/")) == 4, "the other four")
-        until(lambda: f"event {large.sequence} " in unit.uplink.link.reason, "the reason")
+        until(lambda: f"event {large.sequence} " in unit.uplink.state.reason, "the reason")
         assert unit.journal.confirmed == 2
         listening.close()
         unit.close()
@@ -358,15 +358,15 @@ def test_an_inbox_that_may_not_be_read_is_shown_and_events_go_out_all_the_same(g
     unit = vehicle(gate.url).start(online=False)
     unit.write(3)
     unit.confirmed(3)
-    until(lambda: "does not let us read our inbox" in unit.uplink.link.reason, "the reason")
+    until(lambda: "does not let us read our inbox" in unit.uplink.state.reason, "the reason")
     gate.reopen()
-    until(lambda: unit.uplink.link.reason == "", "the inbox, asked for again")
+    until(lambda: unit.uplink.state.reason == "", "the inbox, asked for again")
 
 
 def test_nobody_there_is_shown_and_tried_again(vehicle: Make, broker: Broker) -> None:
     broker.stop()
     unit = vehicle(broker.url).start(online=False)
-    until(lambda: "refused" in unit.uplink.link.reason, "the reason")
+    until(lambda: "refused" in unit.uplink.state.reason, "the reason")
     broker.start()
     unit.online()
 
@@ -438,18 +438,18 @@ def test_events_and_large_messages_pass_through_tls(tls: tuple[Broker, int, Path
     unit.write(500)
     listening.publish(f"{ROOT}/inbox/block", b"[" * 300_000)
     unit.confirmed(500)
-    until(lambda: unit.ear.messages and len(unit.ear.messages[0].payload) == 300_000, "the message")
+    until(lambda: unit.listener.messages and len(unit.listener.messages[0].payload) == 300_000, "the message")
     listening.close()
 
 
 def test_a_broker_with_an_unknown_certificate_gets_nothing(tls: tuple[Broker, int, Path], vehicle: Make) -> None:
     _, port, _ = tls
     unit = vehicle(f"mqtts://127.0.0.1:{port}").start(online=False)
-    until(lambda: "certificate is not accepted" in unit.uplink.link.reason, "the reason")
+    until(lambda: "certificate is not accepted" in unit.uplink.state.reason, "the reason")
 
 
 def test_an_authority_that_is_no_certificate_is_named(tls: tuple[Broker, int, Path], vehicle: Make) -> None:
     _, port, authority = tls
     authority.write_text("not a certificate")
     unit = vehicle(f"mqtts://127.0.0.1:{port}", ca_file=authority).start(online=False)
-    until(lambda: "broker.ca_file" in unit.uplink.link.reason, "the reason")
+    until(lambda: "broker.ca_file" in unit.uplink.state.reason, "the reason")

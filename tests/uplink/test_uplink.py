@@ -17,7 +17,20 @@ from agent.uplink.budget import Budget
 from agent.uplink.connection import UplinkError
 from agent.uplink.uplink import Uplink
 from drivers.simulated.servers import Broker
-from tests.uplink.support import FLEET, PUBACK, PUBLISH, QUICK, ROOT, UNIT, Ear, Gate, Subscriber, Vehicle, now, until
+from tests.uplink.support import (
+    FLEET,
+    PUBACK,
+    PUBLISH,
+    QUICK,
+    ROOT,
+    UNIT,
+    Gate,
+    Listener,
+    Subscriber,
+    Vehicle,
+    now,
+    until,
+)
 
 Make = Callable[..., Vehicle]
 
@@ -40,7 +53,7 @@ def test_events_arrive_in_order_on_their_topics_with_the_bytes_that_are_stored(
 def test_an_older_broker_gets_the_same_events_without_properties(broker: Broker, vehicle: Make) -> None:
     listening = Subscriber(broker.port, protocol=MQTTProtocolVersion.MQTTv311)
     unit = vehicle(broker.url, protocol="3.1.1").start()
-    assert unit.uplink.link.protocol == "3.1.1"
+    assert unit.uplink.state.protocol == "3.1.1"
     events = unit.write(20)
     until(lambda: len(listening.on("/events/")) == 20, "20 events")
     listening.close()
@@ -125,16 +138,16 @@ def test_a_unit_that_sees_its_own_late_will_says_online_again(
 def test_a_message_comes_again_until_it_is_acknowledged(broker: Broker, subscriber: Subscriber, vehicle: Make) -> None:
     unit = vehicle(broker.url).start()
     subscriber.publish(f"{ROOT}/inbox/message", b"first")
-    until(lambda: unit.ear.messages, "the message")
+    until(lambda: unit.listener.messages, "the message")
     unit.restart()
-    again = until(lambda: unit.ear.messages, "the message again")[0]
+    again = until(lambda: unit.listener.messages, "the message again")[0]
     assert (again.kind, again.payload) == ("message", b"first")
     unit.uplink.acknowledge(again.token)
     subscriber.publish(f"{ROOT}/inbox/message", b"second")
-    until(lambda: len(unit.ear.messages) == 2, "the next message")
+    until(lambda: len(unit.listener.messages) == 2, "the next message")
     unit.restart()
-    until(lambda: unit.ear.messages, "what is still open")
-    assert [message.payload for message in unit.ear.messages] == [b"second"]
+    until(lambda: unit.listener.messages, "what is still open")
+    assert [message.payload for message in unit.listener.messages] == [b"second"]
 
 
 def test_an_acknowledgement_from_an_earlier_connection_is_not_sent(
@@ -142,19 +155,21 @@ def test_an_acknowledgement_from_an_earlier_connection_is_not_sent(
 ) -> None:
     unit = vehicle(broker.url).start()
     subscriber.publish(f"{ROOT}/inbox/message", b"first")
-    old = until(lambda: unit.ear.messages, "the message")[0]
+    old = until(lambda: unit.listener.messages, "the message")[0]
     broker.restart()
-    until(lambda: len(unit.ear.messages) == 2, "the message again")
+    until(lambda: len(unit.listener.messages) == 2, "the message again")
     unit.uplink.acknowledge(old.token)
     unit.restart()
-    assert until(lambda: unit.ear.messages, "the message a third time")[0].payload == b"first"
+    assert until(lambda: unit.listener.messages, "the message a third time")[0].payload == b"first"
 
 
 def test_messages_are_acknowledged_in_the_order_they_came(gate: Gate, subscriber: Subscriber, vehicle: Make) -> None:
     unit = vehicle(gate.url).start()
     for number in range(3):
         subscriber.publish(f"{ROOT}/inbox/message", b"%d" % number)
-    first, second, third = until(lambda: unit.ear.messages if len(unit.ear.messages) == 3 else None, "three messages")
+    first, second, third = until(
+        lambda: unit.listener.messages if len(unit.listener.messages) == 3 else None, "three messages"
+    )
     before = len(gate.seen)
     unit.uplink.acknowledge(third.token)
     unit.uplink.acknowledge(second.token)
@@ -173,16 +188,16 @@ def test_a_flood_of_broken_messages_is_answered_one_by_one_and_events_still_go_o
     broker: Broker, subscriber: Subscriber, vehicle: Make
 ) -> None:
     unit = vehicle(broker.url)
-    unit.ear.acknowledge = lambda message: unit.uplink.acknowledge(message.token)
+    unit.listener.acknowledge = lambda message: unit.uplink.acknowledge(message.token)
     unit.start()
     for number in range(1500):
         subscriber.client.publish(f"{ROOT}/inbox/block", b'{"broken": %d' % number, qos=1)
     unit.write(50)
     unit.confirmed(50)
-    until(lambda: len(unit.ear.messages) >= 1500, "1500 messages")
-    answers = [incoming.message for incoming in unit.ear.messages]
+    until(lambda: len(unit.listener.messages) >= 1500, "1500 messages")
+    answers = [incoming.message for incoming in unit.listener.messages]
     assert all(isinstance(answer, InvalidMessage) and answer.reason == "INVALID_JSON" for answer in answers)
-    assert unit.uplink.link.online
+    assert unit.uplink.state.online
 
 
 def test_a_message_of_a_megabyte_is_handed_over_and_refused_by_its_size(
@@ -190,7 +205,7 @@ def test_a_message_of_a_megabyte_is_handed_over_and_refused_by_its_size(
 ) -> None:
     unit = vehicle(broker.url).start()
     subscriber.publish(f"{ROOT}/inbox/block", b"[" * 1_000_000)
-    answer = until(lambda: unit.ear.messages, "the message")[0].message
+    answer = until(lambda: unit.listener.messages, "the message")[0].message
     assert isinstance(answer, InvalidMessage)
     assert answer.reason == "TOO_LARGE"
 
@@ -201,15 +216,15 @@ def test_a_listener_that_fails_is_shown_and_the_message_comes_again(
     unit = vehicle(broker.url)
 
     def fail_once(_message: object) -> None:
-        unit.ear.acknowledge = lambda _: None
+        unit.listener.acknowledge = lambda _: None
         raise ValueError("a fault of the listener")
 
-    unit.ear.acknowledge = fail_once
+    unit.listener.acknowledge = fail_once
     unit.start()
     subscriber.publish(f"{ROOT}/inbox/message", b"hello")
-    until(lambda: len(unit.ear.messages) == 2, "the message again")
+    until(lambda: len(unit.listener.messages) == 2, "the message again")
     unit.online()
-    assert any("ValueError" in reason for online, reason in unit.ear.links if not online)
+    assert any("ValueError" in reason for online, reason in unit.listener.states if not online)
 
 
 # ------------------------------------------------------------------------------------------------ session
@@ -220,7 +235,7 @@ def test_a_first_session_is_not_a_lost_one(broker: Broker, vehicle: Make) -> Non
     unit.write(1)
     unit.confirmed(1)
     unit.restart()
-    assert unit.ear.lost == 0
+    assert unit.listener.lost == 0
 
 
 def test_a_session_that_the_broker_lost_is_told_until_the_event_about_it_has_arrived(
@@ -232,15 +247,15 @@ def test_a_session_that_the_broker_lost_is_told_until_the_event_about_it_has_arr
     broker.stop()
     broker.forget()
     broker.start()
-    until(lambda: unit.ear.lost == 1, "the loss")
+    until(lambda: unit.listener.lost == 1, "the loss")
     unit.restart()
-    until(lambda: unit.ear.lost == 1, "the loss again, in the next life")
+    until(lambda: unit.listener.lost == 1, "the loss again, in the next life")
     written = unit.write(1, "unit.session_reset")
     unit.confirmed(written[0].sequence)
     unit.restart()
     unit.write(1)
     unit.confirmed(3)
-    assert unit.ear.lost == 0
+    assert unit.listener.lost == 0
 
 
 # ------------------------------------------------------------------------------------------------ commands
@@ -290,7 +305,7 @@ def test_a_reply_goes_to_the_topic_that_the_request_named_with_its_correlation(
     asked = Properties(PacketTypes.PUBLISH)
     asked.ResponseTopic, asked.CorrelationData = f"{ROOT}/answers/7", b"\x00seven"
     subscriber.publish(f"{ROOT}/inbox/command", b"{}", properties=asked)
-    message = until(lambda: unit.ear.messages, "the command")[0]
+    message = until(lambda: unit.listener.messages, "the command")[0]
     unit.uplink.reply({"command_id": "C1", "ok": True, "result": {}}, message)
     unit.uplink.reply({"command_id": "C2", "ok": True, "result": {}})
     answer = until(lambda: subscriber.on("/answers/7"), "the answer")[0]
@@ -319,7 +334,7 @@ def test_a_response_topic_with_wildcards_is_answered_on_replies(
 ) -> None:
     unit = vehicle(broker.url).start()
     subscriber.publish(f"{ROOT}/inbox/command", b"{}")
-    message = until(lambda: unit.ear.messages, "the command")[0]
+    message = until(lambda: unit.listener.messages, "the command")[0]
     object.__setattr__(message, "response_topic", "a/#")
     unit.uplink.reply({"command_id": "C1", "ok": True, "result": {}}, message)
     until(lambda: subscriber.on("/replies"), "the answer")
@@ -354,7 +369,17 @@ def test_an_unencrypted_connection_to_another_host_is_refused(tmp_path: Path, ve
     settings = BrokerSettings.model_construct(**{**BrokerSettings().model_dump(), "url": "mqtt://broker.example:1883"})
     unit = vehicle(broker.url)
     with pytest.raises(UplinkError, match=r"expected mqtts:// for broker\.example"):
-        Uplink(settings, FLEET, UNIT, unit.journal, unit.reader, Ear(), state_dir=tmp_path, now=now, timing=QUICK)
+        Uplink(
+            settings,
+            FLEET,
+            UNIT,
+            unit.journal,
+            unit.reader,
+            Listener().listeners(),
+            state_dir=tmp_path,
+            now=now,
+            timing=QUICK,
+        )
 
 
 def test_a_password_file_that_is_missing_is_named_without_ending_the_uplink(
@@ -362,7 +387,7 @@ def test_a_password_file_that_is_missing_is_named_without_ending_the_uplink(
 ) -> None:
     secret = tmp_path / "password"
     unit = vehicle(broker.url, username="u1", password_file=secret).start(online=False)
-    until(lambda: "broker.password_file" in unit.uplink.link.reason, "the reason")
+    until(lambda: "broker.password_file" in unit.uplink.state.reason, "the reason")
     secret.write_text("hush\n")
     unit.online()
 
@@ -373,7 +398,7 @@ def test_telemetry_waits_when_the_budget_of_a_metered_link_is_used_up_and_events
     unit = vehicle(broker.url, monthly_bytes=5_000).start()
     unit.write(10)
     unit.confirmed(10)
-    until(lambda: "used up" in unit.uplink.link.reason, "the budget to be used up", lambda: unit.uplink.link)
+    until(lambda: "used up" in unit.uplink.state.reason, "the budget to be used up", lambda: unit.uplink.state)
     unit.journal.sample("position", {"latitude": 52.09})
     unit.write(1)
     unit.confirmed(11)
@@ -381,7 +406,7 @@ def test_telemetry_waits_when_the_budget_of_a_metered_link_is_used_up_and_events
     unit.write(1)
     unit.confirmed(12)
 
-    assert "5000 bytes" in unit.uplink.link.reason
+    assert "5000 bytes" in unit.uplink.state.reason
     assert not subscriber.on("/telemetry/")
 
 
