@@ -1,4 +1,4 @@
-"""The rig that the tests of the whole agent work on."""
+"""What the tests of the whole agent work on: a unit with everything around it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from drivers.simulated import Broker, SimulatedScanner
-from tests.agent.rig import Rig
+from tests.agent.running_agent import World
 
 
 @pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
+def world(tmp_path: Path) -> Iterator[World]:
     """A broker and a scanner; agent and consumer as the test wants them."""
     with ExitStack() as stack:
         broker = stack.enter_context(Broker(tmp_path / "broker", max_inflight=100))
         scanner = stack.enter_context(SimulatedScanner())
-        yield Rig(tmp_path, stack, broker, scanner)
+        yield World(tmp_path, stack, broker, scanner)

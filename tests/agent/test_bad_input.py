@@ -14,7 +14,7 @@ import pytest
 from demo.messages import block_of, envelope
 from demo.stage import Agent
 from drivers.simulated import Gpsd, SimulatedReceiver
-from tests.agent.rig import Rig, all_arrived, begin_loading, block_is, tracking_numbers, until
+from tests.agent.running_agent import World, all_arrived, begin_loading, block_is, tracking_numbers, until
 from tests.waiting import wait_until
 
 KERBSIDE = (sys.executable, "-m", "agent.cli")
@@ -25,13 +25,13 @@ def part(name: str, state: str) -> object:
     return lambda seen: seen["unit"]["parts"].get(name, {}).get("state") == state
 
 
-def test_an_invalid_block_is_answered_with_the_path_of_its_fault_and_changes_nothing(rig: Rig) -> None:
-    agent, cloud = rig.agent(), rig.cloud()
+def test_an_invalid_block_is_answered_with_the_path_of_its_fault_and_changes_nothing(world: World) -> None:
+    agent, cloud = world.agent(), world.cloud()
     agent.start_ready()
     until(agent.screen, lambda seen: seen["unit"]["online"], "the link")
     message = block_of(tracking_numbers(3))
     message["data"]["parcels"][1]["stop_id"] = "T99"
-    rig.send("block", message)
+    world.send("block", message)
     wait_until(lambda: cloud.report().get("by_type", {}).get("message.rejected"), "the answer")
 
     seen = agent.screen.look()
@@ -42,71 +42,71 @@ def test_an_invalid_block_is_answered_with_the_path_of_its_fault_and_changes_not
     assert rejected[0]["data"]["path"] == "parcels[1].stop_id"
 
 
-def test_a_flood_of_broken_messages_is_answered_sparingly_and_the_next_good_one_counts(rig: Rig) -> None:
-    agent, cloud = rig.agent(), rig.cloud()
+def test_a_flood_of_broken_messages_is_answered_sparingly_and_the_next_good_one_counts(world: World) -> None:
+    agent, cloud = world.agent(), world.cloud()
     agent.start_ready()
     until(agent.screen, lambda seen: seen["unit"]["online"], "the link")
-    flood = rig.directory / "flood"
+    flood = world.directory / "flood"
     flood.write_text('{"specversion": "1.0", "id": \n' * 3000)
     subprocess.run(
-        ["mosquitto_pub", "-p", str(rig.broker.port), "-q", "1", "-t", "kerbside/demo/u1/inbox/block", "-l"],
+        ["mosquitto_pub", "-p", str(world.broker.port), "-q", "1", "-t", "kerbside/demo/u1/inbox/block", "-l"],
         stdin=flood.open(),
         check=True,
     )
-    rig.send("block", b"[" * 100_000)
-    rig.send("block", b"\xff\xfe\x00")
-    rig.send("block", block_of(tracking_numbers(2)))
+    world.send("block", b"[" * 100_000)
+    world.send("block", b"\xff\xfe\x00")
+    world.send("block", block_of(tracking_numbers(2)))
     until(agent.screen, block_is("ACCEPTED"), "the good block behind the flood", timeout_s=60)
 
     report = all_arrived(agent, cloud)
     assert 0 < report["by_type"]["message.rejected"] < 100
 
 
-def test_a_flood_of_messages_for_a_block_that_nobody_has_is_answered_sparingly(rig: Rig) -> None:
-    agent, cloud = rig.agent(), rig.cloud()
+def test_a_flood_of_messages_for_a_block_that_nobody_has_is_answered_sparingly(world: World) -> None:
+    agent, cloud = world.agent(), world.cloud()
     agent.start_ready()
     until(agent.screen, lambda seen: seen["unit"]["online"], "the link")
-    flood = rig.directory / "flood"
+    flood = world.directory / "flood"
     cancelled = [envelope("block.cancelled", {"block_id": "B404", "reason": "none"}) for _ in range(300)]
     flood.write_text("".join(json.dumps(message) + "\n" for message in cancelled))
     subprocess.run(
-        ["mosquitto_pub", "-p", str(rig.broker.port), "-q", "1", "-t", "kerbside/demo/u1/inbox/block", "-l"],
+        ["mosquitto_pub", "-p", str(world.broker.port), "-q", "1", "-t", "kerbside/demo/u1/inbox/block", "-l"],
         stdin=flood.open(),
         check=True,
     )
-    rig.send("block", block_of(tracking_numbers(2)))
+    world.send("block", block_of(tracking_numbers(2)))
     until(agent.screen, block_is("ACCEPTED"), "the good block behind the flood", timeout_s=60)
 
     assert 0 < all_arrived(agent, cloud)["by_type"]["message.rejected"] < 100
 
 
-def test_noise_and_endless_lines_at_the_scanner_do_not_hide_the_next_good_scan(rig: Rig) -> None:
+def test_noise_and_endless_lines_at_the_scanner_do_not_hide_the_next_good_scan(world: World) -> None:
     numbers = tracking_numbers(4)
-    agent, cloud = rig.agent(), rig.cloud()
+    agent, cloud = world.agent(), world.cloud()
     agent.start_ready()
-    begin_loading(rig, agent, numbers)
-    assert rig.beep(numbers[0])
-    rig.scanner.noise(65_536, seed=1)
-    rig.scanner.scan("")
+    begin_loading(world, agent, numbers)
+    assert world.beep(numbers[0])
+    world.scanner.noise(65_536, seed=1)
+    world.scanner.scan("")
     time.sleep(1)
-    assert rig.beep(numbers[1])
-    rig.scanner.scan("X" * 1_000_000)
+    assert world.beep(numbers[1])
+    world.scanner.scan("X" * 1_000_000)
     time.sleep(1)
-    assert rig.beep(numbers[2])
-    rig.scanner.unplug()
+    assert world.beep(numbers[2])
+    world.scanner.unplug()
     until(agent.screen, part("handheld", "absent"), "the scanner to be missed")
-    rig.scanner.plug()
+    world.scanner.plug()
     until(agent.screen, part("handheld", "ready"), "the scanner to be back")
-    assert rig.beep(numbers[3])
+    assert world.beep(numbers[3])
 
     report = all_arrived(agent, cloud)
     assert report["parcels"]["LOADED"] == 4
 
 
-def test_a_receiver_service_that_is_killed_or_hangs_is_shown_and_comes_back(rig: Rig) -> None:
-    receiver = rig.stack.enter_context(SimulatedReceiver(rate_hz=5))
-    gpsd = rig.stack.enter_context(Gpsd(receiver.port))
-    agent = rig.agent(gps={"gpsd": gpsd.address, "stale_after_s": 1.5})
+def test_a_receiver_service_that_is_killed_or_hangs_is_shown_and_comes_back(world: World) -> None:
+    receiver = world.stack.enter_context(SimulatedReceiver(rate_hz=5))
+    gpsd = world.stack.enter_context(Gpsd(receiver.port))
+    agent = world.agent(gps={"gpsd": gpsd.address, "stale_after_s": 1.5})
     agent.start_ready()
     until(agent.screen, part("gps", "ready"), "the receiver")
     until(agent.screen, lambda seen: seen["position"], "a position")
@@ -121,8 +121,8 @@ def test_a_receiver_service_that_is_killed_or_hangs_is_shown_and_comes_back(rig:
     until(agent.screen, part("gps", "ready"), "the receiver after gpsd's restart")
 
 
-def test_a_second_agent_on_the_same_state_refuses_to_start_and_says_why(rig: Rig) -> None:
-    agent = rig.agent()
+def test_a_second_agent_on_the_same_state_refuses_to_start_and_says_why(world: World) -> None:
+    agent = world.agent()
     agent.start_ready()
     second = subprocess.run(
         [*KERBSIDE, "run"],
@@ -137,13 +137,13 @@ def test_a_second_agent_on_the_same_state_refuses_to_start_and_says_why(rig: Rig
     assert agent.screen.look()
 
 
-def test_a_damaged_database_is_put_aside_and_the_gap_is_declared_to_the_cloud(rig: Rig) -> None:
+def test_a_damaged_database_is_put_aside_and_the_gap_is_declared_to_the_cloud(world: World) -> None:
     numbers = tracking_numbers(12)
-    agent, cloud = rig.agent(), rig.cloud()
+    agent, cloud = world.agent(), world.cloud()
     agent.start_ready()
-    begin_loading(rig, agent, numbers)
+    begin_loading(world, agent, numbers)
     for number in numbers[:6]:
-        assert rig.beep(number)
+        assert world.beep(number)
     all_arrived(agent, cloud)
     agent.stop()
     database = next(agent.state_dir.glob("*.db"))
@@ -160,18 +160,18 @@ def test_a_damaged_database_is_put_aside_and_the_gap_is_declared_to_the_cloud(ri
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
-def test_on_a_full_disk_the_driver_hears_that_nothing_was_kept_and_nothing_confirmed_is_lost(rig: Rig) -> None:
-    small = rig.directory / "small"
+def test_on_a_full_disk_the_driver_hears_that_nothing_was_kept_and_nothing_confirmed_is_lost(world: World) -> None:
+    small = world.directory / "small"
     small.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(small)], check=True)
-    rig.stack.callback(subprocess.run, ["umount", "-l", str(small)], check=True)
-    (rig.directory / "state").symlink_to(small, target_is_directory=True)
+    world.stack.callback(subprocess.run, ["umount", "-l", str(small)], check=True)
+    (world.directory / "state").symlink_to(small, target_is_directory=True)
     numbers = tracking_numbers(6)
-    agent, cloud = rig.agent(), rig.cloud()
+    agent, cloud = world.agent(), world.cloud()
     agent.start_ready()
-    begin_loading(rig, agent, numbers)
+    begin_loading(world, agent, numbers)
     for number in numbers[:3]:
-        assert rig.beep(number)
+        assert world.beep(number)
     filler = small / "filler"
     with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
@@ -183,7 +183,7 @@ def test_on_a_full_disk_the_driver_hears_that_nothing_was_kept_and_nothing_confi
             refused = answer
             break
     assert refused, "the disk was full and nobody said so"
-    assert rig.beep(numbers[3])
+    assert world.beep(numbers[3])
     seen = agent.screen.look()
     assert seen
     assert seen["block"]["counts"]["LOADED"] == 3
@@ -191,7 +191,7 @@ def test_on_a_full_disk_the_driver_hears_that_nothing_was_kept_and_nothing_confi
 
     filler.unlink()
     wait_until(
-        lambda: rig.beep(numbers[4]) and (agent.screen.look() or {})["block"]["counts"]["LOADED"] == 4,
+        lambda: world.beep(numbers[4]) and (agent.screen.look() or {})["block"]["counts"]["LOADED"] == 4,
         "the unit to write again",
     )
     report = all_arrived(agent, cloud)

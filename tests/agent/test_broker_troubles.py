@@ -7,17 +7,17 @@ from collections.abc import Callable
 
 from demo.messages import block_of, envelope
 from demo.stage import Agent
-from tests.agent.rig import Rig, all_arrived, begin_loading, block_is, tracking_numbers, until
+from tests.agent.running_agent import World, all_arrived, begin_loading, block_is, tracking_numbers, until
 
 
-def test_a_block_that_is_driven_without_any_signal_arrives_in_full_afterwards(rig: Rig) -> None:
+def test_a_block_that_is_driven_without_any_signal_arrives_in_full_afterwards(world: World) -> None:
     numbers = tracking_numbers(8)
-    agent, cloud = rig.agent(), rig.cloud()
+    agent, cloud = world.agent(), world.cloud()
     agent.start_ready()
-    begin_loading(rig, agent, numbers)
-    rig.broker.stop()
+    begin_loading(world, agent, numbers)
+    world.broker.stop()
     for number in numbers:
-        assert rig.beep(number)
+        assert world.beep(number)
     for action in ("close_loading", "depart"):
         answer = agent.screen.press(action)
         assert answer, action
@@ -27,7 +27,7 @@ def test_a_block_that_is_driven_without_any_signal_arrives_in_full_afterwards(ri
         assert agent.screen.press("arrive", reason="no receiver in this vehicle")
         for parcel in until(agent.screen, lambda _: True, "the screen")["parcels"]:
             if parcel["stop_id"] == stop["stop_id"]:
-                assert rig.beep(parcel["tracking_number"])
+                assert world.beep(parcel["tracking_number"])
         answer = agent.screen.press("deliver", handover="recipient")
         assert answer
         assert answer["accepted"], answer
@@ -35,7 +35,7 @@ def test_a_block_that_is_driven_without_any_signal_arrives_in_full_afterwards(ri
     answer = agent.screen.press("close_block")
     assert answer
     assert answer["accepted"], answer
-    rig.broker.start()
+    world.broker.start()
 
     report = all_arrived(agent, cloud)
     assert report["chain_intact"]
@@ -43,10 +43,10 @@ def test_a_block_that_is_driven_without_any_signal_arrives_in_full_afterwards(ri
     assert report["parcels"] == {"DELIVERED": 8}
 
 
-def test_a_broker_that_restarts_again_and_again_keeps_nothing_back(rig: Rig) -> None:
+def test_a_broker_that_restarts_again_and_again_keeps_nothing_back(world: World) -> None:
     numbers = tracking_numbers(40)
-    agent, cloud = rig.agent(), rig.cloud()
-    load_while_broker_goes(rig, agent, numbers, rig.broker.stop)
+    agent, cloud = world.agent(), world.cloud()
+    load_while_broker_goes(world, agent, numbers, world.broker.stop)
 
     report = all_arrived(agent, cloud)
     assert report["chain_intact"]
@@ -54,10 +54,10 @@ def test_a_broker_that_restarts_again_and_again_keeps_nothing_back(rig: Rig) -> 
     assert report["parcels"] == {"LOADED": 40}
 
 
-def test_what_a_killed_broker_has_acknowledged_and_lost_is_sent_again_where_the_cloud_confirms(rig: Rig) -> None:
+def test_what_a_killed_broker_has_acknowledged_and_lost_is_sent_again_where_the_cloud_confirms(world: World) -> None:
     numbers = tracking_numbers(40)
-    agent, cloud = rig.agent(journal={"confirm": "cloud"}), rig.cloud(high_water=True)
-    load_while_broker_goes(rig, agent, numbers, rig.broker.kill)
+    agent, cloud = world.agent(journal={"confirm": "cloud"}), world.cloud(high_water=True)
+    load_while_broker_goes(world, agent, numbers, world.broker.kill)
 
     report = all_arrived(agent, cloud)
     assert report["chain_intact"]
@@ -65,32 +65,32 @@ def test_what_a_killed_broker_has_acknowledged_and_lost_is_sent_again_where_the_
     assert report["parcels"] == {"LOADED": 40}
 
 
-def load_while_broker_goes(rig: Rig, agent: Agent, numbers: list[str], end: Callable[[], object]) -> None:
+def load_while_broker_goes(world: World, agent: Agent, numbers: list[str], end: Callable[[], object]) -> None:
     """Load everything; after each ten parcels the broker is away for three scans."""
     agent.start_ready()
-    begin_loading(rig, agent, numbers)
+    begin_loading(world, agent, numbers)
     for index, number in enumerate(numbers):
-        assert rig.beep(number)
+        assert world.beep(number)
         if index % 10 == 5:
             end()
         if index % 10 == 8:
-            rig.broker.start()
+            world.broker.start()
 
 
-def test_a_broker_that_has_lost_its_sessions_is_noticed_and_the_cloud_may_send_everything_again(rig: Rig) -> None:
-    agent = rig.agent()
+def test_a_broker_that_has_lost_its_sessions_is_noticed_and_the_cloud_may_send_everything_again(world: World) -> None:
+    agent = world.agent()
     agent.start_ready()
     until(agent.screen, lambda seen: seen["unit"]["online"], "the link")
     message = block_of(tracking_numbers(3))
-    rig.send("block", message)
+    world.send("block", message)
     until(agent.screen, block_is("ACCEPTED"), "the block")
-    rig.broker.stop()
-    rig.broker.forget()
-    rig.broker.start()
-    cloud = rig.cloud()
+    world.broker.stop()
+    world.broker.forget()
+    world.broker.start()
+    cloud = world.cloud()
     until(agent.screen, lambda seen: seen["unit"]["online"], "the link")
-    rig.send("block", message)
-    rig.send("message", envelope("message.sent", {"message_id": "M1", "text": "Lane 5 today", "needs_ack": False}))
+    world.send("block", message)
+    world.send("message", envelope("message.sent", {"message_id": "M1", "text": "Lane 5 today", "needs_ack": False}))
     until(agent.screen, lambda seen: seen["messages"], "the message that was sent last")
 
     seen = until(agent.screen, block_is("ACCEPTED"), "the block")
@@ -101,23 +101,23 @@ def test_a_broker_that_has_lost_its_sessions_is_noticed_and_the_cloud_may_send_e
     assert "message.rejected" not in report["by_type"]
 
 
-def test_a_message_that_comes_while_the_agent_is_away_waits_for_it(rig: Rig) -> None:
-    agent = rig.agent()
+def test_a_message_that_comes_while_the_agent_is_away_waits_for_it(world: World) -> None:
+    agent = world.agent()
     agent.start_ready()
     until(agent.screen, lambda seen: seen["unit"]["online"], "the link")
     time.sleep(0.5)
     agent.kill()
-    rig.send("block", block_of(tracking_numbers(2)))
+    world.send("block", block_of(tracking_numbers(2)))
     agent.start_ready()
 
     assert until(agent.screen, block_is("ACCEPTED"), "the block")["block"]["block_id"] == "B1"
 
 
-def test_an_event_counts_as_confirmed_only_at_the_high_water_mark_when_the_settings_say_cloud(rig: Rig) -> None:
-    agent = rig.agent(journal={"confirm": "cloud"})
+def test_an_event_counts_as_confirmed_only_at_the_high_water_mark_when_the_settings_say_cloud(world: World) -> None:
+    agent = world.agent(journal={"confirm": "cloud"})
     agent.start_ready()
     seen = until(agent.screen, lambda seen: seen["unit"]["online"], "the link")
     assert seen["unit"]["backlog"]["events"] > 0
-    rig.cloud(high_water=True)
+    world.cloud(high_water=True)
 
     until(agent.screen, lambda seen: seen["unit"]["backlog"]["events"] <= 1, "the high-water mark")

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import zxingcpp
 
-from tests.agent.rig import Rig, begin_loading, tracking_numbers, until
+from tests.agent.running_agent import World, begin_loading, tracking_numbers, until
 from tests.drivers.network_camera import HttpCamera
 
 
@@ -33,13 +33,13 @@ def show(folder: Path, *numbers: str) -> None:
     hidden.rename(folder / f"{numbers[0]}.png")
 
 
-def test_two_parcels_in_one_view_of_the_camera_are_asked_about_and_the_drivers_choice_is_loaded(rig: Rig) -> None:
+def test_two_parcels_in_one_view_of_the_camera_are_asked_about_and_the_drivers_choice_is_loaded(world: World) -> None:
     first, second, third = tracking_numbers(3)
-    pictures = rig.directory / "camera"
+    pictures = world.directory / "camera"
     pictures.mkdir()
-    agent = rig.agent(camera={"source": str(pictures)})
+    agent = world.agent(camera={"source": str(pictures)})
     agent.start_ready()
-    begin_loading(rig, agent, [first, second, third])
+    begin_loading(world, agent, [first, second, third])
     show(pictures, first, second)
     asked = until(agent.screen, lambda seen: seen["prompt"]["code"] == "CHOOSE_PARCEL", "the question")
     assert sorted(choice["tracking_number"] for choice in asked["prompt"]["params"]["choices"]) == sorted(
@@ -76,7 +76,7 @@ def on_the_network(peer: HttpCamera) -> Iterator[asyncio.AbstractEventLoop]:
         loop.close()
 
 
-def test_a_network_camera_reads_labels_says_when_it_is_away_and_its_password_is_nowhere(rig: Rig) -> None:
+def test_a_network_camera_reads_labels_says_when_it_is_away_and_its_password_is_nowhere(world: World) -> None:
     numbers = tracking_numbers(2)
     held_up = [numbers[0]]
 
@@ -88,9 +88,9 @@ def test_a_network_camera_reads_labels_says_when_it_is_away_and_its_password_is_
 
     peer = HttpCamera(part, period_s=0.1)
     with on_the_network(peer) as loop:
-        agent = rig.agent(camera={"source": peer.url})
+        agent = world.agent(camera={"source": peer.url})
         agent.start_ready()
-        begin_loading(rig, agent, numbers)
+        begin_loading(world, agent, numbers)
         until(agent.screen, lambda seen: seen["block"]["counts"].get("LOADED") == 1, "the first parcel")
 
         asyncio.run_coroutine_threadsafe(peer.turn_off(), loop).result(10)

@@ -9,7 +9,7 @@ from demo.messages import STATION, assignment, delivery_stop, envelope, parcel
 from demo.stage import Agent
 from drivers.simulated import Gpsd, SimulatedReceiver
 from tests.agent.heard import hearing
-from tests.agent.rig import Rig, block_is, until
+from tests.agent.running_agent import World, block_is, until
 
 METRE = 1 / 111_320
 DOORS = [(STATION[0] + north * METRE, STATION[1]) for north in (0, 900, 1800)]
@@ -61,15 +61,15 @@ def press(agent: Agent, action: str, **arguments: Any) -> dict[str, Any]:
     return answer
 
 
-def scan(rig: Rig, agent: Agent, label: str) -> None:
-    assert rig.beep(label), f"{label}: no beep; {(agent.screen.look() or {}).get('feedback')} {agent.last_words()}"
+def scan(world: World, agent: Agent, label: str) -> None:
+    assert world.beep(label), f"{label}: no beep; {(agent.screen.look() or {}).get('feedback')} {agent.last_words()}"
 
 
-def test_a_vehicle_arrives_and_leaves_by_its_position_and_nothing_private_leaves_the_unit(rig: Rig) -> None:
-    receiver = rig.stack.enter_context(SimulatedReceiver(STATION[0] + 5000 * METRE, STATION[1], rate_hz=2))
-    gpsd = rig.stack.enter_context(Gpsd(receiver.port))
-    heard = rig.stack.enter_context(hearing(rig.broker))
-    agent = rig.agent(gps={"gpsd": gpsd.address})
+def test_a_vehicle_arrives_and_leaves_by_its_position_and_nothing_private_leaves_the_unit(world: World) -> None:
+    receiver = world.stack.enter_context(SimulatedReceiver(STATION[0] + 5000 * METRE, STATION[1], rate_hz=2))
+    gpsd = world.stack.enter_context(Gpsd(receiver.port))
+    heard = world.stack.enter_context(hearing(world.broker))
+    agent = world.agent(gps={"gpsd": gpsd.address})
     agent.start_ready()
     screen = agent.screen
 
@@ -79,12 +79,12 @@ def test_a_vehicle_arrives_and_leaves_by_its_position_and_nothing_private_leaves
         until(screen, lambda seen: abs(seen["position"]["latitude"] - there) < 2 * METRE, "the position")
 
     until(screen, lambda seen: seen["unit"]["clock"]["trust"] == "gps" and seen["position"], "a clock set by GPS")
-    rig.send("block", private_block(timedelta(minutes=90)))
+    world.send("block", private_block(timedelta(minutes=90)))
     until(screen, block_is("ACCEPTED"), "the block")
     assert press(agent, "check_in")["reason"] == "TOO_EARLY"
-    rig.send("revision", private_block(timedelta(minutes=1), version=2))
+    world.send("revision", private_block(timedelta(minutes=1), version=2))
     heard.wait("route.revised")
-    rig.send("revision", private_block(timedelta(minutes=1), version=2))
+    world.send("revision", private_block(timedelta(minutes=1), version=2))
     heard.wait("message.rejected", reason="STALE", path="manifest_version")
     assert press(agent, "check_in")["reason"] == "REASON_NEEDED"
     stand(STATION, 230)
@@ -92,7 +92,7 @@ def test_a_vehicle_arrives_and_leaves_by_its_position_and_nothing_private_leaves
     assert heard.wait("block.checked_in")["data"]["tier"] == 2
     assert press(agent, "start_loading")["accepted"]
     for label in ("1Z5R89390357567127", "RR473124829GB"):
-        scan(rig, agent, label)
+        scan(world, agent, label)
     assert press(agent, "close_loading")["accepted"]
 
     stand(STATION, 450, speed_mps=8.0)
@@ -113,12 +113,12 @@ def test_a_vehicle_arrives_and_leaves_by_its_position_and_nothing_private_leaves
     assert press(agent, "start_stop", stop_id="T1")["accepted"]
     assert press(agent, "arrive")["reason"] == "CONFIRM_LOCATION"
     assert press(agent, "confirm_location")["accepted"]
-    scan(rig, agent, "1Z5R89390357567127")
+    scan(world, agent, "1Z5R89390357567127")
     assert press(agent, "deliver", handover="neighbour")["accepted"]
     assert press(agent, "arrive")["reason"] == "REASON_NEEDED"
     assert press(agent, "arrive", reason="the pin is wrong")["accepted"]
     assert heard.wait("geofence.overridden", stop_id="T2")["data"]["tier"] == 3
-    scan(rig, agent, "RR473124829GB")
+    scan(world, agent, "RR473124829GB")
     answer = press(agent, "deliver", handover="recipient", name=SECRETS["name"])
     assert answer["accepted"]
     assert heard.wait("parcel.delivered", parcel_id="K2")["id"] in answer["events"]
@@ -146,19 +146,19 @@ def test_a_vehicle_arrives_and_leaves_by_its_position_and_nothing_private_leaves
         assert secret not in agent.log(), f"the {name} is in the log"
 
 
-def test_a_unit_that_takes_over_long_after_the_start_of_a_block_goes_on_with_it(rig: Rig) -> None:
-    receiver = rig.stack.enter_context(SimulatedReceiver(*DOORS[1], rate_hz=5))
-    gpsd = rig.stack.enter_context(Gpsd(receiver.port))
-    heard = rig.stack.enter_context(hearing(rig.broker))
-    agent = rig.agent(gps={"gpsd": gpsd.address})
+def test_a_unit_that_takes_over_long_after_the_start_of_a_block_goes_on_with_it(world: World) -> None:
+    receiver = world.stack.enter_context(SimulatedReceiver(*DOORS[1], rate_hz=5))
+    gpsd = world.stack.enter_context(Gpsd(receiver.port))
+    heard = world.stack.enter_context(hearing(world.broker))
+    agent = world.agent(gps={"gpsd": gpsd.address})
     agent.start_ready()
     until(agent.screen, lambda seen: seen["unit"]["clock"]["trust"] == "gps", "a clock set by GPS")
     message = private_block(timedelta(hours=-3))
     for each, state in zip(message["data"]["parcels"], ("OUT_FOR_DELIVERY", "DELIVERED"), strict=True):
         each["state"] = state
-    rig.send("block", message)
+    world.send("block", message)
     until(agent.screen, block_is("ACCEPTED"), "the block")
-    rig.send("message", envelope("message.sent", {"message_id": "M1", "text": "Go on", "needs_ack": True}))
+    world.send("message", envelope("message.sent", {"message_id": "M1", "text": "Go on", "needs_ack": True}))
     heard.wait("parcel.manifested", parcel_id="K2", state="DELIVERED")
     assert press(agent, "check_in")["accepted"]
     assert press(agent, "close_block")["reason"] == "CUSTODY_LEFT"

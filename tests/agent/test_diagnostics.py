@@ -9,15 +9,15 @@ from typing import Any
 from demo.messages import envelope
 from drivers.simulated import free_port
 from tests.agent.heard import hearing
-from tests.agent.rig import Rig, until
+from tests.agent.running_agent import World, until
 from tests.checkup.test_diagnostics import without_time
 from tests.cli.kerbside import kerbside
 
 
-def test_the_doctor_the_cloud_and_the_screen_are_told_the_same_of_a_running_unit(rig: Rig) -> None:
-    heard = rig.stack.enter_context(hearing(rig.broker))
+def test_the_doctor_the_cloud_and_the_screen_are_told_the_same_of_a_running_unit(world: World) -> None:
+    heard = world.stack.enter_context(hearing(world.broker))
     source = f"rtsp://me:hunter2@127.0.0.1:{free_port()}/live"
-    agent = rig.agent(mount={"port": "simulated"}, camera={"source": source})
+    agent = world.agent(mount={"port": "simulated"}, camera={"source": source})
     agent.start_ready()
     heard.wait("status", state="online")
 
@@ -26,7 +26,7 @@ def test_the_doctor_the_cloud_and_the_screen_are_told_the_same_of_a_running_unit
         return bool(parts["handheld"]["state"] == "ready" and parts["camera"]["state"] == "faulty")
 
     screen = until(agent.screen, settled, "the camera to be missed")["unit"]["parts"]
-    rig.send("command", envelope("command.requested", {"command_id": "C1", "command": "diag"}))
+    world.send("command", envelope("command.requested", {"command_id": "C1", "command": "diag"}))
     reply = heard.wait("replies", command_id="C1")
     doctor = json.loads(kerbside("doctor", "--json", "--settings", agent.settings).stdout)["checks"]
 
@@ -42,15 +42,15 @@ def test_the_doctor_the_cloud_and_the_screen_are_told_the_same_of_a_running_unit
     assert "hunter2" not in json.dumps([message.payload.decode() for message in heard.messages])
 
 
-def test_a_unit_that_stops_in_the_middle_of_a_check_up_says_so_instead_of_falling_silent(rig: Rig) -> None:
-    heard = rig.stack.enter_context(hearing(rig.broker))
+def test_a_unit_that_stops_in_the_middle_of_a_check_up_says_so_instead_of_falling_silent(world: World) -> None:
+    heard = world.stack.enter_context(hearing(world.broker))
     # A gpsd that says nothing: the check-up waits for it.
-    silent = rig.stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-    agent = rig.agent(gps={"gpsd": f"127.0.0.1:{silent.getsockname()[1]}"})
+    silent = world.stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+    agent = world.agent(gps={"gpsd": f"127.0.0.1:{silent.getsockname()[1]}"})
     agent.start_ready()
     heard.wait("status", state="online")
-    rig.send("command", envelope("command.requested", {"command_id": "C2", "command": "diag"}))
-    rig.send("message", envelope("message.sent", {"message_id": "M1", "text": "Lane 5", "needs_ack": False}))
+    world.send("command", envelope("command.requested", {"command_id": "C2", "command": "diag"}))
+    world.send("message", envelope("message.sent", {"message_id": "M1", "text": "Lane 5", "needs_ack": False}))
     until(agent.screen, lambda seen: seen["messages"], "the message that was sent behind the command")
     agent.stop()
     reply = heard.wait("replies", command_id="C2")

@@ -20,7 +20,7 @@ from firmware_bridge import images
 from firmware_bridge.simulated.boot import Flash
 from firmware_bridge.simulated.mcu import Microcontroller
 from firmware_bridge.simulated.simulator import Simulator
-from tests.agent.rig import Rig, begin_loading, tracking_numbers
+from tests.agent.running_agent import World, begin_loading, tracking_numbers
 from tests.cli.kerbside import COMMAND, kerbside, kerbside_json
 from tests.firmware.signing import make_image, make_key, public_half
 from tests.waiting import wait_until
@@ -54,8 +54,8 @@ def events(agent: Agent) -> list[dict[str, Any]]:
     return [{"step": event["type"].split(".")[3], **event["data"]} for event in told]
 
 
-def test_the_running_agent_keeps_its_mount(rig: Rig, mounted: Mounted) -> None:
-    agent = rig.agent(mount=mounted.settings)
+def test_the_running_agent_keeps_its_mount(world: World, mounted: Mounted) -> None:
+    agent = world.agent(mount=mounted.settings)
     agent.start_ready()
 
     refused = kerbside("firmware", "update", mounted.new, "--settings", agent.settings)
@@ -65,10 +65,10 @@ def test_the_running_agent_keeps_its_mount(rig: Rig, mounted: Mounted) -> None:
     assert mounted.simulator.seen.steps == 0
 
 
-def test_no_firmware_is_touched_in_the_middle_of_a_block(rig: Rig, mounted: Mounted) -> None:
-    agent = rig.agent(mount=mounted.settings)
+def test_no_firmware_is_touched_in_the_middle_of_a_block(world: World, mounted: Mounted) -> None:
+    agent = world.agent(mount=mounted.settings)
     agent.start_ready()
-    begin_loading(rig, agent, tracking_numbers(2))
+    begin_loading(world, agent, tracking_numbers(2))
 
     with_the_agent = kerbside_json("firmware", "update", mounted.new, "--settings", agent.settings, expect=1)
     agent.stop()
@@ -82,9 +82,9 @@ def test_no_firmware_is_touched_in_the_middle_of_a_block(rig: Rig, mounted: Moun
 
 
 @pytest.mark.parametrize("stage", ["uploading", "proving"])
-def test_the_agent_sees_an_update_through_whose_command_was_killed(rig: Rig, mounted: Mounted, stage: str) -> None:
+def test_the_agent_sees_an_update_through_whose_command_was_killed(world: World, mounted: Mounted, stage: str) -> None:
     mounted.simulator.mcu.write_bytes_per_s = 10_000
-    agent = rig.agent(mount=mounted.settings)
+    agent = world.agent(mount=mounted.settings)
     command = [str(COMMAND), "firmware", "update", str(mounted.new), "--settings", str(agent.settings)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as update:
         assert update.stderr
@@ -120,13 +120,13 @@ runpy.run_module("agent.cli", run_name="__main__")
 
 
 def test_an_update_of_a_mount_that_was_silent_for_long_is_seen_through_once_it_answers(
-    rig: Rig, mounted: Mounted
+    world: World, mounted: Mounted
 ) -> None:
     new, flash = images.read(mounted.new), mounted.simulator.mcu.flash
     flash.secondary.data[: len(new.content)] = new.content
     flash.request(permanent=False)
     mounted.simulator.mcu.start_s = 8.0
-    agent = rig.agent(mount=mounted.settings)
+    agent = world.agent(mount=mounted.settings)
     agent.state_dir.mkdir(mode=0o700)
     updates.begin(agent.state_dir, "firmware.test_started", {"version": "2.0.0", "hash": new.hash.hex()})
     agent.command = [sys.executable, "-c", IMPATIENT, str(agent.settings)]

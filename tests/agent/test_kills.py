@@ -12,9 +12,9 @@ from agent.journal.entries import Batch
 from agent.journal.envelope import Chain
 from agent.journal.store import Journal
 from drivers.simulated import Broker
-from tests.agent.rig import (
+from tests.agent.running_agent import (
     BEEP,
-    Rig,
+    World,
     all_arrived,
     answers_before_are_over,
     assert_all_answered_are_loaded,
@@ -27,34 +27,34 @@ KILLS_WHILE_SCANNING = 30
 KILLS_WHILE_DRAINING = 22
 
 
-def test_no_parcel_that_was_answered_is_lost_however_often_the_agent_is_killed(rig: Rig) -> None:
+def test_no_parcel_that_was_answered_is_lost_however_often_the_agent_is_killed(world: World) -> None:
     numbers = tracking_numbers(KILLS_WHILE_SCANNING * 6)
-    agent, cloud = rig.agent(), rig.cloud()
+    agent, cloud = world.agent(), world.cloud()
     agent.start_ready()
-    begin_loading(rig, agent, numbers)
+    begin_loading(world, agent, numbers)
     answered: set[str] = set()
     waiting = list(numbers)
     for _ in range(KILLS_WHILE_SCANNING):
         for _ in range(random.randrange(6)):
-            if rig.beep(waiting[0]):
+            if world.beep(waiting[0]):
                 answered.add(waiting.pop(0))
-        answers_before_are_over(rig)
+        answers_before_are_over(world)
         # The last one is cut off anywhere between the trigger and the beep.
-        rig.scanner.scan(waiting[0])
+        world.scanner.scan(waiting[0])
         time.sleep(random.uniform(0, 0.004))
         agent.kill()
-        if heard(rig, 0) in {BEEP, 2 * BEEP}:
+        if heard(world, 0) in {BEEP, 2 * BEEP}:
             answered.add(waiting.pop(0))
         agent.start_ready()
 
     assert_all_answered_are_loaded(agent, cloud, answered)
 
 
-def test_kills_while_a_backlog_drains_lose_nothing_and_the_cloud_keeps_each_event_once(rig: Rig) -> None:
-    rig.broker.stop()
-    slow = rig.stack.enter_context(Broker(rig.directory / "slow", max_inflight=4))
-    rig.broker = slow
-    agent = rig.agent()
+def test_kills_while_a_backlog_drains_lose_nothing_and_the_cloud_keeps_each_event_once(world: World) -> None:
+    world.broker.stop()
+    slow = world.stack.enter_context(Broker(world.directory / "slow", max_inflight=4))
+    world.broker = slow
+    agent = world.agent()
     backlog = 30_000
     journal = Journal.open(agent.state_dir, max_bytes=1 << 30, retain_days=30, confirm="broker")
     chain = Chain("/demo/u1", 0, "0" * 64)
@@ -65,7 +65,7 @@ def test_kills_while_a_backlog_drains_lose_nothing_and_the_cloud_keeps_each_even
         journal.write(Batch(entries, snapshot=dump(State())), lambda _error: None)
     journal.close()
 
-    cloud = rig.cloud()
+    cloud = world.cloud()
     kills = 0
     draining = 0
     while kills < KILLS_WHILE_DRAINING:

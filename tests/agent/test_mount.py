@@ -15,7 +15,7 @@ import pytest
 from demo.stage import Agent
 from firmware_bridge.mount import SIGNALS
 from firmware_bridge.simulated.simulator import Simulator
-from tests.agent.rig import Rig, begin_loading, tracking_numbers, until
+from tests.agent.running_agent import World, begin_loading, tracking_numbers, until
 from tests.waiting import wait_until
 
 
@@ -35,9 +35,9 @@ def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def in_mount(rig: Rig, mount: Simulator, shutdown_after_s: float = 600.0) -> Agent:
+def in_mount(world: World, mount: Simulator, shutdown_after_s: float = 600.0) -> Agent:
     """The agent, running, with the mount read at least once."""
-    agent = rig.agent(mount={"port": mount.port, "shutdown_after_s": shutdown_after_s})
+    agent = world.agent(mount={"port": mount.port, "shutdown_after_s": shutdown_after_s})
     agent.start_ready()
     until(agent.screen, lambda seen: seen["unit"]["mount"], "the mount")
     return agent
@@ -55,8 +55,8 @@ def of_type(all_events: list[dict[str, Any]], name: str) -> list[dict[str, Any]]
     return [event["data"] for event in all_events if event["type"] == f"org.kerbside.{name}.v1"]
 
 
-def test_the_screen_shows_ignition_and_supply_and_that_the_mount_was_pulled_out(rig: Rig, mount: Simulator) -> None:
-    agent = in_mount(rig, mount)
+def test_the_screen_shows_ignition_and_supply_and_that_the_mount_was_pulled_out(world: World, mount: Simulator) -> None:
+    agent = in_mount(world, mount)
     mount.mcu.panel.ignition, mount.mcu.panel.supply_mv = False, 12_345
     seen = until(agent.screen, lambda seen: not (seen["unit"]["mount"] or {}).get("ignition", True), "the ignition")
     assert seen["unit"]["mount"] == {"ignition": False, "supply_mv": 12_345, "buttons": 0, "reset_cause": "por"}
@@ -68,20 +68,20 @@ def test_the_screen_shows_ignition_and_supply_and_that_the_mount_was_pulled_out(
     until(agent.screen, lambda seen: seen["unit"]["parts"]["mount"]["state"] == "ready", "the cable plugged in again")
 
 
-def test_buzzer_and_lamp_answer_each_scan_with_the_scanners_tone(rig: Rig, mount: Simulator) -> None:
-    (mine, foreign), agent = tracking_numbers(2), in_mount(rig, mount)
-    begin_loading(rig, agent, [mine])
+def test_buzzer_and_lamp_answer_each_scan_with_the_scanners_tone(world: World, mount: Simulator) -> None:
+    (mine, foreign), agent = tracking_numbers(2), in_mount(world, mount)
+    begin_loading(world, agent, [mine])
     mount.mcu.told.clear()
     for code, tone in ((mine, "good"), (mine, "repeat"), (foreign, "bad")):
         count = len(mount.mcu.told)
-        assert rig.beep(code)
+        assert world.beep(code)
         wait_until(lambda count=count: [told for told in list(mount.mcu.told)[count:] if told.buzzer], "the buzzer")
         told = [told for told in mount.mcu.told if told.buzzer][-1]
         assert (told.buzzer, told.lamp) == SIGNALS[tone]  # type: ignore[index]
 
 
-def test_a_brown_out_of_the_mount_is_an_event(rig: Rig, mount: Simulator) -> None:
-    agent = in_mount(rig, mount)
+def test_a_brown_out_of_the_mount_is_an_event(world: World, mount: Simulator) -> None:
+    agent = in_mount(world, mount)
     time.sleep(0.5)
     mount.cut()
     until(agent.screen, lambda seen: (seen["unit"]["mount"] or {}).get("reset_cause") == "brownout", "the brown-out")
@@ -91,16 +91,16 @@ def test_a_brown_out_of_the_mount_is_an_event(rig: Rig, mount: Simulator) -> Non
     assert restarted["supply_mv"] == 13_800
 
 
-def test_a_brown_out_before_the_agents_start_is_told_as_well(rig: Rig, mount: Simulator) -> None:
+def test_a_brown_out_before_the_agents_start_is_told_as_well(world: World, mount: Simulator) -> None:
     mount.cut(cause="watchdog")
     time.sleep(0.5)
-    agent = in_mount(rig, mount)
+    agent = in_mount(world, mount)
     agent.stop()
     assert [each["reason"] for each in of_type(events(agent), "firmware.restarted")] == ["watchdog"]
 
 
-def test_one_brown_out_is_told_once_however_often_the_agent_starts(rig: Rig, mount: Simulator) -> None:
-    agent = in_mount(rig, mount)
+def test_one_brown_out_is_told_once_however_often_the_agent_starts(world: World, mount: Simulator) -> None:
+    agent = in_mount(world, mount)
     time.sleep(0.5)
     mount.cut()
     until(agent.screen, lambda seen: (seen["unit"]["mount"] or {}).get("reset_cause") == "brownout", "the brown-out")
@@ -120,10 +120,12 @@ def test_one_brown_out_is_told_once_however_often_the_agent_starts(rig: Rig, mou
 
 
 @pytest.mark.parametrize("kept", [b"", b"[]", b'{"boot_id": 1}', b'{"boot_id": "another", "start_ms": 0}'])
-def test_a_brown_out_is_told_when_what_was_told_before_is_of_no_use(rig: Rig, mount: Simulator, kept: bytes) -> None:
+def test_a_brown_out_is_told_when_what_was_told_before_is_of_no_use(
+    world: World, mount: Simulator, kept: bytes
+) -> None:
     mount.cut()
     time.sleep(0.5)
-    agent = rig.agent(mount={"port": mount.port})
+    agent = world.agent(mount={"port": mount.port})
     agent.state_dir.mkdir(exist_ok=True)
     (agent.state_dir / "mount.json").write_bytes(kept)
     agent.start_ready()
@@ -132,8 +134,8 @@ def test_a_brown_out_is_told_when_what_was_told_before_is_of_no_use(rig: Rig, mo
     assert [each["reason"] for each in of_type(events(agent), "firmware.restarted")] == ["brownout"]
 
 
-def test_the_watchdog_is_kicked_and_the_end_of_the_agent_ends_that(rig: Rig, mount: Simulator) -> None:
-    agent = in_mount(rig, mount)
+def test_the_watchdog_is_kicked_and_the_end_of_the_agent_ends_that(world: World, mount: Simulator) -> None:
+    agent = in_mount(world, mount)
     wait_until(lambda: mount.mcu.kicks >= 2, "kicks")
     agent.stop()
     kicks = mount.mcu.kicks
@@ -142,9 +144,9 @@ def test_the_watchdog_is_kicked_and_the_end_of_the_agent_ends_that(rig: Rig, mou
 
 
 def test_some_time_after_the_ignition_the_agent_ends_in_order_and_asks_to_be_switched_off(
-    rig: Rig, mount: Simulator, runtime: Path
+    world: World, mount: Simulator, runtime: Path
 ) -> None:
-    agent = in_mount(rig, mount, shutdown_after_s=2.0)
+    agent = in_mount(world, mount, shutdown_after_s=2.0)
     mount.mcu.panel.ignition = False
     time.sleep(1.0)
     mount.mcu.panel.ignition = True  # the driver is back: nothing happens
@@ -161,8 +163,8 @@ def test_some_time_after_the_ignition_the_agent_ends_in_order_and_asks_to_be_swi
     assert written[-1]["data"]["reason"] == "ignition"
 
 
-def test_a_low_supply_ends_the_agent_at_once(rig: Rig, mount: Simulator, runtime: Path) -> None:
-    agent = in_mount(rig, mount)
+def test_a_low_supply_ends_the_agent_at_once(world: World, mount: Simulator, runtime: Path) -> None:
+    agent = in_mount(world, mount)
     mount.mcu.panel.supply_mv = 9_800
     wait_until(lambda: agent.pid is None, "the end of the agent", patience_s=20)
     assert agent.returncode == 0
@@ -170,9 +172,9 @@ def test_a_low_supply_ends_the_agent_at_once(rig: Rig, mount: Simulator, runtime
     assert of_type(events(agent), "unit.stopped")[-1]["reason"] == "supply"
 
 
-def test_a_supply_that_is_low_from_the_begin_ends_the_agent(rig: Rig, mount: Simulator, runtime: Path) -> None:
+def test_a_supply_that_is_low_from_the_begin_ends_the_agent(world: World, mount: Simulator, runtime: Path) -> None:
     mount.mcu.panel.supply_mv = 9_500
-    agent = rig.agent(mount={"port": mount.port})
+    agent = world.agent(mount={"port": mount.port})
     agent.start_ready()
     wait_until(lambda: agent.pid is None, "the end of the agent", patience_s=20)
     assert (runtime / "power-off").exists()
@@ -180,16 +182,16 @@ def test_a_supply_that_is_low_from_the_begin_ends_the_agent(rig: Rig, mount: Sim
 
 
 def test_an_agent_that_is_only_stopped_does_not_ask_to_be_switched_off(
-    rig: Rig, mount: Simulator, runtime: Path
+    world: World, mount: Simulator, runtime: Path
 ) -> None:
-    agent = in_mount(rig, mount)
+    agent = in_mount(world, mount)
     agent.stop()
     assert not (runtime / "power-off").exists()
     assert "reason" not in of_type(events(agent), "unit.stopped")[-1]
 
 
-def test_the_doctor_asks_a_mount_and_tells_of_a_low_supply_and_a_brown_out(rig: Rig, mount: Simulator) -> None:
-    agent = rig.agent(mount={"port": mount.port})
+def test_the_doctor_asks_a_mount_and_tells_of_a_low_supply_and_a_brown_out(world: World, mount: Simulator) -> None:
+    agent = world.agent(mount={"port": mount.port})
 
     def examined() -> dict[str, Any]:
         command = [sys.executable, "-m", "agent.cli", "doctor", "--settings", str(agent.settings), "--json"]

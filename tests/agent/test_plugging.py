@@ -16,7 +16,7 @@ import pytest
 from demo.messages import block_of
 from demo.stage import Agent
 from drivers.simulated import SimulatedScanner
-from tests.agent.rig import Rig, block_is, tracking_numbers, until
+from tests.agent.running_agent import World, block_is, tracking_numbers, until
 from tests.waiting import wait_until
 
 WARM_UP = 10
@@ -61,27 +61,27 @@ def assert_same_time(one: str, other: str) -> None:
     assert abs(datetime.fromisoformat(one) - datetime.fromisoformat(other)) < timedelta(seconds=0.5)
 
 
-def check_in(rig: Rig, agent: Agent) -> None:
+def check_in(world: World, agent: Agent) -> None:
     """As far as the first scan would be too early: each is an event, and nothing else is kept of it."""
     until(agent.screen, lambda seen: seen["unit"]["online"], "the link")
-    rig.send("block", block_of(tracking_numbers(1)))
+    world.send("block", block_of(tracking_numbers(1)))
     until(agent.screen, block_is("ACCEPTED"), "the block")
     assert agent.screen.press("check_in", reason="no receiver in this vehicle")
     until(agent.screen, block_is("CHECKED_IN"), "the check-in")
 
 
-def plug_in_and_out(rig: Rig, cycles: int, out_s: float, in_s: float) -> None:
+def plug_in_and_out(world: World, cycles: int, out_s: float, in_s: float) -> None:
     """Scan at plug-in and after; pull the plug in the middle of a code. A second scanner is never touched."""
     numbers = iter(tracking_numbers(3 * cycles))
     scanned: list[str] = []
     with SimulatedScanner("second") as second:
         scanners = [
-            {"name": "handheld", "kind": "honeywell", "port": rig.scanner.port},
+            {"name": "handheld", "kind": "honeywell", "port": world.scanner.port},
             {"name": "second", "kind": "honeywell", "port": second.port},
         ]
-        agent = rig.agent(scanner=scanners)
+        agent = world.agent(scanner=scanners)
         agent.start_ready()
-        check_in(rig, agent)
+        check_in(world, agent)
         wait_until(lambda: part(agent, "second")["state"] == "ready", "the second scanner")
         untouched = part(agent, "second")["since"]
         uses: list[Use] = []
@@ -92,17 +92,17 @@ def plug_in_and_out(rig: Rig, cycles: int, out_s: float, in_s: float) -> None:
             assert scanner.next_signal(10.0), f"{number} got no answer; the agent says:\n{agent.last_words()}"
 
         for _ in range(cycles):
-            rig.scanner.write(b"TBA0000")
-            rig.scanner.unplug()
+            world.scanner.write(b"TBA0000")
+            world.scanner.unplug()
             scan(second)
             time.sleep(out_s)
-            rig.scanner.plug()
-            scan(rig.scanner)
+            world.scanner.plug()
+            scan(world.scanner)
             time.sleep(in_s)
-            scan(rig.scanner)
+            scan(world.scanner)
             uses.append(Use.of(agent))
         assert part(agent, "handheld")["state"] == "ready"
-        rig.scanner.unplug()
+        world.scanner.unplug()
         wait_until(lambda: part(agent, "handheld")["state"] == "absent", "the scanner to be missed")
         assert "plug it in" in part(agent, "handheld")["reason"]
         assert_same_time(part(agent, "second")["since"], untouched)
@@ -117,29 +117,29 @@ def plug_in_and_out(rig: Rig, cycles: int, out_s: float, in_s: float) -> None:
     assert after.resident_bytes - before.resident_bytes < 4_000_000
 
 
-def test_a_scanner_with_a_loose_plug_loses_no_scan_and_uses_nothing_up(rig: Rig) -> None:
-    plug_in_and_out(rig, cycles=30, out_s=0.1, in_s=0.05)
+def test_a_scanner_with_a_loose_plug_loses_no_scan_and_uses_nothing_up(world: World) -> None:
+    plug_in_and_out(world, cycles=30, out_s=0.1, in_s=0.05)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(1500)
-def test_ten_minutes_of_a_scanner_that_is_plugged_in_and_out_every_two_seconds(rig: Rig) -> None:
-    plug_in_and_out(rig, cycles=300, out_s=1.0, in_s=0.8)
+def test_ten_minutes_of_a_scanner_that_is_plugged_in_and_out_every_two_seconds(world: World) -> None:
+    plug_in_and_out(world, cycles=300, out_s=1.0, in_s=0.8)
 
 
 def test_of_two_settings_that_mean_one_device_the_one_that_has_it_works_and_the_other_names_it(
-    rig: Rig, tmp_path: Path
+    world: World, tmp_path: Path
 ) -> None:
     other_name = tmp_path / "by-id"
-    other_name.symlink_to(rig.scanner.port)
-    agent = rig.agent(
+    other_name.symlink_to(world.scanner.port)
+    agent = world.agent(
         scanner=[
-            {"name": "left", "kind": "honeywell", "port": rig.scanner.port},
+            {"name": "left", "kind": "honeywell", "port": world.scanner.port},
             {"name": "right", "kind": "honeywell", "port": str(other_name)},
         ]
     )
     agent.start_ready()
-    check_in(rig, agent)
+    check_in(world, agent)
 
     def one_each() -> tuple[str, str] | None:
         """Who has the device, and who is told so."""
@@ -152,13 +152,13 @@ def test_of_two_settings_that_mean_one_device_the_one_that_has_it_works_and_the_
         assert f"scanner {told} at " in part(agent, told)["reason"]
         assert f"is the same device as scanner {has}: two settings match one device" in part(agent, told)["reason"]
         since = part(agent, told)["since"]
-        rig.scanner.scan(number)
-        assert rig.scanner.next_signal(10.0)
+        world.scanner.scan(number)
+        assert world.scanner.next_signal(10.0)
         time.sleep(1.0)  # it is tried again meanwhile, which is no news
         assert_same_time(part(agent, told)["since"], since)
-        assert rig.scanner.next_signal(0) is None
-        rig.scanner.unplug()
+        assert world.scanner.next_signal(0) is None
+        world.scanner.unplug()
         wait_until(lambda: {part(agent, name)["state"] for name in ("left", "right")} == {"absent"}, "both to miss it")
-        rig.scanner.plug()
+        world.scanner.plug()
     agent.stop()
     assert rejected(agent) == numbers

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from tests.agent.rig import (
+from tests.agent.running_agent import (
     BEEP,
-    Rig,
+    World,
     answers_before_are_over,
     assert_all_answered_are_loaded,
     begin_loading,
@@ -23,25 +23,25 @@ CUTS = 20
 
 @pytest.mark.power_cut
 @pytest.mark.skipif(bool(Disk.missing()), reason=Disk.missing() or "can be done")
-def test_no_parcel_that_was_answered_is_lost_however_often_the_power_is_cut(rig: Rig) -> None:
+def test_no_parcel_that_was_answered_is_lost_however_often_the_power_is_cut(world: World) -> None:
     numbers = tracking_numbers(CUTS * 6)
-    (rig.directory / "state").mkdir()
-    disk = Disk(rig.directory / "disk.img", rig.directory / "state")
-    rig.stack.callback(disk.remove)
+    (world.directory / "state").mkdir()
+    disk = Disk(world.directory / "disk.img", world.directory / "state")
+    world.stack.callback(disk.remove)
     disk.make()
-    agent, cloud = rig.agent(), rig.cloud()
+    agent, cloud = world.agent(), world.cloud()
     agent.start_ready()
-    begin_loading(rig, agent, numbers)
+    begin_loading(world, agent, numbers)
     answered: set[str] = set()
     waiting = list(numbers)
     for _ in range(CUTS):
         for _ in range(random.randrange(1, 5)):
-            if rig.beep(waiting[0]):
+            if world.beep(waiting[0]):
                 answered.add(waiting.pop(0))
-        answers_before_are_over(rig)
-        rig.scanner.scan(waiting[0])
+        answers_before_are_over(world)
+        world.scanner.scan(waiting[0])
         time.sleep(random.uniform(0, 0.004))
-        beeped = heard(rig, 0) in {BEEP, 2 * BEEP}
+        beeped = heard(world, 0) in {BEEP, 2 * BEEP}
         disk.cut()
         if beeped:
             answered.add(waiting.pop(0))

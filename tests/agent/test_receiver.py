@@ -12,7 +12,7 @@ from demo.messages import STATION, assignment, delivery_stop, parcel
 from demo.stage import Agent
 from drivers.simulated import Gpsd, SimulatedReceiver
 from tests.agent.heard import Heard, hearing
-from tests.agent.rig import Rig, block_is, until
+from tests.agent.running_agent import World, block_is, until
 
 METRE = 1 / 111_320
 DOOR = (STATION[0] + 3000 * METRE, STATION[1])
@@ -38,14 +38,14 @@ def drive(receiver: SimulatedReceiver, from_m: float, to_m: float) -> None:
         time.sleep(1 / RATE_HZ)
 
 
-def on_the_road(rig: Rig, agent: Agent, heard: Heard) -> None:
-    rig.send("block", assignment("BR1", [delivery_stop(1, DOOR)], [parcel("K1", "1Z5R89390357567127", "T1")]))
+def on_the_road(world: World, agent: Agent, heard: Heard) -> None:
+    world.send("block", assignment("BR1", [delivery_stop(1, DOOR)], [parcel("K1", "1Z5R89390357567127", "T1")]))
     until(agent.screen, block_is("ACCEPTED"), "the block")
     for action in ("check_in", "start_loading"):
         answer = agent.screen.press(action)
         assert answer
         assert answer["accepted"], answer
-    assert rig.beep("1Z5R89390357567127")
+    assert world.beep("1Z5R89390357567127")
     for action in ("close_loading", "depart"):
         answer = agent.screen.press(action)
         assert answer
@@ -53,10 +53,10 @@ def on_the_road(rig: Rig, agent: Agent, heard: Heard) -> None:
     heard.wait("block.departed")
 
 
-def test_jumps_poor_fixes_and_drift_move_nothing_and_are_shown(rig: Rig) -> None:
-    receiver = rig.stack.enter_context(SimulatedReceiver(*STATION, rate_hz=RATE_HZ))
-    gpsd = rig.stack.enter_context(Gpsd(receiver.port))
-    agent = rig.agent(gps={"gpsd": gpsd.address})
+def test_jumps_poor_fixes_and_drift_move_nothing_and_are_shown(world: World) -> None:
+    receiver = world.stack.enter_context(SimulatedReceiver(*STATION, rate_hz=RATE_HZ))
+    gpsd = world.stack.enter_context(Gpsd(receiver.port))
+    agent = world.agent(gps={"gpsd": gpsd.address})
     agent.start_ready()
     seen = until(agent.screen, lambda seen: seen["position"], "a position")
     assert abs(north_m(seen)) < 1
@@ -93,14 +93,14 @@ def test_jumps_poor_fixes_and_drift_move_nothing_and_are_shown(rig: Rig) -> None
     until(agent.screen, lambda seen: seen["position"] and abs(north_m(seen) - 5000) < 2, "the new place, in the end")
 
 
-def test_the_way_of_a_block_is_told_by_few_points_and_counted_over_a_kill(rig: Rig) -> None:
-    receiver = rig.stack.enter_context(SimulatedReceiver(*STATION, rate_hz=RATE_HZ))
-    gpsd = rig.stack.enter_context(Gpsd(receiver.port))
-    heard = rig.stack.enter_context(hearing(rig.broker))
-    agent = rig.agent(gps={"gpsd": gpsd.address})
+def test_the_way_of_a_block_is_told_by_few_points_and_counted_over_a_kill(world: World) -> None:
+    receiver = world.stack.enter_context(SimulatedReceiver(*STATION, rate_hz=RATE_HZ))
+    gpsd = world.stack.enter_context(Gpsd(receiver.port))
+    heard = world.stack.enter_context(hearing(world.broker))
+    agent = world.agent(gps={"gpsd": gpsd.address})
     agent.start_ready()
     until(agent.screen, lambda seen: seen["unit"]["clock"]["trust"] == "gps" and seen["position"], "a clock set by GPS")
-    on_the_road(rig, agent, heard)
+    on_the_road(world, agent, heard)
     drive(receiver, 0, 480)
     seen = until(agent.screen, lambda seen: abs(north_m(seen) - 480) < 2, "the first half of the way")
     assert abs(seen["block"]["distance_m"] - 480) < 40
@@ -121,7 +121,7 @@ def test_the_way_of_a_block_is_told_by_few_points_and_counted_over_a_kill(rig: R
     until(agent.screen, doubts(), "the old place")
     assert agent.screen.press("arrive", reason="the pin is wrong")
     heard.wait("stop.arrived", stop_id="T1")
-    assert rig.beep("1Z5R89390357567127")
+    assert world.beep("1Z5R89390357567127")
     answer = agent.screen.press("deliver", handover="front_door")
     assert answer
     assert answer["accepted"], answer
@@ -147,14 +147,14 @@ def test_the_way_of_a_block_is_told_by_few_points_and_counted_over_a_kill(rig: R
     assert not (agent.state_dir / "trip.json").exists()
 
 
-def test_a_receiver_years_ahead_does_not_set_the_clock(rig: Rig) -> None:
+def test_a_receiver_years_ahead_does_not_set_the_clock(world: World) -> None:
     ahead = datetime.now(UTC).replace(year=datetime.now(UTC).year + 3, day=1)
     receiver = SimulatedReceiver(*STATION, rate_hz=RATE_HZ)
     receiver.clock = lambda: ahead + (datetime.now(UTC) - begun)
     begun = datetime.now(UTC)
-    rig.stack.enter_context(receiver)
-    gpsd = rig.stack.enter_context(Gpsd(receiver.port))
-    agent = rig.agent(gps={"gpsd": gpsd.address})
+    world.stack.enter_context(receiver)
+    gpsd = world.stack.enter_context(Gpsd(receiver.port))
+    agent = world.agent(gps={"gpsd": gpsd.address})
     agent.start_ready()
     until(agent.screen, lambda seen: seen["position"], "a position")
     time.sleep(3)

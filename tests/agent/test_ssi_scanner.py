@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from drivers.simulated import SimulatedSsiScanner
-from tests.agent.rig import Rig, begin_loading, tracking_numbers, until
+from tests.agent.running_agent import World, begin_loading, tracking_numbers, until
 
 GOOD, REPEAT, BAD = b"\x00", b"\x01", b"\x07"
 
 
-def test_a_parcel_is_loaded_by_an_ssi_scanner_and_what_beeped_survives_a_kill(rig: Rig) -> None:
+def test_a_parcel_is_loaded_by_an_ssi_scanner_and_what_beeped_survives_a_kill(world: World) -> None:
     first, second, unknown = tracking_numbers(3)
-    scanner = rig.stack.enter_context(SimulatedSsiScanner("hand"))
-    agent = rig.agent(scanner=[{"name": "hand", "kind": "ssi", "port": scanner.port}])
+    scanner = world.stack.enter_context(SimulatedSsiScanner("hand"))
+    agent = world.agent(scanner=[{"name": "hand", "kind": "ssi", "port": scanner.port}])
     agent.start_ready()
-    begin_loading(rig, agent, [first, second])
+    begin_loading(world, agent, [first, second])
 
     def told(text: str) -> bytes | None:
         while scanner.next_signal(0):

@@ -12,7 +12,7 @@ import pytest
 import zxingcpp
 
 from demo.stage import wait_until
-from tests.agent.rig import tracking_numbers
+from tests.agent.running_agent import tracking_numbers
 from tests.rig.vehicle import SOON_S, Vehicle
 
 pytestmark = pytest.mark.rig

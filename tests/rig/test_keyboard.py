@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from tests.agent.rig import tracking_numbers
+from tests.agent.running_agent import tracking_numbers
 from tests.rig.vehicle import KeyboardGadget, Vehicle
 
 pytestmark = pytest.mark.rig

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from demo.stage import wait_until
-from tests.agent.rig import tracking_numbers
+from tests.agent.running_agent import tracking_numbers
 from tests.rig.vehicle import SOON_S, Adapter, FarEnd, Vehicle
 
 pytestmark = pytest.mark.rig

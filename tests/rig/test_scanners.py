@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from demo.stage import wait_until
-from tests.agent.rig import tracking_numbers
+from tests.agent.running_agent import tracking_numbers
 from tests.rig.vehicle import SOON_S, Adapter, FarEnd, SerialGadget, Vehicle
 
 pytestmark = pytest.mark.rig

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.agent.rig import tracking_numbers
+from tests.agent.running_agent import tracking_numbers
 from tests.rig.vehicle import Adapter, KeyboardGadget, SerialGadget, Vehicle
 
 pytestmark = pytest.mark.rig

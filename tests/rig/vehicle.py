@@ -22,7 +22,7 @@ from typing import Any
 
 from demo.stage import Screen, _toml, send, wait_until
 from drivers.simulated import Broker, free_port
-from tests.agent.rig import begin_loading
+from tests.agent.running_agent import begin_loading
 from tests.rig import image
 
 BOOT_S = 300.0

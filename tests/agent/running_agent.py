@@ -21,7 +21,7 @@ def tracking_numbers(count: int) -> list[str]:
 
 
 @dataclass
-class Rig:
+class World:
     """One unit with everything around it."""
 
     directory: Path
@@ -76,10 +76,10 @@ def block_is(state: str) -> Any:
     return lambda seen: (seen["block"] or {}).get("state") == state
 
 
-def begin_loading(rig: Rig, agent: Agent, numbers: list[str]) -> None:
+def begin_loading(world: World, agent: Agent, numbers: list[str]) -> None:
     """Assign a block and get as far as the first scan."""
     until(agent.screen, lambda seen: seen["unit"]["online"], "the link")
-    rig.send("block", block_of(numbers))
+    world.send("block", block_of(numbers))
     until(agent.screen, block_is("ACCEPTED"), "the block")
     for action, arguments in (("check_in", {"reason": "no receiver in this vehicle"}), ("start_loading", {})):
         answer = agent.screen.press(action, **arguments)
@@ -103,19 +103,19 @@ def all_arrived(agent: Agent, cloud: Cloud, timeout_s: float = 60.0) -> dict[str
 BEEP = b"\x16\x07\r"
 
 
-def heard(rig: Rig, timeout_s: float = 1.0) -> bytes:
+def heard(world: World, timeout_s: float = 1.0) -> bytes:
     """The next thing the scanner was told, which may be several tones in one."""
-    signal = rig.scanner.next_signal(timeout_s)
+    signal = world.scanner.next_signal(timeout_s)
     return signal.data if signal else b""
 
 
-def answers_before_are_over(rig: Rig) -> None:
+def answers_before_are_over(world: World) -> None:
     """After this, one beep or two are the answer to the next scan and to no other.
 
     A scan from before a restart may only now be answered. A label of another route is told with three beeps.
     """
-    rig.scanner.scan(tracking_numbers(1)[0])
-    wait_until(lambda: heard(rig).endswith(3 * BEEP), "the tone for a wrong label")
+    world.scanner.scan(tracking_numbers(1)[0])
+    wait_until(lambda: heard(world).endswith(3 * BEEP), "the tone for a wrong label")
 
 
 def assert_all_answered_are_loaded(agent: Agent, cloud: Cloud, answered: set[str]) -> None:
