@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 
 # ------------------------------------------------------------------------------------------------ states
 
@@ -223,8 +223,6 @@ InstructionKind = Literal[
 ]
 """With whom, or where, the recipient wants a parcel left."""
 
-PARCEL_STATES: Final[tuple[ParcelState, ...]] = get_args(ParcelState)
-STOP_KINDS: Final[tuple[StopKind, ...]] = get_args(StopKind)
 
 # ------------------------------------------------------------------------------------------------ reasons
 

@@ -12,6 +12,7 @@ from agent.journal.envelope import Chain, telemetry
 from contract.canonical import GENESIS
 from contract.models import model_faults
 from contract.upward import UPWARD
+from drivers.readings import Condition
 
 
 def test_an_event_of_the_journal_has_the_form_that_is_promised() -> None:
@@ -23,6 +24,13 @@ def test_an_event_of_the_journal_has_the_form_that_is_promised() -> None:
 def test_telemetry_has_the_form_that_is_promised() -> None:
     payload = telemetry("/fleet/u1", 1, "position", [{"latitude": 52.0}], Moment(1, 2, "boot", "gps"))
     assert model_faults(UPWARD["telemetry"], json.loads(payload)) == []
+
+
+@pytest.mark.parametrize("condition", Condition)
+def test_a_part_may_be_in_every_condition_that_drivers_know(condition: Condition) -> None:
+    part = {"state": condition.value, "reason": None, "since": "2026-11-21T09:00:00.000Z"}
+    status = {"state": "online", "version": "1", "boot_id": "boot", "since": None, "parts": {"gps": part}}
+    assert model_faults(UPWARD["status"], status) == []
 
 
 MANIFEST: dict[str, Any] = {

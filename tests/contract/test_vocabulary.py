@@ -28,7 +28,7 @@ TRANSITIONS: Mapping[str, Mapping[tuple[Any, str], Any]] = {
 STATES = {
     "block": get_args(vocabulary.BlockState),
     "stop": get_args(vocabulary.StopState),
-    "parcel": vocabulary.PARCEL_STATES,
+    "parcel": get_args(vocabulary.ParcelState),
 }
 ENDED = {"block": vocabulary.BLOCK_ENDED, "stop": vocabulary.STOP_ENDED, "parcel": vocabulary.PARCEL_ENDED}
 

@@ -30,7 +30,7 @@ OF_THE_UNIT = ("NOT_STORED", "STORE_FULL", "BUSY")
 
 IN_A_SENTENCE: dict[str, set[str]] = {
     "block_state": set(get_args(vocabulary.BlockState)),
-    "parcel_state": set(vocabulary.PARCEL_STATES),
+    "parcel_state": set(get_args(vocabulary.ParcelState)),
     "reason": {
         *vocabulary.REASONS,
         *vocabulary.REJECT_REASONS,
@@ -41,7 +41,7 @@ IN_A_SENTENCE: dict[str, set[str]] = {
     "because": {"otp", "age", "signature"},
     "handover": set(vocabulary.HANDOVERS),
     "instruction": set(get_args(vocabulary.InstructionKind)) - {"none"},  # this one has sentences of its own
-    "kind": set(vocabulary.STOP_KINDS),
+    "kind": set(get_args(vocabulary.StopKind)),
     "expected": {"delivery"},
     "action": set(vocabulary.ACTIONS) - set(ACTIONS),  # what this unit refuses as NOT_AVAILABLE
 }
