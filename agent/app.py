@@ -78,14 +78,14 @@ class App:
             running.callback(notify, "STOPPING=1")
             notify("READY=1")
             log.info("ready: unit %s of fleet %s", self.settings.unit.id, self.settings.unit.fleet)
-            stop = asyncio.create_task(self._stop.wait())
-            done, _ = await asyncio.wait([*tasks, stop], return_when=asyncio.FIRST_COMPLETED)
-            for task in done - {stop}:
+            stopped = await running.enter_async_context(_running(self._stop.wait(), "stop"))
+            done, _ = await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
                 task.result()
         if self.power.reason:
             ask_power_off()
 
-    async def _start(self, running: contextlib.AsyncExitStack) -> list[asyncio.Task[None]]:
+    async def _start(self, running: contextlib.AsyncExitStack) -> list[asyncio.Task[object]]:
         """Start everything, each with its end; what runs from now on without being asked."""
         state_dir = self.settings.unit.state_dir
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -171,9 +171,10 @@ class App:
             extra={"mount": self.panel.shown, "receiver": self.vehicle.reported},
         )
         self.supervisor = Supervisor(self._part_changed)
-        self.fitted = {fitted.part.name: fitted for make in PARTS for fitted in make(self)}
-        for fitted in self.fitted.values():
+        self.fitted: dict[str, Fitted[Any]] = {}
+        for fitted in (each for make in PARTS for each in make(self)):
             self.supervisor.add(fitted.part, fitted.out)
+            self.fitted[fitted.part.name] = fitted
         self.unit.tell(
             Effects(self.fitted.values(), self.uplink, self.requests, self.workers, self.sealer, self.journal)
         )
@@ -228,7 +229,7 @@ class App:
 
 
 @contextlib.asynccontextmanager
-async def _running(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[asyncio.Task[None]]:
+async def _running(work: Coroutine[Any, Any, object], name: str) -> AsyncIterator[asyncio.Task[object]]:
     """A task that is cancelled, and waited for, at the end."""
     task = asyncio.create_task(work, name=name)
     try:

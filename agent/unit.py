@@ -220,7 +220,7 @@ class Unit:
             acknowledge()
 
     def record(self, event_type: str, data: Mapping[str, Any]) -> None:
-        """Write a fact about the unit itself; what can not be written now is written later."""
+        """Write an event about the unit itself; what cannot be written now is written later."""
         self._unit_events.append(Event(event_type, "unit", dict(data)))
         self._flush_unit_events()
 
@@ -383,7 +383,7 @@ class Unit:
             self._listener.reloaded()
             self._flush_unit_events()
         except JournalError as error:
-            log.warning("the journal can not be read again yet: %s", error)
+            log.warning("the journal cannot be read again yet: %s", error)
             self._loop.call_later(1.0, self._recover)
         self._changed()
 
