@@ -152,6 +152,15 @@ def test_a_full_disk_is_told_by_name_and_keeps_the_old_content(full_disk: Path) 
     assert {entry.name for entry in full_disk.iterdir()} == {"kept", "ballast"}
 
 
+def test_a_disk_that_is_mounted_read_only_is_told_by_name(full_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(full_disk)], check=True)
+    with pytest.raises(FileError, match=r"kept cannot be written .*: its file system is mounted read-only"):
+        write_durably(full_disk / "kept", NEW)
+    with pytest.raises(FileError, match=r"kept cannot be removed .*: its file system is mounted read-only"):
+        remove_durably(full_disk / "kept")
+    assert read(full_disk / "kept", json.loads, "counted anew") == json.loads(OLD)
+
+
 def test_a_folder_that_is_not_there_is_told_by_name(tmp_path: Path) -> None:
     with pytest.raises(FileError, match=r"kept cannot be written .*: check that its folder exists"):
         write_durably(tmp_path / "nowhere" / "kept", NEW)

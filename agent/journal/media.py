@@ -24,11 +24,14 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from zlib import crc32
 
 from agent.files import Draft, FileError, remove_drafts, sync_directory
 from agent.journal.entries import JournalError, JournalFull
+
+if TYPE_CHECKING:
+    from contract.upward import MediaManifest
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +61,7 @@ class Media:
     sealed_for: str | None = None
     """The scope whose key opens it; ``None`` when it is not sealed."""
 
-    def manifest(self, part_bytes: int) -> dict[str, Any]:
+    def manifest(self, part_bytes: int) -> MediaManifest:
         """What its event and ``R/media/{sha256}/manifest`` say of it when it is sent in parts of this size."""
         return {
             "sha256": self.sha256,

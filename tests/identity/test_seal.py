@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import sqlite3
 import threading
 from pathlib import Path
@@ -270,3 +271,21 @@ def test_wiping_reaches_the_copy_of_a_damaged_database(tmp_path: Path) -> None:
     close_block(journal, sealer, "B7")
     journal.close()
     assert key not in all_bytes(tmp_path)
+
+
+@given(content=st.binary(max_size=5000))
+def test_any_bytes_can_be_sealed_and_neither_scope_nor_kind_may_be_taken_for_another(
+    content: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    sealer = Sealer(tmp_path_factory.getbasetemp(), {})
+    sealed = sealer.scope("B7").seal_bytes(content)
+    sealer.scope("B8")
+    assert sealer.open_bytes("B7", sealed) == content
+    with pytest.raises(SealError, match="a file of B8 cannot be opened: it is damaged or of another scope"):
+        sealer.open_bytes("B8", sealed)
+    token = "sealed:v1:" + base64.urlsafe_b64encode(sealed).decode()
+    with pytest.raises(SealError, match="a secret of B7 cannot be opened"):
+        sealer.open("B7", token)
+    sealer.forget("B7")
+    with pytest.raises(SealError, match="its key was wiped"):
+        sealer.open_bytes("B7", sealed)

@@ -11,13 +11,21 @@ from typing import Any
 
 import pytest
 
+from agent.clock import FLOOR_FILE, Clock
 from agent.delivery.model.inputs import Acted, Moment
 from agent.delivery.model.state import Policy, State
 from agent.delivery.screen.view import view
 from agent.identity.seal import Sealer
 from agent.journal.entries import InboxEntry
 from agent.journal.store import Journal
+from agent.mount.restarts import Restarts
+from agent.mount.updates import pending
+from agent.position.trip import Trip
 from agent.unit import Unit
+from agent.uplink.budget import Budget
+from agent.uplink.uplink import BUDGET_FILE
+from drivers.readings import Panel
+from firmware_bridge.update import Wanted
 from tests.journal.writing import kept, opened, verified
 
 EARLIER = Path(__file__).parent / "earlier"
@@ -157,3 +165,18 @@ def test_the_day_goes_on_in_it(tmp_path: Path) -> None:
     journal.close()
     assert verified(earlier.state_dir).whole
     assert state_of(earlier) == state
+
+
+def test_its_small_files_say_what_they_said(tmp_path: Path) -> None:
+    earlier = unpacked("under_way", tmp_path)
+    folder = earlier.state_dir
+
+    assert Trip(folder / "trip.json").metres("B1") == 33.4
+    assert Budget(folder / BUDGET_FILE, 123_456, lambda: earlier.moment).used_up
+    assert not Budget(folder / BUDGET_FILE, 123_457, lambda: earlier.moment).used_up
+    assert pending(folder) == Wanted("1.4.0", bytes.fromhex("ab" * 32), panel=True, tried=False, booted=False)
+    assert int((folder / FLOOR_FILE).read_text()) == earlier.moment.wall_ms
+    assert Clock(folder).now().wall_ms >= earlier.moment.wall_ms
+    told = Panel("mount", 72_345_000_000, True, 12_000, 0, (0, 0, 0), "watchdog", 60_000)
+    assert not Restarts(folder, earlier.moment.boot_id).take(told)
+    assert Restarts(folder, "another boot").take(told)

@@ -18,7 +18,7 @@ from agent.files import FileError
 from agent.identity.seal import Sealer, SealError
 from agent.journal.entries import JournalError, JournalFull
 from agent.journal.media import FRAME_BYTES, MediaStore
-from contract.upward import MediaManifest
+from contract.upward import UPWARD
 from tests.crash import crash_states
 from tests.power import Disk
 
@@ -102,7 +102,7 @@ def test_a_manifest_counts_the_parts_that_are_sent(media: MediaStore) -> None:
     assert stored.manifest(99_001)["parts"] == stored.manifest(99_000)["parts"] == 1
     told = stored.manifest(10_000)
     assert list(told) == ["sha256", "bytes", "content_type", "part_bytes", "parts"]
-    assert told == MediaManifest.model_validate(told).model_dump()
+    assert UPWARD["media_manifest"].validate_python(told) == told
 
 
 def test_only_the_unit_may_read_them(tmp_path: Path, media: MediaStore) -> None:
