@@ -19,6 +19,7 @@ from agent.delivery.model.inputs import (
     InvalidMessage,
     Located,
     Moment,
+    Panel,
     Scanned,
     Tick,
 )
@@ -33,6 +34,7 @@ from agent.delivery.rules import (
     offers,
     pickup,
     proofs,
+    safety,
     scans,
     timeouts,
 )
@@ -83,6 +85,8 @@ def _apply(tx: Transaction, given: Input) -> None:
         scans.scan(tx, given)
     elif isinstance(given, Located):
         driving.located(tx, given)
+    elif isinstance(given, Panel):
+        safety.panel(tx, given)
     elif isinstance(given, Tick):
         timeouts.tick(tx)
     elif isinstance(given, Finished):
@@ -232,6 +236,7 @@ ACTIONS: dict[str, Action] = {
     "annotate": Action(notes.annotate, None, {"item": text(), "text": text(1000)}),
     "acknowledge": Action(notes.acknowledge, None, {"message_id": text()}),
     "undo": Action(loading.undo, _in("LOADING")),
+    "panic": Action(safety.panic, None),
     "close_block": Action(closing.close_block, _in("CHECKED_IN", "ON_ROUTE", "RETURNING"), {"reason": maybe(text())}),
 }
 """Every action that this unit can carry out."""

@@ -236,6 +236,10 @@ FEEDBACK: Final[Mapping[str, Phrase]] = {
         say("The block is cancelled."),
         speech=(say("The block is cancelled."),),
     ),
+    "PANIC": phrase(say("The call for help goes to dispatch as soon as there is a connection.")),
+    "PANIC/located": phrase(
+        say("The call for help goes to dispatch, with the position, as soon as there is a connection."),
+    ),
     "BLOCK_CLOSED": phrase(say("The block is closed. Thank you.")),
     "NO_SHOW": phrase(say("The block began without a check-in and is gone."), speech=(say("The block is gone."),)),
     "PARCELS_RECALLED": phrase(

@@ -131,7 +131,6 @@ ACTIONS: Final[Mapping[str, Term]] = {
     "capture_photo": term("action", "capture photo"),
     "retake": term("action", "retake"),
     "set_preferences": term("action", "set preferences"),
-    "panic": term("action", "panic"),
 }
 """Actions that a unit may not have; the others have sentences of their own."""
 

@@ -61,6 +61,7 @@ FEEDBACK: dict[str, Code] = {
     "BLOCK_ASSIGNED": Code("a block has come", ("block_id", "starts_at", "parcels", "stops"), "attention"),
     "BLOCK_REVISED": Code("the block has changed", ("block_id", "added", "cancelled"), "attention"),
     "BLOCK_CANCELLED": Code("operations cancelled the block", ("block_id", "reason"), "attention"),
+    "PANIC": Code("a call for help; `kind` says whether a position is known", ("kind",), "attention"),
     "BLOCK_CLOSED": Code("the block is closed", ("block_id",), "good"),
     "NO_SHOW": Code("the block started without a check-in", ("block_id",), "attention"),
     "PARCELS_RECALLED": Code("parcels were recalled: take them out", ("parcel_ids", "reason"), "attention"),

@@ -66,10 +66,10 @@ def fence_of(block: Block, stop: Stop, policy: Policy) -> tuple[float, float]:
     return inner, inner + max(0.0, policy.geofence_outer_m - policy.geofence_inner_m)
 
 
-def fresh_fix(here: Here, moment: Moment) -> Located | None:
-    """The last fix, unless it is old."""
+def last_fix(here: Here, moment: Moment, oldest_ms: int | None = FIX_IS_OLD_MS) -> Located | None:
+    """The last fix, unless it is older than `oldest_ms`; with ``None`` no fix is too old."""
     fix = here.fix
-    return fix if fix is not None and moment.uptime_ms - fix.uptime_ms <= FIX_IS_OLD_MS else None
+    return fix if fix is not None and (oldest_ms is None or moment.uptime_ms - fix.uptime_ms <= oldest_ms) else None
 
 
 def sight(block: Block, stop: Stop, here: Here, policy: Policy, moment: Moment) -> Sight:
@@ -77,7 +77,7 @@ def sight(block: Block, stop: Stop, here: Here, policy: Policy, moment: Moment) 
     place = place_of(block, stop)
     if place is None:
         return Sight(None)
-    fix = fresh_fix(here, moment)
+    fix = last_fix(here, moment)
     if fix is None or fix.latitude is None or fix.longitude is None:
         return Sight(3, why="NO_FIX" if here.fix is None else "OLD_FIX")
     distance = distance_m(Place(fix.latitude, fix.longitude), place)
@@ -90,9 +90,9 @@ def sight(block: Block, stop: Stop, here: Here, policy: Policy, moment: Moment) 
     return Sight(tier, round(distance, 1), fix.accuracy_m, "FAR" if tier == 3 else None)
 
 
-def where(here: Here, moment: Moment) -> dict[str, Any] | None:
-    """The member `where` of an event; ``None`` when the position is unknown or old."""
-    fix = fresh_fix(here, moment)
+def where(here: Here, moment: Moment, oldest_ms: int | None = FIX_IS_OLD_MS) -> dict[str, Any] | None:
+    """The member `where` of an event; ``None`` when the position is unknown or older than `oldest_ms`."""
+    fix = last_fix(here, moment, oldest_ms)
     if fix is None or fix.latitude is None or fix.longitude is None:
         return None
     members: dict[str, Any] = {"latitude": round(fix.latitude, 7), "longitude": round(fix.longitude, 7)}

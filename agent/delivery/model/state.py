@@ -252,6 +252,10 @@ class Here:
     """Offers about whose missing answer the driver was told."""
     idle_since_ms: int | None = None
     """Since when nothing is left to do on the block."""
+    is_panic_held: bool = False
+    """Whether the panic button of the mount was held at its last reading."""
+    called_for_help_ms: int | None = None
+    """When the driver has last called for help, by the uptime."""
     asked: frozenset[str] = frozenset()
     """Commands of the cloud, by message, that a worker is busy with."""
     rejections: float = 10.0
