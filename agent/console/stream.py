@@ -1,6 +1,7 @@
 """The stream of states: server-sent events, one a change, for several screens at once.
 
-A reader that does not keep up gets fewer, newer states and costs a bounded amount of memory.
+A state is drawn once, however many follow. A reader that does not keep up gets fewer, newer states and costs a bounded
+amount of memory.
 """
 
 from __future__ import annotations
@@ -34,52 +35,77 @@ class Streams:
         self._backend = backend
         self._shown = shown
         self._closing = closing
-        self._count = 0
+        self._followers: set[asyncio.Event] = set()
+        """What is set when there is a newer state, for each that follows."""
+        self._newest = b""
+        self._drawing: asyncio.Task[None] | None = None
 
     async def open(self, request: Request) -> Response:
         """A stream for one more screen, as long as there are not too many."""
         if request.method == "HEAD":
             return Response(media_type="text/event-stream")
-        if self._count >= MAX_STREAMS or self._closing.is_set():
+        if len(self._followers) >= MAX_STREAMS or self._closing.is_set():
             return problem(503, "TOO_MANY_SCREENS", f"At most {MAX_STREAMS} screens can follow; close one.")
         return _Stream(self._follow)
 
     async def _follow(self, receive: Receive, send: Callable[[bytes], Awaitable[None]]) -> None:
         """Send the state now and after each change, until the reader or the server goes."""
-        self._count += 1
+        news = asyncio.Event()
+        self._followers.add(news)
+        if self._drawing is None or self._drawing.done():
+            self._newest = b""
+            self._drawing = asyncio.create_task(self._draw())
+        elif self._newest:
+            news.set()
         try:
-            await self._relay(receive, send)
+            await self._relay(receive, send, news, self._drawing)
         finally:
-            self._count -= 1
+            self._followers.discard(news)
+            if not self._followers and (drawing := self._drawing) is not None:
+                self._drawing = None
+                drawing.cancel()
+                await asyncio.gather(drawing, return_exceptions=True)
 
-    async def _relay(self, receive: Receive, send: Callable[[bytes], Awaitable[None]]) -> None:
+    async def _draw(self) -> None:
+        """Make of each change what a screen gets, once for all who follow."""
         async with self._backend.watch() as views:
-            gone = asyncio.ensure_future(_disconnected(receive))
-            closing = asyncio.ensure_future(self._closing.wait())
-            change = asyncio.ensure_future(anext(views))
-            try:
-                sent = b""
-                await send(b"retry: 1000\n\n")
-                while not (gone.done() or closing.done()):
-                    await asyncio.wait(
-                        (gone, closing, change), timeout=KEEP_ALIVE_S, return_when=asyncio.FIRST_COMPLETED
-                    )
-                    if not change.done():
-                        await send(b": still here\n\n")
-                        continue
-                    try:
-                        latest = _encoded(self._shown(change.result()))
-                    except StopAsyncIteration:
-                        return
-                    change = asyncio.ensure_future(anext(views))
-                    if latest != sent:
-                        await send(b"data: " + latest + b"\n\n")
-                        sent = latest
-            finally:
-                tasks = (gone, closing, change)
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+            async for view in views:
+                newest = _encoded(self._shown(view))
+                if newest != self._newest:
+                    self._newest = newest
+                    for news in self._followers:
+                        news.set()
+
+    async def _relay(
+        self,
+        receive: Receive,
+        send: Callable[[bytes], Awaitable[None]],
+        news: asyncio.Event,
+        drawing: asyncio.Task[None],
+    ) -> None:
+        gone = asyncio.create_task(_disconnected(receive))
+        closing = asyncio.create_task(self._closing.wait())
+        change = asyncio.create_task(news.wait())
+        try:
+            await send(b"retry: 1000\n\n")
+            while not (gone.done() or closing.done()):
+                await asyncio.wait(
+                    (gone, closing, change, drawing), timeout=KEEP_ALIVE_S, return_when=asyncio.FIRST_COMPLETED
+                )
+                if change.done():
+                    news.clear()
+                    change = asyncio.create_task(news.wait())
+                    await send(b"data: " + self._newest + b"\n\n")
+                elif drawing.done():
+                    drawing.result()
+                    return
+                else:
+                    await send(b": still here\n\n")
+        finally:
+            tasks = (gone, closing, change)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class _Stream(Response):

@@ -431,10 +431,31 @@ def test_screens_are_counted_and_one_too_many_is_told_so(served: Served) -> None
     assert (status, problem["reason"]) == (503, "TOO_MANY_SCREENS")
     assert served.json("GET", "/api/state")[0] == 200
     streams[0].close()
-    wait_until(lambda: len(served.backend.watchers) < MAX_STREAMS, "a free place")
-    again = Stream(served)
-    assert again.begin() == 200
-    for stream in [*streams[1:], again]:
+
+    def comes_in() -> bool:
+        streams[0] = Stream(served)
+        if streams[0].begin() == 200:
+            return True
+        streams[0].close()
+        return False
+
+    wait_until(comes_in, "a free place")
+    for stream in streams:
+        stream.close()
+
+
+def test_a_state_is_drawn_once_for_all_screens_and_one_that_comes_later_sees_it_at_once(served: Served) -> None:
+    streams = [Stream(served) for _ in range(MAX_STREAMS)]
+    states = []
+    for stream in streams:
+        assert stream.begin() == 200
+        states.append(stream.states())
+        assert next(states[-1])["n"] == 0
+    before = served.backend.views
+    served.show({"n": 1})
+    assert [next(each)["n"] for each in states] == [1] * MAX_STREAMS
+    assert served.backend.views == before + 1
+    for stream in streams:
         stream.close()
 
 
