@@ -114,7 +114,7 @@ class MediaStore:
         self._changing = threading.Lock()
         self._confirmed: set[str] = set()
         self._coming = 0
-        """Bytes of files that are about to have their names."""
+        """Bytes of files that are being written."""
         try:
             if not self._folder.is_dir():
                 self._folder.mkdir(mode=0o700)
@@ -124,7 +124,7 @@ class MediaStore:
         except OSError as fault:
             raise FileError(self._folder, "used", fault) from fault
         self._files = {file.path: file for file in sorted(found, key=lambda file: file.written_s)}
-        self._found = frozenset(self._files)
+        self._found = set(self._files)
 
     # ------------------------------------------------------------------ what is kept
 
@@ -155,6 +155,8 @@ class MediaStore:
         :raises JournalError: the content is empty
         :raises FileError: the disk does not take it
         """
+        scope = sealed_for.name if sealed_for else None
+        known = self._path(sha256(content).hexdigest(), scope) if isinstance(content, bytes) else None
         pieces = [content] if isinstance(content, bytes) else content
         digest, length, size = sha256(), 0, 0
         try:
@@ -163,33 +165,32 @@ class MediaStore:
                     digest.update(piece)
                     length += len(piece)
                     stored = piece if sealed_for is None else _framed(sealed_for.seal_bytes(piece))
-                    size += len(stored)
-                    with self._changing:
-                        self._check_room(size)
+                    size += self._reserve(len(stored), instead_of=known)
                     draft.write(stored)
                 if not length:
                     raise JournalError("media of no bytes cannot be kept: expected at least one")
-                media = Media(digest.hexdigest(), length, content_type, sealed_for.name if sealed_for else None)
+                media = Media(digest.hexdigest(), length, content_type, scope)
                 footer = _footer(media)
+                size += self._reserve(len(footer), instead_of=known)
                 draft.write(footer)
-                file = _File(media, self._folder / _name(media), size + len(footer), time.time())
+                path = self._path(media.sha256, scope)
                 with self._changing:
-                    self._check_room(file.size, instead_of=file.path)
-                    self._coming += file.size
-                try:
-                    # Not under the lock, which a screen may want; a file that is there is replaced: it may be damaged.
-                    draft.keep(file.path, durably=True)
-                finally:
-                    with self._changing:
-                        self._coming -= file.size
+                    self._found.discard(path)
+                # Not under the lock, which a screen may want. A file that is there is replaced: it may be damaged.
+                draft.keep(path, durably=True)
                 with self._changing:
-                    self._files.pop(file.path, None)
-                    self._files[file.path] = file
+                    self._coming -= size
+                    file, size = _File(media, path, size, time.time()), 0
+                    self._files.pop(path, None)
+                    self._files[path] = file
                     return Stored(media, tuple(self._drop(file)))
         except FileError as fault:
             if fault.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise JournalFull(f"{fault.finding}: media cannot be kept; free space on the disk") from fault
             raise
+        finally:
+            with self._changing:
+                self._coming -= size
 
     def read(self, sha256: str) -> bytes:
         """The clear content: what was put in, or an error.
@@ -255,19 +256,25 @@ class MediaStore:
         except OSError as fault:
             raise FileError(self._folder, "changed", fault) from fault
 
-    def _check_room(self, size: int, instead_of: Path | None = None) -> None:
-        """Raise `JournalFull` unless this much fits beside what is not confirmed."""
-        waiting = self._coming + sum(
-            file.size
-            for file in self._files.values()
-            if file.media.sha256 not in self._confirmed and file.path != instead_of
-        )
-        if waiting + size > self._max_bytes:
-            raise JournalFull(
-                f"there is no room for media of {size} bytes or more: {waiting} of {self._max_bytes} bytes (a quarter "
-                "of journal.max_bytes) are in use and not confirmed; connect the unit so that they can be sent, or "
-                "raise journal.max_bytes"
+    def _path(self, digest: str, scope: str | None) -> Path:
+        return self._folder / _name(digest, scope)
+
+    def _reserve(self, size: int, instead_of: Path | None) -> int:
+        """Count bytes that come; `JournalFull` unless they fit beside what is not confirmed."""
+        with self._changing:
+            waiting = self._coming + sum(
+                file.size
+                for file in self._files.values()
+                if file.media.sha256 not in self._confirmed and file.path != instead_of
             )
+            if waiting + size <= self._max_bytes:
+                self._coming += size
+                return size
+        raise JournalFull(
+            f"there is no room for {size} bytes more of media: {waiting} of {self._max_bytes} bytes (a quarter of "
+            "journal.max_bytes) are in use and not confirmed; connect the unit so that they can be sent, or raise "
+            "journal.max_bytes"
+        )
 
     def _drop(self, stored: _File) -> Iterator[Media]:
         """Let confirmed media go, the oldest first, until the rest is within bounds; not what has just been stored."""
@@ -284,10 +291,9 @@ class MediaStore:
                 yield file.media
 
 
-def _name(media: Media) -> str:
+def _name(digest: str, scope: str | None) -> str:
     """One file a content and scope: who may open it differs."""
-    scope = media.sealed_for
-    return media.sha256 if scope is None else f"{media.sha256}.{sha256(scope.encode()).hexdigest()[:16]}"
+    return digest if scope is None else f"{digest}.{sha256(scope.encode()).hexdigest()[:16]}"
 
 
 def _footer(media: Media) -> bytes:
@@ -335,7 +341,7 @@ def _examined(path: Path) -> _File | None:
     """What a file of the folder is; ``None``, and a warning, when it is nothing that was put there."""
     try:
         media, told = _parsed(_read(path, last=64 << 10)), path.lstat()
-        why = "" if path.name == _name(media) else "its name is not that of its content"
+        why = "" if path.name == _name(media.sha256, media.sealed_for) else "its name is not that of its content"
     except (OSError, ValueError) as fault:
         why = str(fault)
     if why:

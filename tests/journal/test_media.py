@@ -219,9 +219,30 @@ def test_what_was_never_put_is_an_error(media: MediaStore, name: str) -> None:
 def test_without_room_media_are_refused_and_nothing_of_them_is_left(tmp_path: Path, media: MediaStore) -> None:
     for number in range(3):
         media.put(photo(number), "image/jpeg")
-    with pytest.raises(JournalFull, match=r"no room for media .* raise journal\.max_bytes"):
+    with pytest.raises(JournalFull, match=r"no room for .* of media.* raise journal\.max_bytes"):
         media.put(photo(3), "image/jpeg")
     assert len(files(tmp_path)) == len(media.waiting()) == 3
+
+
+def test_what_is_kept_already_needs_no_room(tmp_path: Path, sealer: Sealer, media: MediaStore) -> None:
+    for number in range(3):
+        media.put(photo(number), "image/jpeg", sealer.scope("B1"))
+    for number in range(3):
+        media.put(photo(number), "image/jpeg", sealer.scope("B1"))
+    assert len(files(tmp_path)) == 3
+
+
+def test_streams_at_the_same_time_share_the_room(media: MediaStore) -> None:
+    def camera(*, full: bool) -> Iterable[bytes]:
+        yield bytes(60_000)
+        if full:
+            with pytest.raises(JournalFull):
+                media.put(camera(full=False), "video/mp4")
+            media.put(photo(1), "image/jpeg")
+        yield b"the end"
+
+    media.put(camera(full=True), "video/mp4")
+    assert len(media.all()) == 2
 
 
 def test_a_stream_that_never_ends_is_refused_before_it_fills_the_disk(tmp_path: Path, media: MediaStore) -> None:
@@ -311,6 +332,14 @@ def test_orphans_of_an_earlier_start_go_and_what_waits_for_its_event_stays(tmp_p
     assert media.remove_orphans({named.sha256}) == [orphan]
     assert media.all() == [named, fresh]
     assert {path.name for path in files(tmp_path)} == {named.sha256, fresh.sha256}
+
+
+def test_an_orphan_that_is_put_again_waits_for_its_event(tmp_path: Path, sealer: Sealer) -> None:
+    stored_in(tmp_path, sealer).put(PHOTO, "image/jpeg")
+    media = stored_in(tmp_path, sealer)
+    media.put(PHOTO, "image/jpeg")
+    assert media.remove_orphans(set()) == []
+    assert media.read(digest(PHOTO)) == PHOTO
 
 
 def test_removing_takes_every_copy(tmp_path: Path, sealer: Sealer, media: MediaStore) -> None:
