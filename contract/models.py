@@ -44,6 +44,11 @@ def _a_key(value: str) -> str:
     raise ValueError("expected 32 bytes in base64url")
 
 
+def _let_others_run(value: Any) -> Any:
+    """Pydantic validates a whole block in one call, which keeps other threads waiting; a call of Python lets them run."""
+    return value
+
+
 def _a_sequence(value: Any) -> Any:
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 20:
         value = int(value)
@@ -244,7 +249,7 @@ class Block(TypedDict):
     elsewhere: NotRequired[Annotated[list[Elsewhere], Field(max_length=20_000)] | None]
     sites: Annotated[list[Site], Field(max_length=500)]
     stops: Annotated[list[Stop], Field(max_length=1000)]
-    parcels: Annotated[list[Parcel], Field(max_length=5000)]
+    parcels: Annotated[list[Annotated[Parcel, AfterValidator(_let_others_run)]], Field(max_length=5000)]
 
 
 class BlockCancelled(TypedDict):

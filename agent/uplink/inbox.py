@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from agent.delivery.model.inputs import InboxMessage, InvalidMessage
 from agent.identity.seal import Sealer
@@ -78,7 +78,7 @@ class InboxReader:
                 scope = self._sealer.scope(scope_of(message))
                 seal_secrets(message, scope.seal)
                 keys = scope.keys
-            body = json.dumps(message.data, ensure_ascii=False, separators=(",", ":")).encode()
+            body = _dump(message.data).encode()
         return Incoming(kind, message, payload, token, body, keys, response_topic, correlation_data)
 
     def current(self, incoming: Incoming) -> Incoming:
@@ -182,3 +182,15 @@ def _texts(holder: Any, member: Any) -> Iterator[tuple[Any, Any]]:
     elif isinstance(value, dict | list):
         for inner in value if isinstance(value, dict) else range(len(value)):
             yield from _texts(value, inner)
+
+
+_encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+def _dump(value: Any, depth: int = 2) -> str:
+    """JSON, made in pieces: one call for a whole block would keep every other thread from running meanwhile."""
+    if depth and isinstance(value, dict):
+        return "{" + ",".join([f"{_encode(name)}:{_dump(inner, depth - 1)}" for name, inner in value.items()]) + "}"
+    if depth and isinstance(value, list):
+        return "[" + ",".join([_dump(inner, depth - 1) for inner in value]) + "]"
+    return _encode(value)
