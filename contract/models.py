@@ -45,7 +45,7 @@ def _a_key(value: str) -> str:
 
 
 def _let_others_run(value: Any) -> Any:
-    """Pydantic validates a whole block in one call, which keeps other threads waiting; a call of Python lets them run."""
+    """Pydantic validates a whole block in one call, which keeps other threads waiting; Python lets them run."""
     return value
 
 

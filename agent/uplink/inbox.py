@@ -8,7 +8,7 @@ them open.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -74,12 +74,20 @@ class InboxReader:
         body: bytes = b""
         keys: Mapping[str, bytes] = {}
         if isinstance(message, InboxMessage):
-            if has_secrets(message):
-                scope = self._sealer.scope(scope_of(message))
-                seal_secrets(message, scope.seal)
-                keys = scope.keys
+            keys = self._seal(message)
             body = _dump(message.data).encode()
         return Incoming(kind, message, payload, token, body, keys, response_topic, correlation_data)
+
+    def _seal(self, message: InboxMessage) -> Mapping[str, bytes]:
+        """Replace every secret in the message's data by its token; gives the key, wrapped."""
+        needs = NEEDS.get(message.type, Needs())
+        secrets = [*needs.secrets(message.data)]
+        if not secrets:
+            return {}
+        scope = self._sealer.scope(needs.scope(message.data))
+        for holder, member in secrets:
+            holder[member] = scope.seal(holder[member])
+        return scope.keys
 
     def current(self, incoming: Incoming) -> Incoming:
         """The same, read anew where the key that it was sealed with has gone meanwhile: ask before it is written."""
@@ -123,59 +131,57 @@ def _read(kind: str, envelope: Any) -> InboxMessage | InvalidMessage:
     found = models.faults(type_, data)
     if found or not isinstance(data, dict):
         return InvalidMessage(message_id, "INVALID", found[0].path or "data", found[0].expected)
-    _fill_in(type_, data)
+    NEEDS.get(type_, Needs()).fill_in(data)
     return InboxMessage(message_id or "", kind, type_, data)
 
 
-def _fill_in(type_: str, data: dict[str, Any]) -> None:
-    """What the message leaves to the reader: the only pickup stop, and sequence numbers as numbers."""
-    if type_ in {"block.assigned", "block.revised"}:
-        pickups = [stop["stop_id"] for stop in data["stops"] if stop["kind"] == "pickup"]
-        for parcel in data["parcels"]:
-            if parcel.get("pickup_stop_id") is None:
-                parcel["pickup_stop_id"] = pickups[0]
-    elif type_ == "command.requested":
-        for member in ("from_sequence", "to_sequence", "sequence"):
-            if data.get(member) is not None:
-                data[member] = int(data[member])
+Place = tuple[Any, Any]
+"""Where a text is held, and under what: a dictionary and a name, or a list and an index."""
 
 
-def scope_of(message: InboxMessage) -> str:
-    """Whose key seals its secrets: the block's, or the ``roster``'s; empty where there can be none."""
-    return "roster" if message.type == "roster.replaced" else str(message.data.get("block_id", ""))
+def _no_secrets(_data: Mapping[str, Any]) -> Iterable[Place]:
+    return ()
 
 
-def has_secrets(message: InboxMessage) -> bool:
-    """Whether `seal_secrets` would seal anything."""
-    return next(_secrets(message.type, message.data), None) is not None
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a type of message needs besides its model, to be ready."""
+
+    fill_in: Callable[[dict[str, Any]], None] = lambda _data: None
+    """Writes what the message leaves to the reader."""
+    secrets: Callable[[Mapping[str, Any]], Iterable[Place]] = _no_secrets
+    """Finds what must never be stored in the open. HMACs may: they are worth nothing without their key."""
+    scope: Callable[[Mapping[str, Any]], str] = lambda data: str(data["block_id"])
+    """Whose key seals them."""
 
 
-def seal_secrets(message: InboxMessage, seal: Callable[[str], str]) -> None:
-    """Replace every secret in the message's data by `seal(text)`.
-
-    Secrets are a block's `otp_key`, its access codes, and the names and telephone numbers of recipients and neighbours,
-    and the roster's key; HMACs are kept as they are, they are worth nothing without the key.
-    """
-    for holder, member in _secrets(message.type, message.data):
-        holder[member] = seal(holder[member])
+def _fill_in_pickup_stops(data: dict[str, Any]) -> None:
+    pickups = [stop["stop_id"] for stop in data["stops"] if stop["kind"] == "pickup"]
+    for parcel in data["parcels"]:
+        if parcel.get("pickup_stop_id") is None:
+            parcel["pickup_stop_id"] = pickups[0]
 
 
-def _secrets(type_: str, data: Mapping[str, Any]) -> Iterator[tuple[Any, Any]]:
-    if type_ == "roster.replaced":
-        yield data, "key"
-    if type_ in {"block.assigned", "block.revised"}:
-        if data.get("otp_key") is not None:
-            yield data, "otp_key"
-        for stop in data["stops"]:
-            yield from _texts(stop, "recipient")
-        for parcel in data["parcels"]:
-            if asked := parcel.get("instruction"):
-                yield from _texts(asked, "neighbour")
-                yield from _texts(asked, "access_codes")
+def _fill_in_sequence_numbers(data: dict[str, Any]) -> None:
+    for member in ("from_sequence", "to_sequence", "sequence"):
+        if data.get(member) is not None:
+            data[member] = int(data[member])
 
 
-def _texts(holder: Any, member: Any) -> Iterator[tuple[Any, Any]]:
-    """Every text in a member, each as where it is held and under what."""
+def _secrets_of_block(data: Mapping[str, Any]) -> Iterable[Place]:
+    """The key of its one-time codes, its access codes, and names and telephone numbers of recipients and neighbours."""
+    if data.get("otp_key") is not None:
+        yield data, "otp_key"
+    for stop in data["stops"]:
+        yield from _texts(stop, "recipient")
+    for parcel in data["parcels"]:
+        if asked := parcel.get("instruction"):
+            yield from _texts(asked, "neighbour")
+            yield from _texts(asked, "access_codes")
+
+
+def _texts(holder: Any, member: Any) -> Iterable[Place]:
+    """Every text in a member."""
     value = holder[member] if isinstance(holder, list) else holder.get(member)
     if isinstance(value, str):
         yield holder, member
@@ -183,6 +189,15 @@ def _texts(holder: Any, member: Any) -> Iterator[tuple[Any, Any]]:
         for inner in value if isinstance(value, dict) else range(len(value)):
             yield from _texts(value, inner)
 
+
+_BLOCK: Final = Needs(fill_in=_fill_in_pickup_stops, secrets=_secrets_of_block)
+NEEDS: Final[Mapping[str, Needs]] = {
+    "block.assigned": _BLOCK,
+    "block.revised": _BLOCK,
+    "roster.replaced": Needs(secrets=lambda data: [(data, "key")], scope=lambda _data: "roster"),
+    "command.requested": Needs(fill_in=_fill_in_sequence_numbers),
+}
+"""Of the types that need something. A new kind is a line in the contract's `INBOX` and its model, and one here."""
 
 _encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
