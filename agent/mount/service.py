@@ -137,6 +137,7 @@ class Service:
     ) -> None:
         self._settings = settings
         self._records = records
+        self._kept = None if dry_run else records
         self._tell = tell
         self._dry_run = dry_run
         self._speed_mps: float | None = None
@@ -266,13 +267,13 @@ class Service:
 
     def _note(self, event: str, data: Mapping[str, Any]) -> None:
         """Write an event of an update; returns once it is durable."""
-        if self._records is not None and not self._dry_run:
-            self._records.note(event, data)
+        if self._kept is not None:
+            self._kept.note(event, data)
 
     def _record(self, event: str, data: Mapping[str, Any]) -> None:
         """Write an event that begins and ends no update; returns once it is durable."""
-        if self._records is not None and not self._dry_run:
-            self._records.record(event, data)
+        if self._kept is not None:
+            self._kept.record(event, data)
 
     def _objection(self) -> tuple[str, str] | None:
         """Why the mount may not be touched now: a code and a sentence."""
@@ -304,8 +305,7 @@ class Service:
 
     def _pending(self) -> Wanted | None:
         """An update that broke off, and is to be seen through before another."""
-        known = self._records is not None and not self._dry_run
-        return updates.pending(self._settings.unit.state_dir) if known else None
+        return None if self._kept is None else updates.pending(self._settings.unit.state_dir)
 
     def _see_through(self, link: Link, confirm_after_s: float) -> None:
         """An update that broke off comes first; as long as the mount has not ended it, there is no other."""

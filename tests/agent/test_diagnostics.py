@@ -10,7 +10,7 @@ from demo.messages import envelope
 from drivers.simulated import free_port
 from tests.agent.heard import hearing
 from tests.agent.running_agent import World, until
-from tests.checkup.test_diagnostics import without_time
+from tests.checkup.patient import without_time
 from tests.cli.kerbside import kerbside
 
 

@@ -1,6 +1,11 @@
 """The unit that the tests of the check-up and of the doctor examine."""
 
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from agent.checkup import Finding, examine
 from agent.parts import PartsShown
@@ -31,3 +36,18 @@ class Patient:
         """The one finding of a check."""
         (finding,) = [finding for finding in self.findings() if finding.name == name]
         return finding
+
+
+@contextmanager
+def serial_line() -> Iterator[str]:
+    """A serial line that is there and that nobody has open."""
+    far_end, near_end = os.openpty()
+    name = os.ttyname(near_end)
+    os.close(near_end)
+    yield name
+    os.close(far_end)
+
+
+def without_time(findings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each check-up tells the time, and how full the disk is, anew."""
+    return [each | {"message": re.sub(r"[\d:TZ.,-]+", "", each["message"])} for each in findings]

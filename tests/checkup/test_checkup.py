@@ -20,7 +20,7 @@ from agent.checkup.agent import RunningAgent
 from agent.checkup.device import examine_device
 from agent.journal.store import Journal
 from drivers.simulated import Broker, Gpsd, SimulatedReceiver, free_port
-from tests.checkup.patient import Patient
+from tests.checkup.patient import Patient, serial_line
 from tests.waiting import wait_until
 
 
@@ -32,12 +32,8 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 
 @pytest.fixture
 def port() -> Iterator[str]:
-    """A serial line that is there and that nobody has open."""
-    far_end, near_end = os.openpty()
-    name = os.ttyname(near_end)
-    os.close(near_end)
-    yield name
-    os.close(far_end)
+    with serial_line() as name:
+        yield name
 
 
 @pytest.fixture

@@ -1,28 +1,21 @@
 """What the cloud is told of a unit: the doctor's very findings, and no secret."""
 
 import json
-import re
 import socket
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from agent.checkup import diagnostics, examine
 from agent.settings import load
 from drivers.simulated import Broker
-from tests.checkup.patient import Patient
+from tests.checkup.patient import Patient, without_time
 from tests.cli.kerbside import kerbside
 
 PARTS = {
     "gps": {"state": "ready", "reason": "", "since": "2026-01-01T10:00:00Z"},
     "camera": {"state": "faulty", "reason": "rtsp://me:hunter2@cam/live gives nothing: see it", "since": "long ago"},
 }
-
-
-def without_time(findings: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each check-up tells the time, and how full the disk is, anew."""
-    return [each | {"message": re.sub(r"[\d:TZ.,-]+", "", each["message"])} for each in findings]
 
 
 def test_the_doctor_and_the_diagnostics_give_the_same_findings(tmp_path: Path) -> None:

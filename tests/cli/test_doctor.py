@@ -1,7 +1,6 @@
 """How the doctor shows what the check-up finds, and that it asks the agent that runs."""
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import pytest
 
 from demo.stage import Agent
 from drivers.simulated import Broker, SimulatedScanner
-from tests.checkup.patient import Patient
+from tests.checkup.patient import Patient, serial_line
 from tests.cli.kerbside import kerbside, kerbside_json
 from tests.waiting import wait_until
 
@@ -25,12 +24,8 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 
 @pytest.fixture
 def port() -> Iterator[str]:
-    """A serial line that is there and that nobody has open."""
-    far_end, near_end = os.openpty()
-    name = os.ttyname(near_end)
-    os.close(near_end)
-    yield name
-    os.close(far_end)
+    with serial_line() as name:
+        yield name
 
 
 def _checks(stdout: str) -> list[dict[str, Any]]:
