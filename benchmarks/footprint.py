@@ -77,7 +77,7 @@ def main() -> None:
             begun = time.monotonic()
             agent.start_ready()
             starts.append(time.monotonic() - begun)
-        wait_until(lambda: (agent.screen.look() or {}).get("unit", {}).get("online"), "the link")
+        wait_until(lambda: (agent.screen.state() or {}).get("unit", {}).get("online"), "the link")
         time.sleep(5.0)
         pid = agent.pid or 0
         cpu, written, begun = cpu_s(pid), written_bytes(pid), time.monotonic()

@@ -119,7 +119,7 @@ def main() -> None:
             expected = ("line", "ssi", "gps", "camera")[: (0, 2, 3, 4)[count]]
 
             def all_ready(agent: Agent = agent, expected: tuple[str, ...] = expected) -> bool:
-                parts = (agent.screen.look() or {}).get("unit", {}).get("parts", {})
+                parts = (agent.screen.state() or {}).get("unit", {}).get("parts", {})
                 return all(parts.get(part, {}).get("state") == "ready" for part in expected)
 
             wait_until(all_ready, f"{name}: {', '.join(expected)}", 60.0)

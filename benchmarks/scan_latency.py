@@ -145,7 +145,7 @@ def one_block(directory: Path, count: int, under: Sequence[str], *, loaded: bool
             with_journal(agent.state_dir)
         stack.enter_context(agent)
         screen = agent.screen
-        wait_until(lambda: (screen.look() or {}).get("unit", {}).get("online"), "the link")
+        wait_until(lambda: (screen.state() or {}).get("unit", {}).get("online"), "the link")
         block = block_of(numbers, per_stop=10)
         for parcel in block["data"]["parcels"]:
             parcel["instruction"] = {"kind": "front_door", "text": "Ring twice, then wait.", "access_codes": ["#2580"]}
@@ -154,10 +154,10 @@ def one_block(directory: Path, count: int, under: Sequence[str], *, loaded: bool
         for timeout_s in (5.0, 30.0):  # what comes between the unit's connection and its subscription is lost
             send(broker, "block", block)
             with suppress(StageError):
-                wait_until(lambda: (screen.look() or {}).get("block"), "the block", timeout_s)
+                wait_until(lambda: (screen.state() or {}).get("block"), "the block", timeout_s)
                 break
         for action, arguments in (("check_in", {"reason": "no receiver here"}), ("start_loading", {})):
-            answer = screen.press(action, **arguments)
+            answer = screen.act(action, **arguments)
             if not answer or not answer["accepted"]:
                 raise SystemExit(f"{action}: {answer}")
         for _ in range(20):
@@ -194,7 +194,7 @@ def one_block(directory: Path, count: int, under: Sequence[str], *, loaded: bool
         result.written_bytes = written_bytes(agent.pid) - before
         if load:
             result.load.update(json.loads(load.communicate()[0]))
-        loaded_parcels = wait_until(screen.look, "the screen")["block"]["counts"].get("LOADED")
+        loaded_parcels = wait_until(screen.state, "the screen")["block"]["counts"].get("LOADED")
         agent.stop()
         journal = Journal.open(agent.state_dir, max_bytes=1 << 30, retain_days=30, confirm="broker")
         recent = journal.events_after(BACKLOG_EVENTS if loaded else 0, 10_000)

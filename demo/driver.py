@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from agent.console.client import Client
 from demo.block import METRES_PER_DEGREE, Label, Plan
-from demo.stage import Screen
 from drivers.simulated import SimulatedReceiver, SimulatedScanner
 
 FEEDBACK_TIMEOUT_S = 5.0
@@ -30,7 +30,7 @@ class Driver:
     def __init__(
         self,
         plan: Plan,
-        screen: Screen,
+        screen: Client,
         scanner: SimulatedScanner,
         receiver: SimulatedReceiver,
         pictures: Path,
@@ -60,7 +60,7 @@ class Driver:
             "RETURNING": self._next_stop,
         }
         while not self.done:
-            seen = await asyncio.to_thread(self._screen.look)
+            seen = await asyncio.to_thread(self._screen.state)
             block = seen and seen["block"]
             if seen and block and block["block_id"] == self.plan.block_id:
                 if step := steps.get(block["state"]):
@@ -167,7 +167,7 @@ class Driver:
         await self._press("close_block")
 
     async def _press(self, action: str, **arguments: Any) -> dict[str, Any] | None:
-        return await asyncio.to_thread(self._screen.press, action, **arguments)
+        return await asyncio.to_thread(self._screen.act, action, **arguments)
 
     async def _read(self, label: Label) -> None:
         if label.by_camera:

@@ -141,7 +141,7 @@ class Player:
     async def _watch(self) -> None:
         """Keep the progress up to date."""
         while True:
-            if seen := await asyncio.to_thread(self._agent.screen.look):
+            if seen := await asyncio.to_thread(self._agent.screen.state):
                 self.progress.seen = seen
             self.progress.report = await asyncio.to_thread(self._cloud.report)
             await asyncio.sleep(LOOK_S)

@@ -5,7 +5,6 @@ The demo plays on it; tests and benchmarks use the same pieces, so that what the
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import signal
@@ -16,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from agent.console.client import Client
 from contract.topics import Topics
 from drivers.simulated import Broker, free_port
 
@@ -104,52 +104,6 @@ class Process:
             self._child.wait()
 
 
-class Screen:
-    """The unit's HTTP API as the driver's screen uses it."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._token = ""
-
-    @property
-    def url(self) -> str:
-        """Where a browser finds it."""
-        return f"http://127.0.0.1:{self._port}/"
-
-    def look(self) -> dict[str, Any] | None:
-        """All that the screen shows, or ``None`` while the unit is away."""
-        try:
-            status, body = self._request("GET", "/api/state", None)
-        except (OSError, http.client.HTTPException, ValueError):
-            return None
-        return body if status == 200 else None
-
-    def press(self, action: str, **arguments: Any) -> dict[str, Any] | None:
-        """Carry out an action; ``None`` when the unit went away before it answered."""
-        body = None
-        try:
-            for _ in range(2):
-                status, body = self._request("POST", "/api/actions", {"action": action, **arguments})
-                if status != 403:
-                    return body
-                # A unit that was restarted hands out a new token.
-                _, session = self._request("GET", "/api/session", None)
-                self._token = session["token"]
-        except (OSError, http.client.HTTPException, ValueError):
-            return None
-        return body
-
-    def _request(self, method: str, path: str, body: dict[str, Any] | None) -> tuple[int, dict[str, Any]]:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
-        try:
-            headers = {"Content-Type": "application/json", "X-Kerbside-Token": self._token}
-            connection.request(method, path, json.dumps(body) if body is not None else None, headers)
-            response = connection.getresponse()
-            return response.status, json.loads(response.read())
-        finally:
-            connection.close()
-
-
 class Agent(Process):
     """`kerbside run` with its settings file and state in `directory`.
 
@@ -166,7 +120,7 @@ class Agent(Process):
         self.state_dir = directory / "state"
         self.settings = directory / "agent.toml"
         port = free_port()
-        self.screen = Screen(port)
+        self.screen = Client(f"127.0.0.1:{port}")
         everything: dict[str, Any] = {
             "unit": {"id": unit, "fleet": FLEET, "state_dir": str(self.state_dir)},
             "console": {"listen": f"127.0.0.1:{port}"},
@@ -183,7 +137,7 @@ class Agent(Process):
         self.start()
         deadline = time.monotonic() + READY_TIMEOUT_S
         while time.monotonic() < deadline:
-            if (seen := self.screen.look()) is not None:
+            if (seen := self.screen.state()) is not None:
                 return seen
             if self.pid is None:
                 raise StageError(f"the agent ended:\n{self.last_words()}")

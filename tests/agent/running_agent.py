@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agent.console.client import Client
 from demo.messages import block_of
-from demo.stage import Agent, Cloud, Screen, send
+from demo.stage import Agent, Cloud, send
 from drivers.simulated import Broker, SimulatedScanner
 from tests.waiting import wait_until
 
@@ -60,11 +61,11 @@ class World:
         return self.scanner.next_signal(timeout_s) is not None
 
 
-def until(screen: Screen, condition: Any, what: str, timeout_s: float = 30.0) -> dict[str, Any]:
+def until(screen: Client, condition: Any, what: str, timeout_s: float = 30.0) -> dict[str, Any]:
     """What the screen shows once `condition` holds of it."""
 
     def look() -> dict[str, Any] | None:
-        seen = screen.look()
+        seen = screen.state()
         return seen if seen and condition(seen) else None
 
     seen: dict[str, Any] = wait_until(look, what, timeout_s)
@@ -82,7 +83,7 @@ def begin_loading(world: World, agent: Agent, numbers: list[str]) -> None:
     world.send("block", block_of(numbers))
     until(agent.screen, block_is("ACCEPTED"), "the block")
     for action, arguments in (("check_in", {"reason": "no receiver in this vehicle"}), ("start_loading", {})):
-        answer = agent.screen.press(action, **arguments)
+        answer = agent.screen.act(action, **arguments)
         assert answer, action
         assert answer["accepted"], answer
     until(agent.screen, block_is("LOADING"), "loading")
@@ -92,7 +93,7 @@ def all_arrived(agent: Agent, cloud: Cloud, timeout_s: float = 60.0) -> dict[str
     """The consumer's report once it has every event that the unit holds."""
 
     def complete() -> dict[str, Any] | None:
-        seen, report = agent.screen.look(), cloud.report()
+        seen, report = agent.screen.state(), cloud.report()
         done = seen and seen["unit"]["backlog"]["events"] == 0 and report
         return report if done and report["last_sequence"] >= seen["unit"]["sequence"] else None
 
@@ -121,7 +122,7 @@ def answers_before_are_over(world: World) -> None:
 def assert_all_answered_are_loaded(agent: Agent, cloud: Cloud, answered: set[str]) -> None:
     """What was answered is in the vehicle, and the cloud has every event once, in an unbroken chain."""
     report = all_arrived(agent, cloud)
-    seen = agent.screen.look()
+    seen = agent.screen.state()
     assert seen
     loaded = {parcel["tracking_number"] for parcel in seen["parcels"] if parcel["state"] == "LOADED"}
     assert answered <= loaded

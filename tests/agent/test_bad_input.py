@@ -34,7 +34,7 @@ def test_an_invalid_block_is_answered_with_the_path_of_its_fault_and_changes_not
     world.send("block", message)
     wait_until(lambda: cloud.report().get("by_type", {}).get("message.rejected"), "the answer")
 
-    seen = agent.screen.look()
+    seen = agent.screen.state()
     assert seen
     assert seen["block"] is None
     rejected = [event for event in events(agent) if event["type"].endswith("message.rejected.v1")]
@@ -134,7 +134,7 @@ def test_a_second_agent_on_the_same_state_refuses_to_start_and_says_why(world: W
     )
     assert second.returncode == 1
     assert str(agent.pid) in second.stderr
-    assert agent.screen.look()
+    assert agent.screen.state()
 
 
 def test_a_damaged_database_is_put_aside_and_the_gap_is_declared_to_the_cloud(world: World) -> None:
@@ -178,20 +178,20 @@ def test_on_a_full_disk_the_driver_hears_that_nothing_was_kept_and_nothing_confi
             file.write(b"\0" * 4096)
     refused = None
     for _ in range(400):
-        answer = agent.screen.press("scan", code=f"TBA{time.monotonic_ns() % 10**12:012d}")
+        answer = agent.screen.act("scan", code=f"TBA{time.monotonic_ns() % 10**12:012d}")
         if answer and not answer["accepted"] and answer["reason"] in ("STORE_FULL", "NOT_STORED"):
             refused = answer
             break
     assert refused, "the disk was full and nobody said so"
     assert world.beep(numbers[3])
-    seen = agent.screen.look()
+    seen = agent.screen.state()
     assert seen
     assert seen["block"]["counts"]["LOADED"] == 3
     assert seen["feedback"]["tone"] == "bad"
 
     filler.unlink()
     wait_until(
-        lambda: world.beep(numbers[4]) and (agent.screen.look() or {})["block"]["counts"]["LOADED"] == 4,
+        lambda: world.beep(numbers[4]) and (agent.screen.state() or {})["block"]["counts"]["LOADED"] == 4,
         "the unit to write again",
     )
     report = all_arrived(agent, cloud)

@@ -19,20 +19,20 @@ def test_a_block_that_is_driven_without_any_signal_arrives_in_full_afterwards(wo
     for number in numbers:
         assert world.beep(number)
     for action in ("close_loading", "depart"):
-        answer = agent.screen.press(action)
+        answer = agent.screen.act(action)
         assert answer, action
         assert answer["accepted"], answer
     for _ in range(2):
         stop = until(agent.screen, lambda seen: seen["current_stop"], "the next stop")["current_stop"]
-        assert agent.screen.press("arrive", reason="no receiver in this vehicle")
+        assert agent.screen.act("arrive", reason="no receiver in this vehicle")
         for parcel in until(agent.screen, lambda _: True, "the screen")["parcels"]:
             if parcel["stop_id"] == stop["stop_id"]:
                 assert world.beep(parcel["tracking_number"])
-        answer = agent.screen.press("deliver", handover="recipient")
+        answer = agent.screen.act("deliver", handover="recipient")
         assert answer
         assert answer["accepted"], answer
     until(agent.screen, lambda seen: seen["prompt"]["code"] == "CLOSE_BLOCK", "nothing to be left to do")
-    answer = agent.screen.press("close_block")
+    answer = agent.screen.act("close_block")
     assert answer
     assert answer["accepted"], answer
     world.broker.start()

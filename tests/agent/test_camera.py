@@ -45,7 +45,7 @@ def test_two_parcels_in_one_view_of_the_camera_are_asked_about_and_the_drivers_c
     assert sorted(choice["tracking_number"] for choice in asked["prompt"]["params"]["choices"]) == sorted(
         [first, second]
     )
-    answer = agent.screen.press("choose", code=second)
+    answer = agent.screen.act("choose", code=second)
     assert answer
     assert answer["accepted"], answer
     show(pictures, third)

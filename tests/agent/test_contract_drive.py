@@ -56,13 +56,13 @@ def private_block(starts: timedelta, version: int = 1) -> dict[str, Any]:
 
 
 def press(agent: Agent, action: str, **arguments: Any) -> dict[str, Any]:
-    answer = agent.screen.press(action, **arguments)
+    answer = agent.screen.act(action, **arguments)
     assert answer, f"the unit went away at {action}"
     return answer
 
 
 def scan(world: World, agent: Agent, label: str) -> None:
-    assert world.beep(label), f"{label}: no beep; {(agent.screen.look() or {}).get('feedback')} {agent.last_words()}"
+    assert world.beep(label), f"{label}: no beep; {(agent.screen.state() or {}).get('feedback')} {agent.last_words()}"
 
 
 def test_a_vehicle_arrives_and_leaves_by_its_position_and_nothing_private_leaves_the_unit(world: World) -> None:
@@ -98,7 +98,7 @@ def test_a_vehicle_arrives_and_leaves_by_its_position_and_nothing_private_leaves
     stand(STATION, 450, speed_mps=8.0)
     until(screen, block_is("ON_ROUTE"), "the departure")
     assert heard.wait("block.departed")["data"]["method"] == "geofence"
-    assert screen.look()["current_stop"]["access_codes"] == []  # type: ignore[index]
+    assert screen.state()["current_stop"]["access_codes"] == []  # type: ignore[index]
     stand(DOORS[1])
     at_door = until(screen, lambda seen: (seen["current_stop"] or {}).get("state") == "ARRIVED", "the arrival")
     assert at_door["current_stop"]["access_codes"] == [SECRETS["access code"]]

@@ -101,7 +101,7 @@ def test_access_codes_can_be_opened_after_a_restart_although_a_refused_message_h
         ("depart", {}),
         ("arrive", {"reason": "no receiver"}),
     ):
-        answer = agent.screen.press(action, **arguments)
+        answer = agent.screen.act(action, **arguments)
         assert answer
         assert answer["accepted"], answer
     seen = until(agent.screen, lambda seen: seen["current_stop"], "the stop")

@@ -78,7 +78,7 @@ def test_kills_while_a_backlog_drains_lose_nothing_and_the_cloud_keeps_each_even
     agent.start_ready()
 
     report = all_arrived(agent, cloud, timeout_s=120)
-    seen = agent.screen.look()
+    seen = agent.screen.state()
     assert seen
     assert report["chain_intact"]
     assert report["gaps"] == 0

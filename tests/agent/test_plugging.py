@@ -50,7 +50,7 @@ def rejected(agent: Agent) -> list[str]:
 
 
 def part(agent: Agent, name: str) -> dict[str, str]:
-    seen = agent.screen.look()
+    seen = agent.screen.state()
     assert seen
     state: dict[str, str] = seen["unit"]["parts"][name]
     return state
@@ -66,7 +66,7 @@ def check_in(world: World, agent: Agent) -> None:
     until(agent.screen, lambda seen: seen["unit"]["online"], "the link")
     world.send("block", block_of(tracking_numbers(1)))
     until(agent.screen, block_is("ACCEPTED"), "the block")
-    assert agent.screen.press("check_in", reason="no receiver in this vehicle")
+    assert agent.screen.act("check_in", reason="no receiver in this vehicle")
     until(agent.screen, block_is("CHECKED_IN"), "the check-in")
 
 

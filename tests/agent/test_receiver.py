@@ -42,12 +42,12 @@ def on_the_road(world: World, agent: Agent, heard: Heard) -> None:
     world.send("block", assignment("BR1", [delivery_stop(1, DOOR)], [parcel("K1", "1Z5R89390357567127", "T1")]))
     until(agent.screen, block_is("ACCEPTED"), "the block")
     for action in ("check_in", "start_loading"):
-        answer = agent.screen.press(action)
+        answer = agent.screen.act(action)
         assert answer
         assert answer["accepted"], answer
     assert world.beep("1Z5R89390357567127")
     for action in ("close_loading", "depart"):
-        answer = agent.screen.press(action)
+        answer = agent.screen.act(action)
         assert answer
         assert answer["accepted"], answer
     heard.wait("block.departed")
@@ -119,13 +119,13 @@ def test_the_way_of_a_block_is_told_by_few_points_and_counted_over_a_kill(world:
     until(agent.screen, doubts("jump"), "the jump")
     receiver.move(STATION[0] + 720 * METRE, STATION[1])
     until(agent.screen, doubts(), "the old place")
-    assert agent.screen.press("arrive", reason="the pin is wrong")
+    assert agent.screen.act("arrive", reason="the pin is wrong")
     heard.wait("stop.arrived", stop_id="T1")
     assert world.beep("1Z5R89390357567127")
-    answer = agent.screen.press("deliver", handover="front_door")
+    answer = agent.screen.act("deliver", handover="front_door")
     assert answer
     assert answer["accepted"], answer
-    assert agent.screen.press("close_block")
+    assert agent.screen.act("close_block")
     closed = heard.wait("block.closed")
     assert abs(closed["data"]["distance_m"] - 720) < 50
     seen = until(agent.screen, block_is("CLOSED"), "the end of the block")
@@ -158,7 +158,7 @@ def test_a_receiver_years_ahead_does_not_set_the_clock(world: World) -> None:
     agent.start_ready()
     until(agent.screen, lambda seen: seen["position"], "a position")
     time.sleep(3)
-    seen = agent.screen.look()
+    seen = agent.screen.state()
     assert seen
     assert seen["unit"]["clock"]["trust"] != "gps"
     assert seen["unit"]["clock"]["time"][:4] == str(datetime.now(UTC).year)

@@ -63,7 +63,7 @@ def test_a_running_agent_is_asked_how_it_finds_its_devices(tmp_path: Path, broke
         return finding
 
     def is_(state: str) -> bool:
-        return bool((agent.screen.look() or {})["unit"]["parts"]["hand"]["state"] == state)
+        return bool((agent.screen.state() or {})["unit"]["parts"]["hand"]["state"] == state)
 
     with SimulatedScanner() as scanner:
         settings = {

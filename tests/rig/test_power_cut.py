@@ -62,7 +62,7 @@ def test_no_scan_that_was_answered_is_lost_when_the_power_is_cut(vehicle: Vehicl
         answered += driver.answered
         unanswered.append(driver.last)
         vehicle.boot()
-        wait_until(vehicle.screen.look, "the agent, started by systemd", SOON_S)
+        wait_until(vehicle.screen.state, "the agent, started by systemd", SOON_S)
         verdict = vehicle.kerbside("journal verify")
         assert verdict["ok"], verdict
         kept = [number for _device, number in vehicle.scans()]

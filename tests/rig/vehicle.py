@@ -20,7 +20,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from demo.stage import Screen, _toml, send, wait_until
+from agent.console.client import Client
+from demo.stage import _toml, send, wait_until
 from drivers.simulated import Broker, free_port
 from tests.agent.running_agent import begin_loading
 from tests.rig import image
@@ -44,7 +45,7 @@ class Vehicle:
         self.machine = rig.Unit(name, disk=disk)
         self.broker = stack.enter_context(Broker(folder / "broker"))
         self._port = free_port()
-        self.screen = Screen(self._port)
+        self.screen = Client(f"127.0.0.1:{self._port}")
         if self.machine.pid:
             self.machine.power_cut()  # left over by a run that was killed
         stack.callback(self._put_away)
@@ -150,7 +151,7 @@ class Vehicle:
 
     def look(self) -> dict[str, Any]:
         """All that the screen shows."""
-        seen: dict[str, Any] = wait_until(self.screen.look, "the screen", SOON_S)
+        seen: dict[str, Any] = wait_until(self.screen.state, "the screen", SOON_S)
         return seen
 
     def part(self, name: str) -> dict[str, Any]:
