@@ -123,7 +123,7 @@ def _read_reserve(path: Path) -> Reserve | None:
             raise
         # Nobody knows how far numbers were used: go where no unit that writes an event a second ever comes.
         beyond = Reserve(int(time.time()), int(time.time()))
-        log.error("%s; it is set to %d", fault, beyond.events)  # noqa: TRY400 (the sentence says it all)
+        log.error("%s; it is set to %d", fault.finding, beyond.events)  # noqa: TRY400 (the sentence says it all)
         beyond.write(path)
         return beyond
 

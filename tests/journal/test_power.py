@@ -16,8 +16,8 @@ import pytest
 
 from agent.journal.entries import JournalError, JournalFull
 from tests.journal.promises import Child, Promises
-from tests.journal.test_store import eventually
 from tests.journal.writing import Writer, all_events, opened, verified
+from tests.waiting import wait_until
 
 CUTS = 22
 EXT4_IOC_SHUTDOWN = 0x8004587D
@@ -159,7 +159,7 @@ def test_a_full_disk_refuses_whole_batches_and_works_again_once_there_is_space(s
         assert isinstance(writer.write(*(writer.event() for _ in range(10))), JournalFull)
 
     ballast.unlink()
-    eventually(lambda: not journal.full)
+    wait_until(lambda: not journal.full, "room on the disk")
     writer.again()
     assert writer.write(*(writer.event() for _ in range(10))) is None
     journal.close()

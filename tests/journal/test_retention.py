@@ -10,8 +10,8 @@ import pytest
 
 from agent.journal import retention, store
 from agent.journal.store import Journal
-from tests.journal.test_store import eventually
 from tests.journal.writing import Writer, all_events, at, message, opened, verified
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -42,7 +42,8 @@ def test_confirmed_old_and_covered_events_are_dropped_and_the_chain_still_holds(
     days(writer, 12)
     journal.confirm_through(journal.head.sequence)
     writer.events(30, at(12))
-    eventually(lambda: journal.oldest_sequence == 26)  # days 0 to 4 are more than seven days before day 12
+    # Days 0 to 4 are more than seven days before day 12.
+    wait_until(lambda: journal.oldest_sequence == 26, "the retention")
     assert [event.sequence for event in all_events(journal)] == list(range(26, 91))
     assert journal.replay().snapshot == b"state of day 11"
     assert journal.seen("m0"), "the id of a dropped message is still known"
@@ -63,7 +64,7 @@ def test_an_event_that_is_not_confirmed_stays_however_old(journal: Journal, writ
     days(writer, 12)
     journal.confirm_through(7)
     writer.events(30, at(30))
-    eventually(lambda: journal.oldest_sequence == 8)
+    wait_until(lambda: journal.oldest_sequence == 8, "the retention")
     writer.events(30, at(30))
     assert journal.oldest_sequence == 8
 
@@ -80,7 +81,7 @@ def test_two_snapshots_cover_what_is_dropped(journal: Journal, writer: Writer) -
     days(writer, 2)
     journal.confirm_through(journal.head.sequence)
     writer.events(30, at(30))
-    eventually(lambda: journal.oldest_sequence == 6)  # the older one was taken after day 0
+    wait_until(lambda: journal.oldest_sequence == 6, "the retention")  # the older one was taken after day 0
     writer.events(10, at(30))
     assert journal.oldest_sequence == 6
 
@@ -98,7 +99,7 @@ def test_age_is_counted_on_trusted_clocks_only(journal: Journal, writer: Writer)
     writer.events(20, at(1))
     assert journal.oldest_sequence == 1
     writer.events(30, at(9))
-    eventually(lambda: journal.oldest_sequence == 12)
+    wait_until(lambda: journal.oldest_sequence == 12, "the retention")
 
 
 def test_a_long_past_is_dropped_a_part_at_a_time(
@@ -108,7 +109,7 @@ def test_a_long_past_is_dropped_a_part_at_a_time(
     days(writer, 3, a_day=40)
     journal.confirm_through(journal.head.sequence)
     writer.events(30, at(30))
-    eventually(lambda: journal.oldest_sequence == 81)
+    wait_until(lambda: journal.oldest_sequence == 81, "the retention")
     assert verified(tmp_path).whole
 
 
@@ -120,7 +121,7 @@ def test_the_ids_of_the_last_messages_are_remembered_beyond_their_entries(
         writer.write(message(f"m{number}"), writer.event(at(0)), snapshot=b"state")
     journal.confirm_through(journal.head.sequence)
     writer.events(30, at(30))
-    eventually(lambda: journal.oldest_sequence > 90)
+    wait_until(lambda: journal.oldest_sequence > 90, "the retention")
     assert all(journal.seen(f"m{number}") for number in range(80, 100))
     assert not journal.seen("m0")
 
@@ -131,7 +132,7 @@ def test_a_dropped_event_leaves_no_trace_in_the_file(tmp_path: Path, journal: Jo
     journal.confirm_through(journal.head.sequence)
     assert b"find-me-if-you-can" in _bytes(tmp_path)
     writer.events(30, at(30))
-    eventually(lambda: journal.oldest_sequence > 1)
+    wait_until(lambda: journal.oldest_sequence > 1, "the retention")
     journal.close()
     assert b"find-me-if-you-can" not in _bytes(tmp_path)
     assert b"Jo Delft" in _bytes(tmp_path), "a message goes with the event behind it"
@@ -146,6 +147,6 @@ def test_the_anchor_names_the_last_dropped_event(tmp_path: Path, journal: Journa
     dropped = all_events(journal)[9]
     journal.confirm_through(journal.head.sequence)
     writer.events(30, at(9))
-    eventually(lambda: journal.oldest_sequence == 11)
+    wait_until(lambda: journal.oldest_sequence == 11, "the retention")
     oldest = json.loads(all_events(journal)[0].payload)
     assert oldest["previoushash"] == json.loads(dropped.payload)["hash"]

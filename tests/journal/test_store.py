@@ -480,7 +480,7 @@ def test_a_second_agent_is_refused_with_the_process_that_has_the_directory(tmp_p
         opened(tmp_path)
 
 
-def test_a_directory_that_can_not_be_made_is_named(tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(JournalError, match=r"state directory .*file/state cannot be used"):
         opened(tmp_path / "file" / "state")

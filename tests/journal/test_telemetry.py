@@ -13,8 +13,8 @@ from pytest_mock import MockerFixture
 from agent.journal import store, telemetry
 from agent.journal.entries import JournalError
 from agent.journal.store import Journal
-from tests.journal.test_store import eventually
 from tests.journal.writing import Writer, opened
+from tests.waiting import wait_until
 
 
 def build(sequence: int, stream: str, samples: list[dict[str, Any]]) -> bytes:
@@ -88,7 +88,7 @@ def test_samples_are_written_without_an_event_after_a_while(tmp_path: Path, mock
     mocker.patch.object(store, "SAMPLES_WITHIN_S", 0.05)
     journal = opened(tmp_path)
     journal.sample("position", {"n": 1})
-    eventually(lambda: journal.status()["backlog"]["telemetry"] == 1)
+    wait_until(lambda: journal.status()["backlog"]["telemetry"] == 1, "the message")
     journal.close()
 
 
@@ -114,7 +114,7 @@ def test_too_many_samples_are_thinned_evenly_and_counted(tmp_path: Path, mocker:
     again.close()
 
 
-def test_samples_that_can_not_be_written_do_not_fill_the_memory(tmp_path: Path, mocker: MockerFixture) -> None:
+def test_samples_that_cannot_be_written_do_not_fill_the_memory(tmp_path: Path, mocker: MockerFixture) -> None:
     mocker.patch.object(telemetry, "MAX_IN_MEMORY", 50)
     journal = opened(tmp_path)
     for number in range(80):
@@ -125,7 +125,7 @@ def test_samples_that_can_not_be_written_do_not_fill_the_memory(tmp_path: Path, 
     journal.close()
 
 
-def test_a_message_that_can_not_be_built_costs_no_samples(tmp_path: Path) -> None:
+def test_a_message_that_cannot_be_built_costs_no_samples(tmp_path: Path) -> None:
     journal = opened(tmp_path)
     journal.sample("position", {"n": 1})
 

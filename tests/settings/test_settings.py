@@ -106,7 +106,7 @@ def test_every_fault_is_named_not_only_the_first(tmp_path: Path) -> None:
     ("content", "reason"),
     [(b"[unit\nid = 1", "expected TOML"), (b"\xff\xfe", "expected UTF-8 text"), (None, "cannot be read")],
 )
-def test_a_file_that_can_not_be_read_is_named(content: bytes | None, reason: str, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_named(content: bytes | None, reason: str, tmp_path: Path) -> None:
     path = tmp_path / "agent.toml"
     if content is not None:
         path.write_bytes(content)
@@ -138,9 +138,7 @@ def test_a_password_in_the_url_of_a_camera_is_not_shown() -> None:
         "http:///live",
     ],
 )
-def test_a_url_of_a_camera_that_can_not_be_one_is_a_fault_that_says_how_to_write_it(
-    source: str, tmp_path: Path
-) -> None:
+def test_a_url_of_a_camera_that_cannot_be_one_is_a_fault_that_says_how_to_write_it(source: str, tmp_path: Path) -> None:
     (found,) = faults_of(f'[camera]\nsource = "{source}"', tmp_path)
     assert found.startswith("camera.source: expected a URL such as")
     assert "%2F" in found
