@@ -76,6 +76,9 @@ class App:
         async with contextlib.AsyncExitStack() as running:
             tasks = await self._start(running)
             running.callback(notify, "STOPPING=1")
+            # What has been loaded so far stays: a collection that looks at all of it holds a scan up for long.
+            gc.collect()
+            gc.freeze()
             notify("READY=1")
             log.info("ready: unit %s of fleet %s", self.settings.unit.id, self.settings.unit.fleet)
             stopped = await running.enter_async_context(_running(self._stop.wait(), "stop"))

@@ -117,6 +117,7 @@ class Unit:
         """What the driver was told last, and when."""
         self._state, self._chain = self._from_disk()
         self._shown = self._state
+        dump(self._state)  # the first one prepares the others, which takes longer than a scan may wait
 
     def tell(self, listener: Listener) -> None:
         """From now on tell this one; before, nobody is told."""

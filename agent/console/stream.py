@@ -7,10 +7,10 @@ amount of memory.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -128,7 +128,7 @@ class _Stream(Response):
 
 
 def _encoded(view: dict[str, Any]) -> bytes:
-    return json.dumps(view, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    return to_json(view, inf_nan_mode="null")
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -55,6 +55,8 @@ class Scope:
         self.name = name
         self._context = name.encode()
         self._key = key
+        self._opened: dict[str, str] = {}
+        """Texts of tokens, for as long as the key is in memory: the screen asks for them at each change."""
         self.keys: Mapping[str, bytes] = {name: wrapped}
         """The wrapped key: it belongs into each batch that brings tokens of it.
 
@@ -67,11 +69,13 @@ class Scope:
 
     def open(self, token: str) -> str:
         """:raises SealError: without a text; the token is damaged or of another scope"""
-        try:
-            sealed = base64.urlsafe_b64decode(token.removeprefix(PREFIX) if token.startswith(PREFIX) else "")
-            return self._key.decrypt(sealed, self._context).decode()
-        except (binascii.Error, ValueError) as fault:
-            raise SealError from fault
+        if (text := self._opened.get(token)) is None:
+            try:
+                sealed = base64.urlsafe_b64decode(token.removeprefix(PREFIX) if token.startswith(PREFIX) else "")
+                text = self._opened[token] = self._key.decrypt(sealed, self._context).decode()
+            except (binascii.Error, ValueError) as fault:
+                raise SealError from fault
+        return text
 
     def seal_bytes(self, content: bytes) -> bytes:
         """This content, sealed: for files, which need no token."""
