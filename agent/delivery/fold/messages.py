@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
-from agent.delivery.fold.codes import index_codes
 from agent.delivery.fold.lookup import with_block
 from agent.delivery.fold.manifest import read_block, read_pay, read_place
-from agent.delivery.fold.revision import merge
 from agent.delivery.model.inputs import InboxMessage
 from agent.delivery.model.messages import Advisory, Driver, Earnings, Message, Offer, RecipientFeedback, Roster
 from agent.delivery.model.state import Block, State, replace
@@ -52,10 +50,7 @@ def read_earnings(data: Mapping[str, Any]) -> Earnings:
 
 
 def _manifest(state: State, message: InboxMessage) -> State:
-    new = read_block(message.data)
-    known = state.blocks.get(new.block_id)
-    block = new if known is None else merge(known, new)
-    return with_block(state, replace(block, codes=index_codes(block.parcels)))
+    return with_block(state, read_block(message.data, state.blocks.get(message.data["block_id"])))
 
 
 def _recalled(state: State, message: InboxMessage) -> State:

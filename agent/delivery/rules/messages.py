@@ -94,8 +94,9 @@ def _manifest(tx: Transaction, message: InboxMessage, before: State) -> None:
     old = {} if known is None else known.parcels
     added = [parcel for parcel in block.parcels.values() if parcel.parcel_id not in old]
     for parcel in added:
-        members = {"stop_id": parcel.stop_id, "state": None if parcel.state == "MANIFESTED" else parcel.state}
-        data = {name: value for name, value in members.items() if value is not None}
+        data = {} if parcel.stop_id is None else {"stop_id": parcel.stop_id}
+        if parcel.state != "MANIFESTED":
+            data["state"] = parcel.state
         tx.of_parcel(block.block_id, "parcel.manifested", parcel, **data)
     cancelled = 0 if known is None else _left_out(tx, known, message)
     if fresh and tx.state.block is tx.state.blocks[block_id]:
