@@ -15,6 +15,7 @@ import pytest
 from demo.stage import Agent
 from firmware_bridge.mount import SIGNALS
 from firmware_bridge.simulated.simulator import Simulator
+from tests.agent.heard import hearing
 from tests.agent.running_agent import World, begin_loading, tracking_numbers, until
 from tests.waiting import wait_until
 
@@ -78,6 +79,22 @@ def test_buzzer_and_lamp_answer_each_scan_with_the_scanners_tone(world: World, m
         wait_until(lambda count=count: [told for told in list(mount.mcu.told)[count:] if told.buzzer], "the buzzer")
         told = [told for told in mount.mcu.told if told.buzzer][-1]
         assert (told.buzzer, told.lamp) == SIGNALS[tone]  # type: ignore[index]
+
+
+def test_a_press_on_the_panic_button_is_told_to_the_cloud_once_however_long_it_is_held(
+    world: World, mount: Simulator
+) -> None:
+    heard = world.stack.enter_context(hearing(world.broker))
+    agent = in_mount(world, mount)
+    heard.wait("status", state="online")
+    mount.mcu.panel.buttons = 1
+    assert heard.wait("driver.panic")["data"]["device"] == "mount"
+    until(agent.screen, lambda seen: (seen["feedback"] or {}).get("code") == "PANIC", "the answer on the screen")
+    wait_until(lambda: [told for told in mount.mcu.told if told.lamp == SIGNALS["attention"].lamp], "the lamp")
+    mount.mcu.panel.buttons = 0
+    until(agent.screen, lambda seen: not seen["unit"]["mount"]["buttons"], "the button let go")
+    agent.stop()
+    assert len(of_type(events(agent), "driver.panic")) == 1
 
 
 def test_a_brown_out_of_the_mount_is_an_event(world: World, mount: Simulator) -> None:
