@@ -2,7 +2,7 @@
 
 A lane says which of its messages is next, and what follows from the broker's answer. It knows nothing of packets,
 windows and connections: `session.Session` publishes, counts and settles for all lanes alike. A new kind of message is a
-new class and one line, ``uplink.add(PhotosLane(...))``.
+new class and one line, ``uplink.add(...)``.
 """
 
 from __future__ import annotations

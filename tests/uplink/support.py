@@ -276,10 +276,10 @@ class Vehicle:
     def online(self) -> None:
         """Connected, and the inbox is subscribed to."""
         session = self.state_dir / SESSION_FILE
-        until(lambda: self.uplink.state.online and session.exists(), "the link", lambda: self.uplink.state)
+        until(lambda: self.uplink.state.online and session.exists(), "the connection", lambda: self.uplink.state)
 
     def offline(self) -> str:
-        until(lambda: not self.uplink.state.online, "the loss of the link", lambda: self.uplink.state)
+        until(lambda: not self.uplink.state.online, "the loss of the connection", lambda: self.uplink.state)
         return self.uplink.state.reason
 
     def restart(self, **settings: Any) -> None:

@@ -324,7 +324,7 @@ def test_a_copied_card_is_noticed_and_does_not_lead_to_a_storm(gate: Gate, vehic
 def test_a_twin_is_suspected_where_the_broker_closes_without_a_word(broker: Broker, vehicle: Make) -> None:
     unit = vehicle(broker.url).start()
     for _ in range(3):
-        until(lambda: unit.uplink.state.online, "the link")
+        until(lambda: unit.uplink.state.online, "the connection")
         with socket.create_connection(("127.0.0.1", broker.port)) as twin:
             name = unit.uplink.client_id.encode()
             body = b"\x00\x04MQTT\x04\x02\x00\x1e\x00" + bytes([len(name)]) + name
