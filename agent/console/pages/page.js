@@ -71,6 +71,7 @@ const ACTIONS = {
   abort: ["End the block early", ["reason", "Reason", "choice", ABORT_REASONS]],
   close_block: ["Close the block", ["reason?", "Reason, when parcels go back later", "text"]],
   give_back: ["Give the block back", ["block_id", "Block", "block"]],
+  panic: ["Call for help"],
 };
 const ASK_FIRST = ["abort", "lost", "void", "close_block", "give_back", "accept_offer", "decline_offer"];
 const NEVER_FIRST = ["give_back"]; // possible, but not what is to be done now
