@@ -56,6 +56,15 @@ def of_type(all_events: list[dict[str, Any]], name: str) -> list[dict[str, Any]]
     return [event["data"] for event in all_events if event["type"] == f"org.kerbside.{name}.v1"]
 
 
+def test_the_panic_button_of_the_mount_calls_for_help_once(world: World, mount: Simulator) -> None:
+    agent = in_mount(world, mount)
+    mount.mcu.panel.buttons = 1
+    seen = until(agent.screen, lambda seen: (seen["feedback"] or {}).get("code") == "PANIC", "the call for help")
+    assert seen["feedback"]["tone"] == "attention"
+    agent.stop()
+    assert of_type(events(agent), "driver.panic") == [{"device": "mount"}]
+
+
 def test_the_screen_shows_ignition_and_supply_and_that_the_mount_was_pulled_out(world: World, mount: Simulator) -> None:
     agent = in_mount(world, mount)
     mount.mcu.panel.ignition, mount.mcu.panel.supply_mv = False, 12_345
