@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 TURN_S: Final = 1.0
 """A turn waits no longer, even if nothing happens."""
+BREATH_S: Final = 0.002
+"""While a backlog drains: what the broker answers meanwhile is taken together, and scans get their turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,8 @@ class Session:
         connection, now_s = self._connection, time.monotonic()
         if connection.ended is not None:
             return
+        if self._in_flight:
+            time.sleep(BREATH_S)
         left_s = [left_s for lane in self._parts.lanes if (left_s := lane.pause.left_s(now_s)) is not None]
         connection.step(max(min([TURN_S, *left_s]), 0.01))
         now_s, timing = time.monotonic(), self._parts.timing
