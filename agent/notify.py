@@ -1,6 +1,6 @@
 """Telling systemd how the service is doing: one datagram to the socket it names (sd_notify(3)), and no library.
 
-Outside of systemd nothing happens. A message that can not be sent is logged, never raised: the agent has better
+Outside of systemd nothing happens. A message that cannot be sent is logged, never raised: the agent has better
 things to do than to fail for its supervisor. The agent itself may not switch the unit off: it leaves a file, and the
 service's ExecStopPost does it.
 """
@@ -37,4 +37,4 @@ def ask_power_off() -> None:
         try:
             (Path(folder) / "power-off").touch()
         except OSError as error:
-            _LOGGER.warning("the unit stays on, %s can not be written: %s", folder, error.strerror)
+            _LOGGER.warning("the unit stays on, %s cannot be written: %s", folder, error.strerror)

@@ -177,7 +177,7 @@ def main(arguments: list[str]) -> int:
         for path, (wanted, allowed) in corpus(folder).items():
             picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
             if picture is None:
-                print(f"{path}: can not be read", file=sys.stderr)
+                print(f"{path}: cannot be read", file=sys.stderr)
                 return 1
             codes.update(symbology for symbology, _ in wanted)
             for name, engine in ENGINES.items():

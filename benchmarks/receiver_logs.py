@@ -54,7 +54,7 @@ class Outcome:
     trusted_after: int | None = None
     """3D fixes in a row before the receiver's time was taken."""
     before_trust: int = 0
-    """How often a time was taken too early, or one that can not be."""
+    """How often a time was taken too early, or one that cannot be."""
     last_time: str | None = None
     loss_seen_s: float | None = None
     """The longest from the last position to word of the loss."""

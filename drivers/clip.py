@@ -79,7 +79,7 @@ async def export(ring: Ring, path: Path, at_ns: int, before_s: float, after_s: f
             frames, last_ns = await _write(ffmpeg, part, first, shots)
             await asyncio.to_thread(_finish, part, path)
     except OSError as error:
-        raise DriverError(f"clip {path} can not be written: {error.strerror or error}") from error
+        raise DriverError(f"clip {path} cannot be written: {error.strerror or error}") from error
     finally:
         await shots.aclose()
     return Clip(path, frames, first.monotonic_ns, last_ns)
@@ -172,7 +172,7 @@ async def _write(ffmpeg: str, part: Path, first: Shot, shots: AsyncIterator[Shot
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
-        # One that hangs in the kernel can not be ended; it is not waited for.
+        # One that hangs in the kernel cannot be ended; it is not waited for.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(END_WITHIN_S):
                 await process.wait()

@@ -81,7 +81,7 @@ class Gps:
     async def run(self, out: Callable[[Fix], None], report: Callable[[PartState], None]) -> None:
         """Stream fixes until cancelled.
 
-        :raises DriverError: when the receiver of the settings is not there or not the only one, or when gpsd can not be
+        :raises DriverError: when the receiver of the settings is not there or not the only one, or when gpsd cannot be
             reached, goes away or is not gpsd.
         """
         report(PartState.now(Condition.OPENING))
@@ -177,7 +177,7 @@ class Gps:
                     self.unreadable += 1
                     if talk.unreadable_in_a_row >= UNREADABLE_IN_A_ROW:
                         raise DriverError(
-                            f"gpsd at {self._address} sends what can not be read: expected JSON, got {line[:60]!r}; "
+                            f"gpsd at {self._address} sends what cannot be read: expected JSON, got {line[:60]!r}; "
                             "restart it (`systemctl restart gpsd`)"
                         )
 
@@ -242,7 +242,7 @@ class Gps:
         if answer.startswith("OK"):
             return True
         why = (
-            "gpsd can not open it: is it a serial line that gpsd's user may read, and free?"
+            "gpsd cannot open it: is it a serial line that gpsd's user may read, and free?"
             if answer
             else "this agent may not hand it over: `kerbside devices` prints the udev rule that does"
         )
@@ -396,7 +396,7 @@ def udev_rule(vendor: str, product: str, serial_number: str | None = None, usb_p
     """
     which = f'ATTRS{{idVendor}}=="{vendor.lower()}", ATTRS{{idProduct}}=="{product.lower()}"'
     if serial_number:
-        # What udev would read as a pattern, and the quotation mark that it can not escape, may be any one character.
+        # What udev would read as a pattern, and the quotation mark that it cannot escape, may be any one character.
         plain = "".join("?" if char in '"\\*?[]|' or not char.isprintable() else char for char in serial_number)
         which += f', ATTRS{{serial}}=="{plain}"'
     elif usb_port:

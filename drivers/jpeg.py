@@ -18,7 +18,7 @@ Data = bytes | memoryview
 """Bytes that nobody changes any more."""
 
 MAX_PIXELS: Final = 64_000_000
-"""What OpenCV may decode: 192 MB, so that one picture can not eat the memory of the board."""
+"""What OpenCV may decode: 192 MB, so that one picture cannot eat the memory of the board."""
 QUALITY: Final = 80
 
 _START, _END = b"\xff\xd8", b"\xff\xd9"
@@ -67,7 +67,7 @@ class Jpeg:
 
     @property
     def image(self) -> Any:
-        """The picture, (height, width, 3) 8-bit BGR, upright as its EXIF says; ``None`` when it can not be decoded.
+        """The picture, (height, width, 3) 8-bit BGR, upright as its EXIF says; ``None`` when it cannot be decoded.
 
         Decoded in the thread that asks first, once.
         """

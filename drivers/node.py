@@ -1,4 +1,4 @@
-"""What every driver that opens a device's node shares: keeping others out of it, saying why it can not be opened."""
+"""What every driver that opens a device's node shares: keeping others out of it, saying why it cannot be opened."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def keep_others_out(fd: int) -> None:
 
 
 def not_opened(who: str, node: str, number: int | None) -> DriverError | None:
-    """Why a scanner's node can not be opened, by the errno, and what to do; ``None`` for what only its driver knows."""
+    """Why a scanner's node cannot be opened, by the errno, and what to do; ``None`` for what only its driver knows."""
     match number:
         case errno.ENOENT | errno.ENXIO | errno.ENODEV | errno.EIO:
             return DriverError(

@@ -85,7 +85,7 @@ class Frame:
     @property
     def image(self) -> Any:
         """An array of shape (height, width, 3), 8-bit BGR, which is shared: not to be written to. A JPEG is decoded
-        here, in the thread that asks first, once; ``None`` when it can not be."""
+        here, in the thread that asks first, once; ``None`` when it cannot be."""
         return self.picture.image if isinstance(self.picture, Jpeg) else self.picture
 
     @property
@@ -138,7 +138,7 @@ class PartState:
 
 
 class DriverError(Exception):
-    """A device can not be used: says which device, what happened and what to do.
+    """A device cannot be used: says which device, what happened and what to do.
 
     `condition` is what the part becomes by it: ``FAULTY``, or ``ABSENT`` where the device is simply not there.
     """

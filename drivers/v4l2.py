@@ -1,6 +1,6 @@
 """A camera of the kernel (Video4Linux 2): what stands behind a node, and a capture of it with the best format it has.
 
-OpenCV reads; it says only that it can not. So the node is asked first, by the kernel's own calls, who and what it is
+OpenCV reads; it says only that it cannot. So the node is asked first, by the kernel's own calls, who and what it is
 and whether another program has it: each answer that keeps it from being used is an error of its own, with what to do.
 """
 
@@ -36,7 +36,7 @@ PREFERRED: Final = (*JPEGS, "YUYV", "UYVY", "NV12", "YU12")
 def formats(node: str, who: str) -> tuple[str, ...]:
     """The pixel formats of the camera at `node`, by their four characters; `who` begins the messages.
 
-    :raises DriverError: nothing is there, or it can not be used as it is
+    :raises DriverError: nothing is there, or it cannot be used as it is
     """
     try:
         status = Path(node).stat()
@@ -121,14 +121,14 @@ def open_capture(node: str, who: str, width: int, height: int, fps: float) -> tu
 
     Size and rate are asked for, and may be given otherwise.
 
-    :raises DriverError: it can not be opened, or has no format that OpenCV reads
+    :raises DriverError: it cannot be opened, or has no format that OpenCV reads
     """
     offered = formats(node, who)
     cv2 = opencv()
     capture = cv2.VideoCapture(node, cv2.CAP_V4L2)
     if not capture.isOpened():
         raise DriverError(
-            f"{who} can not be set up: it has the formats {', '.join(offered) or 'none'}; expected MJPG or YUYV, and "
+            f"{who} cannot be set up: it has the formats {', '.join(offered) or 'none'}; expected MJPG or YUYV, and "
             "no other program that uses it"
         )
     # One buffer: the next picture is a new one, not one that has waited.

@@ -89,7 +89,7 @@ def check_mount(
         mode = server.boot_loader.mode if server.boot_loader else None
         told = f"its boot loader's mode is “{MODES.get(mode, mode)}”" if mode is not None else "it does not say"
         if mode in WITHOUT_RETURN and not without_return:
-            raise _invalid(f"{told}: it can not take back an image that fails; --without-return sends it all the same")
+            raise _invalid(f"{told}: it cannot take back an image that fails; --without-return sends it all the same")
         return told
 
     return [

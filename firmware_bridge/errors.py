@@ -25,9 +25,9 @@ class Cause(StrEnum):
     BUSY = "busy"
     """Another program has the line."""
     LINE = "line"
-    """The port can not be used: no serial port, no permission, a rate it does not take."""
+    """The port cannot be used: no serial port, no permission, a rate it does not take."""
     INVALID = "invalid"
-    """What was given can not be used: an image, a message too long for the server."""
+    """What was given cannot be used: an image, a message too long for the server."""
 
 
 class BridgeError(Exception):

@@ -164,7 +164,7 @@ def read(path: Path) -> Image:
             raise _invalid(f"{path} has {size:,} bytes: expected an MCUboot image of at most {MAX_BYTES:,}")
         return parse(path.read_bytes(), path.name)
     except OSError as error:
-        raise _invalid(f"{path} can not be read: {error.strerror}") from error
+        raise _invalid(f"{path} cannot be read: {error.strerror}") from error
 
 
 def parse(content: bytes, name: str) -> Image:
@@ -217,7 +217,7 @@ def parse(content: bytes, name: str) -> Image:
 def read_keys(paths: Iterable[Path]) -> tuple[Key, ...]:
     """The public keys in PEM files; of a private key only the public half is kept.
 
-    :raises BridgeError: a file can not be read, or holds no key that may sign
+    :raises BridgeError: a file cannot be read, or holds no key that may sign
     """
     return tuple(_key(path) for path in paths)
 
@@ -234,7 +234,7 @@ def check_signature(image: Image, keys: Sequence[Key]) -> Key:
     if not image.signatures:
         raise _refused(image, "is not signed", "sign it: imgtool sign --key …")
     if not keys:
-        raise _refused(image, "can not be checked: no key is known", "set mount.firmware_keys, or give --key PEM")
+        raise _refused(image, "cannot be checked: no key is known", "set mount.firmware_keys, or give --key PEM")
     named = False
     for signature in image.signatures:
         for key in keys:
@@ -341,7 +341,7 @@ def _area(name: str, content: bytes, start: int, magic: int) -> tuple[list[tuple
 
 def _behind(name: str, rest: bytes) -> tuple[int, Literal["test", "confirmed"] | None]:
     """How much is padding, and what a trailer at its end asks for. Sent along, a trailer would take the place of a
-    test by one that can not be taken back."""
+    test by one that cannot be taken back."""
     if not rest.strip(rest[-1:]):
         if rest[:1] in (b"", b"\x00", b"\xff"):
             return len(rest), None
@@ -444,7 +444,7 @@ def _key(path: Path) -> Key:
     try:
         pem = path.read_bytes()
     except OSError as error:
-        raise _invalid(f"{path} can not be read ({error.strerror}): {expected}") from error
+        raise _invalid(f"{path} cannot be read ({error.strerror}): {expected}") from error
     private = b"PRIVATE KEY-----" in pem
     try:
         public: Any = load_pem_private_key(pem, None).public_key() if private else load_pem_public_key(pem)

@@ -113,7 +113,7 @@ class Reply:
         self._lines_before = link.counters.lines
 
     def settle(self, payload: bytes, lost: BridgeError | None = None) -> None:
-        """Called by the link: the answer has come, or can not come any more."""
+        """Called by the link: the answer has come, or cannot come any more."""
         self._payload, self._lost = payload, lost
         self._came.set()
 
@@ -139,7 +139,7 @@ class Reply:
         who = f"the microcontroller at {self._link.port}"
         if garbled := counters.garbled - self._garbled_before:
             return BridgeError(
-                f"{who} sends what can not be read ({garbled} garbled frames, no answer): check the baud rate and the "
+                f"{who} sends what cannot be read ({garbled} garbled frames, no answer): check the baud rate and the "
                 "cable",
                 Cause.GARBLED,
             )
@@ -677,4 +677,4 @@ def _fault(port: str, baud: int, error: Exception) -> BridgeError:
     with contextlib.suppress(OSError):
         if not stat.S_ISCHR(Path(port).stat().st_mode):
             return BridgeError(f"{port} is not a serial port: correct it (`kerbside devices` lists them)", Cause.LINE)
-    return BridgeError(f"{who} can not be set up: {error}; expected a serial port that takes {baud} baud", Cause.LINE)
+    return BridgeError(f"{who} cannot be set up: {error}; expected a serial port that takes {baud} baud", Cause.LINE)

@@ -100,7 +100,7 @@ class Mount:
     async def run(self, out: Callable[[Panel], None], report: Callable[[PartState], None]) -> None:
         """Read until cancelled.
 
-        :raises DriverError: when the port is not there, can not be opened or goes away, or its firmware has no panel
+        :raises DriverError: when the port is not there, cannot be opened or goes away, or its firmware has no panel
         """
         report(PartState.now(Condition.OPENING))
         node = await asyncio.to_thread(resolve, self._port, "tty", self.name)

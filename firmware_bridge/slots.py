@@ -30,7 +30,7 @@ MODES: Final = {
 }
 """Of MCUboot, by the numbers of its ``enum mcuboot_mode``."""
 WITHOUT_RETURN: Final = frozenset({0, 2, 4, 6, 7, 8})
-"""Modes in which the boot loader can not take back an image that it has started."""
+"""Modes in which the boot loader cannot take back an image that it has started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +179,7 @@ def _slots(link: Link, answer: Mapping[str, Any]) -> tuple[Slot, ...]:
         )
     if not isinstance(images, list) or len(slots) != len(images):
         raise BridgeError(
-            f"the microcontroller at {link.port} lists its images in a way that can not be read: expected slot, "
+            f"the microcontroller at {link.port} lists its images in a way that cannot be read: expected slot, "
             "version and hash of each; is it an SMP server?",
             Cause.GARBLED,
         )

@@ -136,7 +136,7 @@ class Update:
     :param link: open, or to be opened
     :param may_restart: why the mount may not be restarted now, a code and a sentence; ``None`` when it may
     :param confirm_after_s: for how long without a break the new image must answer before it is kept
-    :param without_return: go on where the boot loader can not take an image back
+    :param without_return: go on where the boot loader cannot take an image back
     :param sleep: waits so many seconds; what it raises ends the update where it is, to be seen through later
     """
 
@@ -194,7 +194,7 @@ class Update:
             self._note("update_started", None, running=old.version if old else None, panel=self._panel)
             if old is not None and old.confirmed and not self._knows_trials() and not self._without_return:
                 message = (
-                    "its boot loader starts the newest image and can not take it back: nothing was sent; "
+                    "its boot loader starts the newest image and cannot take it back: nothing was sent; "
                     "--without-return updates it all the same"
                 )
                 return self._end(Result.REFUSED, "WAY_BACK", message, old)

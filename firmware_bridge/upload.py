@@ -74,7 +74,7 @@ class _Upload:
         first = {"len": size, "off": 0, "sha": hashlib.sha256(self._content).digest()}
         room = self._link.room(first)
         if room < min(LEAST_CHUNK_BYTES, size):
-            # A server with messages so short can not resume, nor say whether it has all.
+            # A server with messages so short cannot resume, nor say whether it has all.
             del first["sha"]
             self._matches = False
             room = self._link.room(first)

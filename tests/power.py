@@ -23,7 +23,7 @@ class Disk:
 
     @staticmethod
     def missing() -> str:
-        """Why this machine can not do it; empty when it can."""
+        """Why this machine cannot do it; empty when it can."""
         if os.geteuid() != 0:
             return "cutting the power of a file system needs root"
         return "" if Path("/dev/loop-control").exists() else "cutting the power of a file system needs loop devices"

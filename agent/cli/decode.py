@@ -18,7 +18,7 @@ def decode(
 ) -> None:
     """Show the symbols in pictures and the parcels that they name.
 
-    A picture that can not be read is told with the reason, the others are still read, and the exit status is 1.
+    A picture that cannot be read is told with the reason, the others are still read, and the exit status is 1.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     failed = False

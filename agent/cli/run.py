@@ -54,7 +54,7 @@ def run(
         if not (isinstance(error.filename, (str, Path)) and state_dir.is_relative_to(error.filename)):
             raise
         typer.echo(
-            f"{state_dir} can not be used as the state directory ({error.strerror}): run the agent as a user that may "
+            f"{state_dir} cannot be used as the state directory ({error.strerror}): run the agent as a user that may "
             "write there, or set unit.state_dir to another folder",
             err=True,
         )

@@ -142,7 +142,7 @@ def _on_manifest(everything: list[_Named], expected: Mapping[str, tuple[str, ...
 
 
 def _of_carriers(everything: list[_Named]) -> list[_Named]:
-    """Sound numbers of carriers. Short bare digits are none beside a number that can not be one by chance."""
+    """Sound numbers of carriers. Short bare digits are none beside a number that cannot be one by chance."""
     sound = [named for named in everything if named.identity.is_parcel and not _is_postcode(named.identity)]
     telling = [named for named in sound if _tells(named.identity)]
     return telling or sound

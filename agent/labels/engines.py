@@ -129,7 +129,7 @@ def _pyzbar() -> Any | None:
         from pyzbar import pyzbar
     except ImportError as error:
         log.warning(
-            "labels that zxing-cpp can not read are not tried a second time: the zbar library is missing (%s); "
+            "labels that zxing-cpp cannot read are not tried a second time: the zbar library is missing (%s); "
             "install it with: apt-get install libzbar0",
             error,
         )

@@ -92,7 +92,7 @@ def identify(text: str, identifier: str | None = None, symbology: str | None = N
     if too_long:
         length, text = len(text), text[:MAX_CHARACTERS]
     if not text.isascii():
-        # A lone surrogate can not be written as UTF-8, and what can not be written can not become an event.
+        # A lone surrogate cannot be written as UTF-8, and what cannot be written cannot become an event.
         text = text.encode("utf-8", "replace").decode()
     # STX, ETX and line ends are a scanner's framing; GS in front is the FNC1 that opens a GS1 message.
     text = text.strip("\x00\x02\x03\r\n\x1d")

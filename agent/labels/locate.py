@@ -175,7 +175,7 @@ def _areas(strong: Any, energy: Any, two: Any, cosine: Any, sine: Any) -> list[t
 
 
 def _area(inside: Any, energy: Any, two: Any, cosine: Any, sine: Any) -> tuple[float, Area] | None:
-    """The rectangle around the cells, with its weight; ``None`` when they can not be bars."""
+    """The rectangle around the cells, with its weight; ``None`` when they cannot be bars."""
     import numpy as np
 
     ys, xs = np.nonzero(inside)

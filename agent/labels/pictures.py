@@ -1,6 +1,6 @@
 """Picture files: measured before they are unpacked, so that a small hostile file fills neither the memory nor the day.
 
-`load` gives a picture that `reader.read` takes, or says in a `LabelError` why it can not.
+`load` gives a picture that `reader.read` takes, or says in a `LabelError` why it cannot.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def load(path: Path) -> Picture:
             raise LabelError(f"{path}: {size} bytes, expected at most {MAX_FILE_BYTES}: make the picture smaller")
         data = path.read_bytes()
     except OSError as error:
-        raise LabelError(f"{path}: can not be read: {error.strerror}") from error
+        raise LabelError(f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise LabelError(f"{path!r}: not a file name") from error
     header = measure(data)

@@ -76,7 +76,7 @@ class KeyboardScanner:
     async def run(self, out: Callable[[Scan], None], report: Callable[[PartState], None]) -> None:
         """Read until cancelled.
 
-        :raises DriverError: when the device is not there, can not be opened or grabbed, is no keyboard or goes away.
+        :raises DriverError: when the device is not there, cannot be opened or grabbed, is no keyboard or goes away.
         """
         report(PartState.now(Condition.OPENING))
         who = f"scanner {self.name}"
@@ -88,7 +88,7 @@ class KeyboardScanner:
                 await _Session(self, who_and_where, fd, out, report).run()
 
     def signal(self, tone: Tone) -> None:
-        """Nothing: a keyboard can not sound a tone."""
+        """Nothing: a keyboard cannot sound a tone."""
 
 
 class HidPosScanner:
@@ -115,7 +115,7 @@ class HidPosScanner:
     async def run(self, out: Callable[[Scan], None], report: Callable[[PartState], None]) -> None:
         """Read until cancelled.
 
-        :raises DriverError: when the device is not there, can not be opened, is no such scanner or goes away.
+        :raises DriverError: when the device is not there, cannot be opened, is no such scanner or goes away.
         """
         report(PartState.now(Condition.OPENING))
         who = f"scanner {self.name}"
@@ -248,7 +248,7 @@ def _name(fd: int, request: int) -> str:
 def _fault(who: str, node: str, error: OSError, wrong_kind: str) -> DriverError:
     if error.errno in (errno.ENOTTY, errno.EINVAL, errno.EISDIR, errno.ENOTDIR):
         return DriverError(f"{who} {wrong_kind} (`kerbside devices` lists them)")
-    return not_opened(who, node, error.errno) or DriverError(f"{who} can not be opened: {error.strerror}")
+    return not_opened(who, node, error.errno) or DriverError(f"{who} cannot be opened: {error.strerror}")
 
 
 class _Session:

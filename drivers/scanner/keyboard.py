@@ -88,7 +88,7 @@ _LEVELS: Final[dict[Layout, tuple[tuple[str, str, str, str], ...]]] = {
     ),
 }
 _SPACING: Final = {_CIRCUMFLEX: "^", _ACUTE: "\xb4", _GRAVE: "`", _DIAERESIS: "¨", _TILDE: "~"}
-"""What a dead key types with a space, and before what it can not join with."""
+"""What a dead key types with a space, and before what it cannot join with."""
 
 _Keys: TypeAlias = dict[int, tuple[str, ...]]
 

@@ -73,7 +73,7 @@ class SerialScanner:
     async def run(self, out: Callable[[Scan], None], report: Callable[[PartState], None]) -> None:
         """Read until cancelled.
 
-        :raises DriverError: when the port is not there, can not be opened or goes away.
+        :raises DriverError: when the port is not there, cannot be opened or goes away.
         """
         report(PartState.now(Condition.OPENING))
         who = f"scanner {self.name}"
@@ -133,7 +133,7 @@ class SerialScanner:
             case errno.EAGAIN:  # another has the lock
                 number = errno.EBUSY
         return not_opened(who, node, number) or DriverError(
-            f"{who} can not be set up: {error}; expected a serial port that takes {self._baud} baud"
+            f"{who} cannot be set up: {error}; expected a serial port that takes {self._baud} baud"
         )
 
 

@@ -217,7 +217,7 @@ class Link:
         self._taken: Packet | None = None
         self._taken_ns = 0
         self._acknowledging = False
-        """What was taken last is not acknowledged yet: its sender can not have begun another message."""
+        """What was taken last is not acknowledged yet: its sender cannot have begun another message."""
         self._outbox = bytearray()
         self._waiting: deque[_Message] = deque()
         self._under_way: _Message | None = None
@@ -299,7 +299,7 @@ class Link:
                 self._hear_refusal(packet, now_ns)
             elif self._is_new(packet, now_ns):
                 new.append(packet)
-        # What can not become a packet is kept only as far as it tells what it is.
+        # What cannot become a packet is kept only as far as it tells what it is.
         del self._skipped[GARBAGE_BYTES:]
         return new
 

@@ -58,7 +58,7 @@ def test_a_state_directory_that_can_not_be_had_is_named_with_what_to_do(tmp_path
     (tmp_path / place.split("/")[0]).write_text("a file that is in the way")
     done = kerbside("run", KERBSIDE_UNIT__STATE_DIR=str(state_dir))
     assert done.returncode == 1
-    assert f"{state_dir} can not be used as the state directory (" in done.stderr
+    assert f"{state_dir} cannot be used as the state directory (" in done.stderr
     assert "unit.state_dir" in done.stderr
     assert "Traceback" not in done.stderr
 

@@ -298,7 +298,7 @@ def test_the_token_does_not_help_another_web_page(served: Served) -> None:
 
 
 def ask_from(client: str, path: str, token: str = "") -> int:
-    """Status for a peer with this address: the addresses that a test machine has can not be relied on."""
+    """Status for a peer with this address: the addresses that a test machine has cannot be relied on."""
     sent: list[Any] = []
 
     async def run() -> None:

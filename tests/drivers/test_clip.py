@@ -167,7 +167,7 @@ def test_without_ffmpeg_the_message_says_what_to_install(tmp_path: Path, monkeyp
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     path = tmp_path / "nowhere" / "clip.mkv"
-    with pytest.raises(DriverError, match=f"clip {path} can not be written: No such file or directory"):
+    with pytest.raises(DriverError, match=f"clip {path} cannot be written: No such file or directory"):
         asyncio.run(export(ring_of([time.monotonic_ns()]), path, time.monotonic_ns(), 2, 0))
 
 

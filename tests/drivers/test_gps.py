@@ -208,7 +208,7 @@ def test_what_gpsd_can_not_open_is_a_fault(tmp_path: Path) -> None:
         with Gpsd(control=control) as gpsd:
             async with watching(Gps(gpsd.address, 5.0, str(no_line), control=str(control))) as watched:
                 state = await watched.until_state(Condition.FAULTY)
-                assert "gpsd can not open it" in state.reason
+                assert "gpsd cannot open it" in state.reason
 
     asyncio.run(test())
 
@@ -455,7 +455,7 @@ def test_a_broken_line_between_good_ones_is_passed_over() -> None:
     ("answer", "words"),
     [
         ([b"SSH-2.0-OpenSSH_9.2p1\r\n"], "is not gpsd: expected its VERSION, got b'SSH-2.0-OpenSSH_9.2p1"),
-        ([VERSION, DEVICES, *[b"garbage\n"] * 20], "sends what can not be read"),
+        ([VERSION, DEVICES, *[b"garbage\n"] * 20], "sends what cannot be read"),
         ([VERSION, b"x" * (3 * MAX_LINE_BYTES)], "sent a line of more than 65,536 bytes"),
         ([b"\x00\xff" * 200_000], "sent a line of more than 65,536 bytes"),
     ],

@@ -459,7 +459,7 @@ def drive(seed: int, scans: int) -> World:
     choose = random.Random(seed)
     tone: Tone = "bad"
     for number in range(scans):
-        # Two like messages in a row, of which the first copy of the second is lost, can not be told from a resend.
+        # Two like messages in a row, of which the first copy of the second is lost, cannot be told from a resend.
         tone = choose.choice([other for other in TONES if other != tone])
         text = f"TBA{number:06}" + "x" * choose.choice([0, 3, 9, 240, 600])
         world.scan(text, tone)

@@ -1,4 +1,4 @@
-"""Nodes of cameras: those that can not be used say why, by the kernel's own answers; a real one is read as it is.
+"""Nodes of cameras: those that cannot be used say why, by the kernel's own answers; a real one is read as it is.
 
 What needs a camera takes the one that ``KERBSIDE_TEST_CAMERA`` names, such as ``/dev/video0``: nobody's is turned on
 unasked. Any that gives pictures will do.

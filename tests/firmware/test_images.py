@@ -177,7 +177,7 @@ def test_a_key_that_can_not_sign_is_refused_by_its_file(
 
 
 def test_a_key_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    assert "gone.pem can not be read" in refusal(lambda: known(tmp_path / "gone.pem"))
+    assert "gone.pem cannot be read" in refusal(lambda: known(tmp_path / "gone.pem"))
 
 
 # --- which board, how new, how large ---------------------------------------------------------------------------------

@@ -41,7 +41,7 @@ class Server:
 
     @property
     def why_not(self) -> str | None:
-        """Why it can not be run here."""
+        """Why it cannot be run here."""
         if self.entry["run"] is not None:
             found = any(Path(folder, "ld-linux.so.2").exists() for folder in ("/lib", "/lib32"))
             return None if found else "needs 32-bit libraries (apt-get install libc6-i386 lib32gcc-s1)"

@@ -1,4 +1,4 @@
-"""`kerbside decode` shows symbols and parcels, and names the pictures that it can not read."""
+"""`kerbside decode` shows symbols and parcels, and names the pictures that it cannot read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Symbols are read from pictures, and a picture that can not be read is told with the reason."""
+"""Symbols are read from pictures, and a picture that cannot be read is told with the reason."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from tests.rig.vehicle import SOON_S, Vehicle
 pytestmark = pytest.mark.rig
 
 WIDTH, HEIGHT = 1280, 720
-"""What vivid gives of its own accord: it can not be told otherwise once the agent has opened it, which is at once."""
+"""What vivid gives of its own accord: it cannot be told otherwise once the agent has opened it, which is at once."""
 
 
 def picture(number: str) -> bytes:

@@ -23,7 +23,7 @@ def update(
     class_id: ClassOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, and send nothing.")] = False,
     without_return: Annotated[
-        bool, typer.Option("--without-return", help="Also where the boot loader can not take a failed image back.")
+        bool, typer.Option("--without-return", help="Also where the boot loader cannot take a failed image back.")
     ] = False,
     confirm_after: Annotated[
         float | None,
