@@ -78,7 +78,8 @@ def load_while_broker_goes(world: World, agent: Agent, numbers: list[str], end: 
 
 
 def test_a_broker_that_has_lost_its_sessions_is_noticed_and_the_cloud_may_send_everything_again(world: World) -> None:
-    agent = world.agent()
+    # Confirmed by the cloud: what is sent before it subscribes anew is sent again.
+    agent = world.agent(journal={"confirm": "cloud"})
     agent.start_ready()
     until(agent.screen, lambda seen: seen["unit"]["online"], "the link")
     message = block_of(tracking_numbers(3))
@@ -87,7 +88,7 @@ def test_a_broker_that_has_lost_its_sessions_is_noticed_and_the_cloud_may_send_e
     world.broker.stop()
     world.broker.forget()
     world.broker.start()
-    cloud = world.cloud()
+    cloud = world.cloud(high_water=True)
     until(agent.screen, lambda seen: seen["unit"]["online"], "the link")
     world.send("block", message)
     world.send("message", envelope("message.sent", {"message_id": "M1", "text": "Lane 5 today", "needs_ack": False}))
@@ -96,6 +97,7 @@ def test_a_broker_that_has_lost_its_sessions_is_noticed_and_the_cloud_may_send_e
     seen = until(agent.screen, block_is("ACCEPTED"), "the block")
     assert seen["block"]["counts"] == {"MANIFESTED": 3}
     report = all_arrived(agent, cloud)
+    assert report["gaps"] == 0
     assert report["by_type"]["unit.session_reset"] == 1
     assert report["by_type"].get("block.accepted", 0) <= 1
     assert "message.rejected" not in report["by_type"]
