@@ -14,6 +14,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from agent.labels.engines import opencv
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -41,6 +43,10 @@ _FINE: Final = 12
 """Points a module from which a blurred template is made."""
 _NODES: Final = 12
 """Digits of an EAN-13 that have bars."""
+_PARTS: Final = ("begin", "left", "middle", "right", "end")
+_PLACES: Final = tuple(place / 3 - 8 for place in range(321))
+_WIDTHS: Final = tuple(0.6 * (1.12 / 0.6) ** (step / 23) for step in range(24))
+"""Where windows begin and how wide their modules are, in modules of a code that fills its area of bars."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,39 +71,44 @@ def ean13(levels: Levels, start: float, end: float) -> Reading | None:
     nominal = (end - start) / 95
     if nominal < 0.8:
         return None
-    step = nominal / 3
-    widths = nominal * np.geomspace(0.6, 1.12, 24)
-    places = np.arange(start - 8 * nominal, end + 4 * nominal, step)
-    windows = _windows(levels, places, widths)
-    xs, ws, rows, columns = _geometries(start, end, places, widths)
+    xs, ws, cells = _trials()
+    tables = _correlations(levels, start, nominal)
     best, blur, top = -1.0, _BLURS[0], 0
     for each in _BLURS:
-        templates = _templates(each)
-        tables = [
-            (windows @ templates["begin"].T)[..., 0],
-            *[(windows @ templates["left"].T).max(axis=-1)] * 6,
-            (windows @ templates["middle"].T)[..., 0],
-            *[(windows @ templates["right"].T).max(axis=-1)] * 6,
-            (windows @ templates["end"].T)[..., 0],
-        ]
-        total = sum(table[row, column] for table, row, column in zip(tables, rows, columns, strict=True))
+        begin, left, middle, right, finish = (tables[each, part] for part in _PARTS)
+        in_order = [begin, *[left] * 6, middle, *[right] * 6, finish]
+        total = sum(table[cell] for table, cell in zip(in_order, cells, strict=True))
         if total.max() > best:
             best, blur, top = float(total.max()), each, int(total.argmax())
-    return _decode(levels, xs[:, top], ws[:, top], blur)
+    return _decode(levels, start + nominal * xs[:, top], nominal * ws[:, top], blur)
 
 
-def _windows(levels: Levels, places: Any, widths: Any) -> Any:
-    """Grey levels of every window, mean 0 and norm 1: (places, widths, samples)."""
+def _correlations(levels: Levels, start: float, nominal: float) -> dict[tuple[float, str], Any]:
+    """How well each window resembles each part, blurred in each way; as flat arrays of (place, width)."""
+    import numpy as np
+
+    cv2 = opencv()
+    at = np.float32(start) + np.float32(nominal) * _samples()
+    sampled = cv2.remap(levels[None], at, np.zeros_like(at), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    windows = sampled.reshape(len(_PLACES), len(_WIDTHS), -1)
+    # The templates' mean is 0, so that the windows' own need not be taken away, but from the norm.
+    norms = np.einsum("pws,pws->pw", windows, windows) - windows.sum(axis=-1) ** 2 / windows.shape[-1]
+    norms = np.sqrt(np.maximum(norms, 0)) + 1e-3
+    return {
+        (blur, part): ((windows @ _templates(blur)[part].T).max(axis=-1) / norms).ravel()
+        for blur in _BLURS
+        for part in _PARTS
+    }
+
+
+@functools.cache
+def _samples() -> Any:
+    """Where the grey levels of every window are taken, in modules: (places, widths x samples)."""
     import numpy as np
 
     offsets = (np.arange(_WINDOW * _SAMPLES) + 0.5) / _SAMPLES - 1
-    at = places[:, None, None] + widths[None, :, None] * offsets
-    low = np.clip(at.astype(np.int32), 0, len(levels) - 2)
-    part = np.clip(at - low, 0, 1).astype(np.float32)
-    sampled = levels[low] * (1 - part) + levels[low + 1] * part
-    sampled -= sampled.mean(axis=-1, keepdims=True)
-    sampled /= np.linalg.norm(sampled, axis=-1, keepdims=True) + 1e-3
-    return sampled
+    at = np.array(_PLACES)[:, None, None] + np.array(_WIDTHS)[:, None] * offsets
+    return at.reshape(len(_PLACES), -1).astype(np.float32)
 
 
 @functools.cache
@@ -131,20 +142,20 @@ def _templates(blur: float) -> dict[str, Any]:
     }
 
 
-def _geometries(start: float, end: float, places: Any, widths: Any) -> tuple[Any, Any, Any, Any]:
-    """Every start, end and bend that is tried, as four arrays of (part of the code, trial).
+@functools.cache
+def _trials() -> tuple[Any, Any, Any]:
+    """Every start, end and bend that is tried, as three arrays of (part of the code, trial).
 
-    Where each part (quiet zone and guard, six digits, guard, six digits, guard and quiet zone) lies, how wide its
-    modules are, and the row and column of the windows next to that.
+    Where each part (quiet zone and guard, six digits, guard, six digits, guard and quiet zone) lies and how wide its
+    modules are, in modules, and the number of the window next to that.
     """
     import numpy as np
 
-    nominal = (end - start) / 95
     x0, x1, bend = (
         one.ravel()
         for one in np.meshgrid(
-            np.arange(start - 5 * nominal, start + 6 * nominal, nominal / 2, dtype=np.float32),
-            np.arange(end - 40 * nominal, end + 5 * nominal, nominal / 2, dtype=np.float32),
+            np.arange(-5, 6, 0.5, dtype=np.float32),
+            np.arange(55, 100, 0.5, dtype=np.float32),
             np.array([-0.12, -0.06, 0.0, 0.06, 0.12], np.float32),
             indexing="ij",
         )
@@ -153,10 +164,10 @@ def _geometries(start: float, end: float, places: Any, widths: Any) -> tuple[Any
     t = modules / 95
     xs = x0 + (x1 - x0) * (t + bend * t * (1 - t))
     ws = (x1 - x0) / 95 * (1 + bend * (1 - 2 * (modules + 3.5) / 95))
-    rows = np.clip((xs - places[0]) / (places[1] - places[0]) + 0.5, 0, len(places) - 1).astype(np.int32)
-    ratio = math.log(widths[1] / widths[0])
-    columns = np.clip(np.log(np.maximum(ws, 1e-3) / np.float32(widths[0])) / ratio + 0.5, 0, len(widths) - 1)
-    return xs, ws, rows, columns.astype(np.int32)
+    rows = np.clip((xs - _PLACES[0]) / (_PLACES[1] - _PLACES[0]) + 0.5, 0, len(_PLACES) - 1).astype(np.int32)
+    ratio = math.log(_WIDTHS[1] / _WIDTHS[0])
+    columns = np.clip(np.log(np.maximum(ws, 1e-3) / _WIDTHS[0]) / ratio + 0.5, 0, len(_WIDTHS) - 1)
+    return xs, ws, rows * len(_WIDTHS) + columns.astype(np.int32)
 
 
 def _decode(levels: Levels, xs: Any, ws: Any, blur: float) -> Reading | None:
@@ -196,26 +207,30 @@ def _decode(levels: Levels, xs: Any, ws: Any, blur: float) -> Reading | None:
 
 
 def _codes(sets: list[tuple[Any, Any]]) -> list[tuple[float, str]]:
-    """The best codes with a right check digit."""
+    """The two best codes with a right check digit for each first digit."""
     import numpy as np
 
     found: list[tuple[float, str]] = []
+    weights = np.array([3, 1] * 6)
     for first, pattern in enumerate(_FIRST_DIGIT):
-        rows = [sets[i][int(pattern[i])] if i < 6 else sets[i][0] for i in range(12)]
-        order = [np.argsort(-row)[:2] for row in rows]
-        best = sum(float(row[o[0]]) for row, o in zip(rows, order, strict=True))
-        if best / 12 < 0.5:
+        scores = np.array([sets[i][int(pattern[i])] if i < 6 else sets[i][0] for i in range(12)])
+        order = np.argsort(-scores, axis=1)[:, :2]
+        top, change = order[:, 0], order[:, 1] - order[:, 0]
+        best, next_best = np.take_along_axis(scores, order, axis=1).T
+        if best.sum() / 12 < 0.5:
             continue
-        gaps = np.array([float(row[o[0]] - row[o[1]]) for row, o in zip(rows, order, strict=True)])
-        weights = np.array([3, 1] * 6)
-        top = np.array([int(o[0]) for o in order])
-        change = np.array([int(o[1]) - int(o[0]) for o in order])
-        rest = int((first + (weights * top).sum()) % 10)
-        for count in range(4):
-            for which in itertools.combinations(range(12), count):
-                chosen = list(which)
-                if (rest + int((weights[chosen] * change[chosen]).sum())) % 10 == 0:
-                    digits = top.copy()
-                    digits[chosen] += change[chosen]
-                    found.append((best - float(gaps[chosen].sum()), f"{first}{''.join(map(str, digits))}"))
+        losses = _changes() @ (best - next_best)
+        right = np.flatnonzero((first + (weights * top).sum() + _changes() @ (weights * change)) % 10 == 0)
+        for one in right[np.argsort(losses[right])[:2]]:
+            digits = top + change * _changes()[one]
+            found.append((float(best.sum() - losses[one]), f"{first}{''.join(map(str, digits))}"))
     return found
+
+
+@functools.cache
+def _changes() -> Any:
+    """Which of twelve digits are not the likeliest but the next likely, at most three, one choice a row."""
+    import numpy as np
+
+    chosen = [which for count in range(4) for which in itertools.combinations(range(12), count)]
+    return np.array([[int(digit in which) for digit in range(12)] for which in chosen])
