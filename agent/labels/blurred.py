@@ -66,8 +66,6 @@ class Reading:
 
 def ean13(levels: Levels, start: float, end: float) -> Reading | None:
     """The EAN-13 (a UPC-A is one with a leading 0) that fits best between about `start` and `end`."""
-    import numpy as np
-
     nominal = (end - start) / 95
     if nominal < 0.8:
         return None

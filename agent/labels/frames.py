@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from agent.delivery.fold.codes import normal
 from agent.labels.identity import identify
-from agent.labels.reader import Symbol, read
+from agent.labels.reader import Budget, Symbol, read
 
 if TYPE_CHECKING:
     from agent.labels.symbols import Picture
@@ -24,11 +24,17 @@ if TYPE_CHECKING:
 
 SHARE: Final = 0.5
 """Of one core's time, on average, that frames may take."""
-MAX_BUDGET_MS: Final = 150.0
-"""Time that one frame may take after a rest."""
-THOROUGH_MS: Final = 90.0
-"""A crooked label takes this long: what is saved up is spent on one frame rather than on many in vain."""
-QUICK_MS: Final = 25.0
+MAX_SAVED_MS: Final = 150.0
+"""Time that may be saved up: after that much of debt at most, the next frame is read. How often a frame is read depends
+on it, what is then read does not."""
+WORK_PER_MS: Final = 0.08
+"""Of the reader, in megapixels of zxing-cpp's quick pass: its pace on one core of a small server. A slower machine
+reads fewer frames, each of them as well."""
+MAX_WORK: Final = MAX_SAVED_MS * WORK_PER_MS
+"""For one frame after a rest."""
+THOROUGH_WORK: Final = 8.0
+"""A crooked label takes as much: what is saved up is spent on one frame rather than on many in vain."""
+QUICK_WORK: Final = 3.0
 """What a frame gets until that is saved up; a label that is easy to read takes less."""
 PART: Final = 0.6
 """Of the frame; a larger part is not worth reading by itself."""
@@ -114,14 +120,18 @@ def knower(expected: Mapping[str, tuple[str, ...]]) -> Callable[[str], bool] | N
 
 
 class FrameReader:
-    """Follows the codes of one live camera. Not for several threads at once."""
+    """Follows the codes of one live camera. Not for several threads at once.
 
-    def __init__(self) -> None:
+    `clock`: the processor time that was used so far, in seconds; how often frames are read depends on it.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.thread_time) -> None:
         # Late: a unit without a camera never holds OpenCV.
         import cv2
 
         cv2.setNumThreads(1)
         self._cv2: Any = cv2
+        self._clock = clock
         self.counters = Counters()
         self._symbols: list[Symbol] = []
         self._once: dict[tuple[str, str], int] = {}
@@ -137,7 +147,7 @@ class FrameReader:
         self._burst: _Burst | None = None
         self._rest_ns = STILL_NS[0]
         self._again_ns = 0
-        self._allowance_ms = MAX_BUDGET_MS
+        self._allowance_ms, self._work = MAX_SAVED_MS, MAX_WORK
         self._stamp_ns: int | None = None
 
     def look(self, frame: Frame, expected: Mapping[str, tuple[str, ...]] | None = None) -> list[Symbol]:
@@ -145,20 +155,26 @@ class FrameReader:
 
         `expected`: normal form of each code that the manifest knows; such a code counts at once.
         """
-        began = time.thread_time()
+        began = self._clock()
         image, now_ns = frame.image, frame.monotonic_ns
         self.counters.frames += 1
         if 0 in image.shape:
             return self._symbols
         since_ns = 0 if self._stamp_ns is None else max(0, now_ns - self._stamp_ns)
         self._stamp_ns = now_ns
-        self._allowance_ms = min(self._allowance_ms + SHARE * since_ns / 1e6, MAX_BUDGET_MS)
+        self._allowance_ms = min(self._allowance_ms + SHARE * since_ns / 1e6, MAX_SAVED_MS)
+        self._work = min(self._work + SHARE * WORK_PER_MS * since_ns / 1e6, MAX_WORK)
         due = self._due(image, now_ns, since_ns)
         if due is not None:
             self._read, self._burst = due.glance, None
             self._find(due, now_ns, expected or {})
-        self._allowance_ms -= (time.thread_time() - began) * 1000
+        self._allowance_ms -= (self._clock() - began) * 1000
         return self._symbols
+
+    @property
+    def _has_saved(self) -> bool:
+        """Whether neither time nor work is owed."""
+        return self._allowance_ms > 0 and self._work > 0
 
     def _due(self, image: Picture, now_ns: int, since_ns: int) -> _Candidate | None:
         """What is to be read now, if anything is."""
@@ -176,7 +192,7 @@ class FrameReader:
             if not agreeing and now_ns < self._again_ns:
                 self.counters.still += 1
                 return None
-            if self._allowance_ms <= 0:
+            if not self._has_saved:
                 self.counters.held += 1
                 return None
             if agreeing:
@@ -191,7 +207,7 @@ class FrameReader:
         self._again_ns = now_ns + self._rest_ns
         where = self._part(changed, glance, image)
         if not moving:
-            if self._allowance_ms > 0:
+            if self._has_saved:
                 return _Candidate(image, glance, where)
             self.counters.held += 1
             return None
@@ -203,7 +219,7 @@ class FrameReader:
         if burst.best is None or sharpness > burst.sharpness:
             burst.sharpness, burst.best = sharpness, _Candidate(image, glance, where)
         # Whether the next frame would come too late for this burst.
-        if now_ns - burst.began_ns + since_ns > BURST_NS and self._allowance_ms > 0:
+        if now_ns - burst.began_ns + since_ns > BURST_NS and self._has_saved:
             return burst.best
         self.counters.held += 1
         return None
@@ -217,12 +233,10 @@ class FrameReader:
 
     def _find(self, due: _Candidate, now_ns: int, expected: Mapping[str, tuple[str, ...]]) -> None:
         """Read where codes were last, then where the frame has changed; now and then, or without these, all of it."""
-        image, began = due.image, time.thread_time()
+        image = due.image
         symbologies, knows = symbologies_for(expected), knower(expected)
-        budget_ms = self._allowance_ms if self._allowance_ms >= THOROUGH_MS else QUICK_MS
-
-        def left_ms() -> float:
-            return max(QUICK_MS, budget_ms - (time.thread_time() - began) * 1000)
+        given = self._work if self._work >= THOROUGH_WORK else QUICK_WORK
+        budget = Budget(given)
 
         found: list[Symbol] = []
         parts = [part for part in (self._region, due.changed) if part is not None]
@@ -237,12 +251,16 @@ class FrameReader:
             self.counters.regions += not full
             elsewhere = [symbol for symbol in elsewhere if not _holds((left, top, right, bottom), symbol)]
             part = image[top:bottom, left:right]
+            lent = max(0.0, QUICK_WORK - budget.left)
+            budget.left += lent
+            given += lent
             found = [
                 replace(symbol, corners=tuple((x + left, y + top) for x, y in symbol.corners))
-                for symbol in read(part, symbologies=symbologies, expected=knows, budget_ms=left_ms())
+                for symbol in read(part, symbologies=symbologies, expected=knows, budget=budget, live=True)
             ]
             if found:
                 break
+        self._work -= given - budget.left
         self._symbols = [*self._agreed(found, now_ns, expected), *elsewhere]
         self._region = _around([*found, *elsewhere], image.shape)
 

@@ -164,7 +164,7 @@ def _areas(strong: Any, energy: Any, two: Any, cosine: Any, sine: Any) -> list[t
             if np.count_nonzero(inside) < _MIN_CELLS:
                 continue
             # Edges of the label hang on the bars by faint cells: what is much fainter than the rest falls away.
-            bright = (inside & (energy > 0.15 * float(np.percentile(energy[inside], 85)))).astype(np.uint8)
+            bright = (inside & (energy > 0.15 * _range(energy[inside], 0.15)[1])).astype(np.uint8)
             bright = cv2.morphologyEx(bright, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
             parts, part, sizes, _ = cv2.connectedComponentsWithStats(bright, connectivity=4)
             for one in sorted(range(1, parts), key=lambda i: -int(sizes[i, cv2.CC_STAT_AREA]))[:3]:
@@ -184,18 +184,32 @@ def _area(inside: Any, energy: Any, two: Any, cosine: Any, sine: Any) -> tuple[f
     turn = 0.5 * math.atan2(float(sine[inside].sum()), float(cosine[inside].sum()))
     u = xs * math.cos(turn) + ys * math.sin(turn)
     v = -xs * math.sin(turn) + ys * math.cos(turn)
-    u0, u1 = np.percentile(u, [1, 99])
-    v0, v1 = np.percentile(v, [3, 97])
-    wide, high = float(u1 - u0) + 1, float(v1 - v0) + 1
+    u0, u1 = _range(u, 0.01)
+    v0, v1 = _range(v, 0.03)
+    wide, high = u1 - u0 + 1, v1 - v0 + 1
     # A single edge is long and thin; letters and scattered edges fill their rectangle badly.
     if wide < 4 or wide < 0.2 * high or len(xs) / (wide * high) < 0.35:
         return None
-    middle_u, middle_v = float(u0 + u1) / 2 + 0.5, float(v0 + v1) / 2 + 0.5
+    middle_u, middle_v = (u0 + u1) / 2 + 0.5, (v0 + v1) / 2 + 0.5
     x = middle_u * math.cos(turn) - middle_v * math.sin(turn)
     y = middle_u * math.sin(turn) + middle_v * math.cos(turn)
     # Letters and edges that are well aligned are weighed down against bars, which are aligned throughout.
     aligned = float((two[inside] / energy[inside]).mean())
     return float(np.sqrt(two[inside]).sum()) * aligned**2, Area(x, y, turn, wide, high)
+
+
+def _range(values: Any, left_out: float) -> tuple[float, float]:
+    """The least and the greatest value, a share of them left out at either end."""
+    import numpy as np
+
+    # Many times as fast as numpy's percentiles for a few hundred values.
+    values = np.sort(values)
+    at = left_out * (len(values) - 1)
+    low, part = int(at), at - int(at)
+    high = min(low + 1, len(values) - 1)
+    least = values[low] + part * (values[high] - values[low])
+    greatest = values[-1 - low] + part * (values[-1 - high] - values[-1 - low])
+    return float(least), float(greatest)
 
 
 @dataclass(frozen=True, slots=True)

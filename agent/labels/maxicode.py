@@ -71,7 +71,11 @@ def _eyes(grey: Picture) -> list[tuple[Any, Any]]:
         return places[index]
 
     eyes: list[tuple[int, int]] = []
-    for index in np.flatnonzero(tree[0, :, 2] < 0):
+    # Noise has thousands of contours, of which few lie within others.
+    deep = parents >= 0
+    for _ in range(_MIN_NESTED - 2):
+        deep = deep[parents] & (parents >= 0)
+    for index in np.flatnonzero((tree[0, :, 2] < 0) & deep):
         x, y, radius = place(int(index))
         nested, outer, last, at = 1, radius, int(index), int(parents[index])
         while at >= 0 and radius > 0:

@@ -1,46 +1,84 @@
 """Symbols in pictures and camera frames, by a cascade that goes on only as long as nothing sufficient was found.
 
-zxing-cpp comes first, quickly and then thoroughly, then zbar; then the areas of bars are cut out upright and read
-again, then the picture with other contrast and scale. What an engine reads at first sight is believed; what only a
-later step brings out must be read alike by several steps, as the symbology asks, or be expected. `read` never raises
-for a picture that `load` or a camera gave, takes one thread, and gives the same answer for the same picture as long as
-the budget lasts.
+zxing-cpp comes first, quickly and then thoroughly, then zbar, always and on the whole picture; then the areas of bars
+are cut out upright and read again, then the picture with other contrast and scale. What an engine reads at first sight
+is believed, unless it is a retail code in a band lower than its quiet zones; what only a later step brings out must be
+read alike by several steps, as the symbology asks, or be expected. `read` never raises for a picture that `load` or a
+camera gave, takes one thread, and gives the same answer for the same picture: it counts its work by pixels, whatever
+time that takes.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-import time
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from agent.labels import LabelError
 from agent.labels.blurred import Reading, ean13
 from agent.labels.engines import opencv, retail, zbar, zxing
-from agent.labels.locate import Cutout, bars, cut, has_bars
+from agent.labels.locate import Area, Cutout, bars, cut, has_bars
 from agent.labels.maxicode import maxicode
 from agent.labels.pictures import load
-from agent.labels.symbols import MATRIX, RETAIL, SYMBOLOGIES, Symbol
+from agent.labels.symbols import MATRIX, RETAIL, SYMBOLOGIES, Stage, Symbol
 
 if TYPE_CHECKING:
     from agent.labels.symbols import Corners, Picture
 
 __all__ = ["SYMBOLOGIES", "Symbol", "load", "read"]
 
-BUDGET_MS: Final = 180.0
-"""Processor time of one picture; a step that was begun is finished."""
+WORK: Final = 6.0
+WORK_PER_MEGAPIXEL: Final = 10.0
+"""What steps that may be left out can spend on a picture, in megapixels of zxing-cpp's quick pass: on any, and beyond
+that for each megapixel of its own, up to the size to which large ones are shrunk."""
+
+_QUICK: Final = 1.0
+_THOROUGH: Final = 3.0
+_ZBAR: Final = 4.0
+_BARS: Final = 1.5
+_EYES: Final = 1.0
+_EVENED: Final = 0.4
+_SHARPENED: Final = 0.8
+"""What a step costs for each megapixel that it is given: its processor time as a multiple of that of zxing-cpp's quick
+pass, the mean over drawn streets and labels of 1280 x 720 pixels (the scenes of benchmarks/frames.py)."""
+_CUT: Final = 0.1
+_BANDS: Final = 0.1
+_LINES: Final = 0.4
+_LEVELS: Final = 0.7
+"""Measured in the same way, what it costs to cut out one area, to read its bars from bands or from lines, and to read
+them from their grey levels; whatever its size."""
 
 Expected: TypeAlias = Collection[str] | Callable[[str], bool]
-_Step: TypeAlias = tuple[str, Iterator[Symbol]]
-"""Who reads, and what he reads once he is asked."""
+Engine: TypeAlias = Callable[["Picture", Collection[str], Stage], Iterator[Symbol]]
+
+
+@dataclass(slots=True)
+class Budget:
+    """The work that may still be spent; the reader takes from it what each of its steps costs."""
+
+    left: float
+    """In megapixels of zxing-cpp's quick pass; what must be done in any case may take it below 0."""
+
+
+class _Step(NamedTuple):
+    """One way to read."""
+
+    witness: str
+    cost: float
+    """Known before the step is taken, from the pixels that it is given."""
+    run: Callable[[], Iterator[Symbol]]
+    always: bool = False
+    """Whether it is taken even when the budget is spent."""
+
 
 _LABEL_PIXELS: Final = 700_000
 """From this on, a picture is taken for one of a whole label: camera frames and photos."""
 _LARGE_PIXELS: Final = 2_000_000
 """A picture clearly above this is shrunk to it; as it is, it is read once, and its areas of bars are cut out of it."""
-_SMALL_PIXELS: Final = 1_000_000
+_SMALL_PIXELS: Final = 100_000
 """Up to this, a picture is also read at twice its size."""
 
 _AREAS: Final = 3
@@ -54,6 +92,9 @@ _FRAIL: Final = RETAIL | {"ITF", "Codabar"}
 _FRAIL_MIN_HEIGHT: Final = 8
 """Pixels along the bars over which a code without a strong check was read alike: what fewer lines say is often wrong,
 or only a part of the code."""
+_RETAIL_MODULES: Final = {"EAN-13": (95, 18), "UPC-A": (95, 18), "EAN-8": (67, 14), "UPC-E": (51, 16)}
+"""Modules of the bars, and of both quiet zones (GS1 General Specifications, 5.2.3.4): what was read over a height of
+less is no label's whole code and needs a second witness."""
 _LEVELS_FIT: Final = 0.82
 _LEVELS_LEAD: Final = 0.1
 """A blurred code that fits and leads like this was never wrong in a few thousand trials."""
@@ -68,14 +109,18 @@ def read(
     *,
     symbologies: Collection[str] | None = None,
     expected: Expected | None = None,
-    budget_ms: float = BUDGET_MS,
+    budget: Budget | None = None,
+    live: bool = False,
 ) -> list[Symbol]:
     """The symbols in a picture (BGR or grey, 8-bit), each once, from top to bottom.
 
     `symbologies`: names of `SYMBOLOGIES`, all when ``None``. `expected`: the texts that are looked for, or a function
     that knows them; reading goes on until one is found, and what is expected needs no second witness. Without it the
     first step that reads anything is the last, but for a picture large enough to show a whole label, of which bars that
-    were not read at once are looked at too. `budget_ms`: processor time after which no further step is begun.
+    were not read at once are looked at too. `budget`: work that may be spent beyond what both engines take to read the
+    whole picture once, by its size when ``None``; no step is begun that would exceed it. `live`: the picture is one of
+    many that a camera gives; crooked labels are looked for before the engines are thorough, and all is within the
+    budget but zxing-cpp's quick pass.
 
     :raises LabelError: the picture has other than 8 bits a channel
     """
@@ -84,12 +129,14 @@ def read(
         raise LabelError(f"a picture of {bgr.dtype} values, expected 8 bits a channel: convert it first")
     if bgr.ndim not in {2, 3} or 0 in bgr.shape or not wanted:
         return []
-    began = time.thread_time()
+    budget = budget or Budget(WORK + WORK_PER_MEGAPIXEL * min(bgr.shape[0] * bgr.shape[1], _LARGE_PIXELS) / 1e6)
     answer = _Answer(expected)
-    for witness, symbols in _steps(bgr, wanted, answer):
-        answer.take(witness, symbols)
-        if answer.sufficient or (time.thread_time() - began) * 1000 >= budget_ms:
+    for step in _steps(bgr, wanted, answer, live=live):
+        if answer.sufficient or not (step.always or step.cost <= budget.left):
             break
+        if live or not step.always:
+            budget.left -= step.cost
+        answer.take(step.witness, step.run())
     return answer.symbols()
 
 
@@ -101,14 +148,14 @@ class _Answer:
         self._seen: dict[tuple[str, str], list[list[Symbol]]] = {}
         self._witnesses: dict[tuple[str, str], set[str]] = {}
         self._believed: set[tuple[str, str]] = set()
-        self._awaited = False
+        self._awaited: set[tuple[str, str]] = set()
         self.whole_label = False
         """Other codes may stand beside those that were read."""
 
     @property
     def sufficient(self) -> bool:
         if self._expected is not None:
-            return self._awaited
+            return bool(self._awaited)
         return bool(self._believed) and not self.whole_label
 
     def covers(self, corners: Corners) -> bool:
@@ -124,15 +171,18 @@ class _Answer:
             self._witnesses.setdefault(key, set()).add(witness)
         for symbol in new:
             awaited = self._expected is not None and self._expected(symbol.text)
+            if awaited:
+                self._awaited.add(_name(symbol))
             if awaited or self._convincing(symbol):
-                self._believed.add((symbol.symbology, symbol.text))
-                self._awaited = self._awaited or awaited
+                self._believed.add(_name(symbol))
 
     def _convincing(self, symbol: Symbol) -> bool:
         if symbol.symbology in MATRIX:
             return True
         retail = symbol.symbology in RETAIL
-        if symbol.stage == "zxing" and (symbol.symbology not in _FRAIL or _height(symbol) >= _FRAIL_MIN_HEIGHT):
+        if retail and self._is_covered(symbol):
+            return False
+        if symbol.stage == "zxing" and (symbol.symbology not in _FRAIL or _height(symbol) >= _least_height(symbol)):
             return True
         if symbol.stage == "zbar" and symbol.symbology in {"Code 128", "Code 39"}:
             return True
@@ -152,50 +202,111 @@ class _Answer:
         # zbar takes the same wrong digits from every variant: it is one witness, however often it is asked.
         return len({"zbar" if witness.endswith("zbar") else witness for witness in self._witnesses[key]})
 
+    def _is_covered(self, symbol: Symbol) -> bool:
+        """Whether the middle of a retail code lies in the box of something else that is surer."""
+        x, y = (sum(side) / 4 for side in zip(*symbol.corners, strict=True))
+        return any(
+            key != _name(symbol)
+            and (key[0] not in RETAIL or _height(other) > _height(symbol))
+            and _overlap(other.corners, ((round(x), round(y)),))
+            for key in self._believed
+            for seen in self._seen[key]
+            for other in seen
+        )
+
     def symbols(self) -> list[Symbol]:
-        """Each believed text once for each place where it stands, by the step that saw most of them."""
-        told = [symbol for key in self._believed for symbol in max(self._seen[key], key=len)]
+        """Each believed text once for each place where it stands, by the step that saw most of them.
+
+        zbar tells only roughly where a crooked code is: it is taken at its word when no other step saw as many.
+        """
+        told = [
+            symbol
+            for key in self._believed
+            for symbol in max(self._seen[key], key=lambda seen: (len(seen), seen[0].stage != "zbar"))
+            if key in self._awaited or key[0] not in RETAIL or not self._is_covered(symbol)
+        ]
         return sorted(told, key=lambda one: (one.corners[0][1], one.corners[0][0], one.symbology, one.text))
 
 
-def _steps(picture: Picture, wanted: frozenset[str], answer: _Answer) -> Iterator[_Step]:
-    """The cascade. Nothing is prepared before it is asked for."""
+def _least_height(symbol: Symbol) -> float:
+    """Pixels along the bars over which a frail code must be read alike to be believed at sight."""
+    if symbol.symbology not in RETAIL:
+        return _FRAIL_MIN_HEIGHT
+    modules, quiet = _RETAIL_MODULES[symbol.symbology]
+    return max(_FRAIL_MIN_HEIGHT, quiet * _width(symbol) / modules)
+
+
+def _steps(picture: Picture, wanted: frozenset[str], answer: _Answer, *, live: bool) -> Iterator[_Step]:
+    """The cascade. Nothing is prepared before its step is taken."""
     import numpy as np
 
     cv2 = opencv()
     grey = np.ascontiguousarray(picture) if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
     small, back = _shrunk(grey)
     linear = wanted - MATRIX
-    eyes = "MaxiCode" in wanted
     answer.whole_label = bool(linear) and grey.size >= _LABEL_PIXELS
-    if small is grey:
-        yield "zxing", zxing(grey, wanted, "zxing")
-    else:
+
+    def quick(whole: Picture, to: Any) -> _Step:
+        return _Step("zxing", _QUICK * _mega(whole), lambda: _placed(zxing(whole, wanted, "zxing"), to), always=True)
+
+    def both(whole: Picture, to: Any) -> Iterator[_Step]:
+        look = partial(zxing, whole, wanted, "zxing", thorough=True)
+        yield _Step("zxing", _THOROUGH * _mega(whole), lambda: _placed(look(), to), always=not live)
+        yield _Step("zbar", _ZBAR * _mega(whole), lambda: _placed(zbar(whole, wanted, "zbar"), to), always=not live)
+
+    yield quick(small, back)
+    if live and small is not grey:
+        yield quick(grey, np.eye(2, 3))
+    if not live:
+        yield from both(small, back)
+        if small is not grey:
+            yield from both(grey, np.eye(2, 3))
+    eyes = [_Step("eyes", _EYES * min(1.0, _mega(grey)), lambda: maxicode(grey))] if "MaxiCode" in wanted else []
+    if answer.whole_label and not live:
         # On a photo of a whole label the MaxiCode is one of several codes, of which the others are easier to read.
-        first = _placed(zxing(small, wanted, "zxing"), back)
-        yield "zxing", itertools.chain(first, maxicode(grey)) if eyes else first
-        yield "zxing", zxing(grey, wanted, "zxing")
-    found = []
-    for area in bars(grey, _LABEL_AREAS if answer.whole_label else _AREAS) if linear else []:
-        one = cut(grey, area)
-        if not answer.covers(one.corners) and has_bars(one.grey):
-            found.append(one)
-            yield from _quick_steps(one, linear)
-    if answer.whole_label:
-        answer.whole_label = False
-        yield "zxing", iter(())
-    yield "zxing", _placed(zxing(small, wanted, "zxing", thorough=True), back)
-    yield "zbar", _placed(zbar(small, wanted, "zbar"), back)
-    if eyes and small is grey:
-        yield "eyes", maxicode(grey)
+        yield from eyes
+        eyes = []
+    found: list[Cutout] = []
+    if linear:
+        limit = _LABEL_AREAS if answer.whole_label else _AREAS
+        areas: list[Area] = []
+        yield _Step("bars", _BARS * min(1.5, _mega(grey)), partial(_noted, areas, partial(bars, grey, limit)))
+        for area in areas:
+            cutouts: list[Cutout] = []
+            yield _Step("cut", _CUT, partial(_noted, cutouts, partial(_cutouts, grey, area, answer)))
+            for one in cutouts:
+                found.append(one)
+                yield from _quick_steps(one, linear)
+    answer.whole_label = False
+    if live:
+        yield from both(small, back)
+    yield from eyes
+    yield _Step(
+        "even",
+        (_EVENED + _THOROUGH) * _mega(small),
+        lambda: _placed(_variant(_evened(small), wanted, thorough=True), back),
+    )
     for one in found[:_SLOW_AREAS]:
         yield from _slow_steps(one, linear)
-    even = _evened(small)
-    yield "even", _placed(zxing(even, wanted, "variant", thorough=True), back)
     if small.size <= _SMALL_PIXELS:
-        twice = cv2.resize(small, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
-        yield "twice", _placed(zxing(twice, wanted, "variant"), back * (0.5, 0.5, 1))
-    yield "global", _placed(zxing(small, wanted, "variant", thorough=True, binarizer="GlobalHistogram"), back)
+        yield _Step("twice", 4 * _QUICK * _mega(small), lambda: _twice(small, wanted, back))
+
+
+def _mega(picture: Picture) -> float:
+    """Its size in megapixels."""
+    return float(picture.size) / 1e6
+
+
+def _noted(where: list[Any], prepare: Callable[[], list[Any]]) -> Iterator[Symbol]:
+    """A step that reads nothing: it prepares those that follow."""
+    where += prepare()
+    return iter(())
+
+
+def _cutouts(grey: Picture, area: Area, answer: _Answer) -> list[Cutout]:
+    """The area upright, if bars that are not read yet are in it."""
+    one = cut(grey, area)
+    return [one] if not answer.covers(one.corners) and has_bars(one.grey) else []
 
 
 def _shrunk(grey: Picture) -> tuple[Picture, Any]:
@@ -212,34 +323,43 @@ def _shrunk(grey: Picture) -> tuple[Picture, Any]:
 
 def _quick_steps(found: Cutout, linear: frozenset[str]) -> Iterator[_Step]:
     """What reads most of the crooked and noisy codes in a few milliseconds."""
-    upright, back = found.grey, found.back
-    yield "crop", _placed(zxing(upright, linear, "crop"), back)
-    bands = _bands(upright, 12)
-    yield "crop bands", _placed(zxing(bands, linear, "crop"), back)
-    yield "crop bands sharp", _placed(zxing(_sharpened(_bands(upright, 5), 4.0, 2.0), linear, "crop"), back)
-    yield "crop bands zbar", _placed(zbar(bands, linear, "crop"), back)
-    yield "crop even", _placed(zxing(_evened(upright), linear, "crop"), back)
+    upright, size = found.grey, _mega(found.grey)
+
+    def crop(name: str, cost: float, engine: Engine, make: Callable[[], Picture]) -> _Step:
+        return _Step(name, cost, lambda: _from_bars(engine, make(), linear, found))
+
+    yield crop("crop", _QUICK * size, zxing, lambda: upright)
+    yield crop("crop bands", _BANDS, zxing, lambda: _tall(_bands(upright, 12)))
+    yield crop("crop bands sharp", _BANDS, zxing, lambda: _sharpened(_tall(_bands(upright, 5)), 4.0, 2.0))
+    yield crop("crop bands zbar", _LINES, zbar, lambda: _tall(_bands(upright, 12)))
+    yield crop("crop even", (_QUICK + _EVENED) * size, zxing, lambda: _evened(upright))
 
 
 def _slow_steps(found: Cutout, linear: frozenset[str]) -> Iterator[_Step]:
     """What still reads faint and blurred codes."""
-    cv2 = opencv()
-    upright, back = found.grey, found.back
-    yield "crop sharp", _placed(zxing(_sharpened(upright, 2.0, 1.5), linear, "crop"), back)
+    upright, size = found.grey, _mega(found.grey)
+
+    def crop(name: str, cost: float, engine: Engine, make: Callable[[], Picture]) -> _Step:
+        return _Step(name, cost, lambda: _from_bars(engine, make(), linear, found))
+
+    yield crop("crop sharp", (_QUICK + _SHARPENED) * size, zxing, lambda: _sharpened(upright, 2.0, 1.5))
     for count, share in ((5, 8), (8, 16), (16, 16), (24, 12)):
-        wide = cv2.resize(_bands(upright, count), None, fx=2, fy=1, interpolation=cv2.INTER_CUBIC)
-        wide = _stretched(wide, wide.shape[1] // share)
-        yield f"crop stretched {count}", _placed(zxing(wide, linear, "crop"), back * (0.5, 1, 1))
-    yield "crop even zbar", _placed(zbar(_evened(upright), linear, "crop"), back)
-    yield "crop zbar", _placed(zbar(upright, linear, "crop"), back)
-    yield "crop sharper", _placed(zxing(_sharpened(upright, 4.0, 3.0), linear, "crop"), back)
+        yield crop(f"crop stretched {count}", _BANDS, zxing, partial(_stretched, upright, count, share))
+    yield crop("crop even zbar", _LINES, zbar, lambda: _evened(_tall(_bands(upright, 40), 4)))
+    yield crop("crop sharper", (_QUICK + _SHARPENED) * size, zxing, lambda: _sharpened(upright, 4.0, 3.0))
     if linear & {"EAN-13", "UPC-A"}:
         # Three parts of the bars' length see different scratches and shine.
-        for part in ((0.38, 0.62), (0.15, 0.38), (0.62, 0.85)):
-            reading = _levels(found, part)
-            yield f"levels {part}", _levels_symbols(found, reading, part, linear)
-            if reading is None or reading.fit < _LEVELS_HOPE:
+        hopes: list[Reading] = []
+        for number, part in enumerate(((0.38, 0.62), (0.15, 0.38), (0.62, 0.85)), 1):
+            yield _Step(f"levels {part}", _LEVELS, partial(_levels_symbols, found, part, linear, hopes))
+            if len(hopes) < number:
                 break
+
+
+def _from_bars(engine: Engine, made: Picture, linear: frozenset[str], found: Cutout) -> Iterator[Symbol]:
+    """What an engine reads in what was made of a cut-out, with the corners where they are in the picture."""
+    (height, width), (high, wide) = found.grey.shape, made.shape
+    return _placed(engine(made, linear, "crop"), found.back * (width / wide, height / high, 1))
 
 
 def _levels(found: Cutout, part: tuple[float, float]) -> Reading | None:
@@ -251,9 +371,14 @@ def _levels(found: Cutout, part: tuple[float, float]) -> Reading | None:
 
 
 def _levels_symbols(
-    found: Cutout, reading: Reading | None, part: tuple[float, float], linear: frozenset[str]
+    found: Cutout, part: tuple[float, float], linear: frozenset[str], hopes: list[Reading]
 ) -> Iterator[Symbol]:
-    if reading is None or reading.fit < _LEVELS_FIT or reading.lead < _LEVELS_LEAD:
+    """What the grey levels of one part of the bars say; a reading that gives hope for the next part is noted."""
+    reading = _levels(found, part)
+    if reading is None or reading.fit < _LEVELS_HOPE:
+        return
+    hopes.append(reading)
+    if reading.fit < _LEVELS_FIT or reading.lead < _LEVELS_LEAD:
         return
     symbology, text = retail("EAN-13", reading.text)
     if symbology not in linear:
@@ -279,32 +404,52 @@ def _sharpened(grey: Picture, sigma: float, strength: float) -> Picture:
     return sharp
 
 
-def _stretched(bands: Picture, reach: int) -> Picture:
-    """Every bar as dark and every gap as light as the darkest and lightest around it."""
+def _stretched(upright: Picture, count: int, share: int) -> Picture:
+    """Bands at twice the width, every bar as dark and every gap as light as the darkest and lightest around it."""
     import numpy as np
 
     cv2 = opencv()
-    kernel = np.ones((1, max(5, reach)), np.uint8)
-    levels = bands.astype(np.float32)
-    dark = cv2.blur(cv2.erode(levels, kernel), (max(5, reach), 1))
-    light = cv2.blur(cv2.dilate(levels, kernel), (max(5, reach), 1))
-    stretched: Picture = np.clip((levels - dark) / (light - dark + 4) * 255, 0, 255).astype(np.uint8)
-    return stretched
+    wide = cv2.resize(_bands(upright, count), None, fx=2, fy=1, interpolation=cv2.INTER_CUBIC)
+    reach = max(5, wide.shape[1] // share)
+    kernel = np.ones((1, reach), np.uint8)
+    levels = wide.astype(np.float32)
+    dark = cv2.blur(cv2.erode(levels, kernel), (reach, 1))
+    light = cv2.blur(cv2.dilate(levels, kernel), (reach, 1))
+    return _tall(np.clip((levels - dark) / (light - dark + 4) * 255, 0, 255).astype(np.uint8))
 
 
 def _bands(upright: Picture, count: int) -> Picture:
-    """The bars averaged along their length in a few bands: noise and scratches go, the bars stay."""
+    """The bars averaged along their length in a few bands, one line each: noise and scratches go, the bars stay."""
     cv2 = opencv()
-    width = upright.shape[1]
-    averaged = cv2.resize(upright, (width, count), interpolation=cv2.INTER_AREA)
-    bands: Picture = cv2.resize(averaged, (width, count * 8), interpolation=cv2.INTER_NEAREST)
+    bands: Picture = cv2.resize(upright, (upright.shape[1], count), interpolation=cv2.INTER_AREA)
     return bands
+
+
+def _tall(bands: Picture, lines: int = 8) -> Picture:
+    """Each line of a picture as several."""
+    return bands.repeat(lines, axis=0)
+
+
+def _variant(picture: Picture, wanted: frozenset[str], *, thorough: bool) -> Iterator[Symbol]:
+    return zxing(picture, wanted, "variant", thorough=thorough)
+
+
+def _twice(small: Picture, wanted: frozenset[str], back: Any) -> Iterator[Symbol]:
+    cv2 = opencv()
+    large = cv2.resize(small, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
+    return _placed(_variant(large, wanted, thorough=False), back * (0.5, 0.5, 1))
 
 
 def _height(symbol: Symbol) -> float:
     """Length of the longer side along the bars."""
     (ax, ay), (bx, by), (cx, cy), (dx, dy) = symbol.corners
     return max(math.hypot(dx - ax, dy - ay), math.hypot(cx - bx, cy - by))
+
+
+def _width(symbol: Symbol) -> float:
+    """Length of the longer side across the bars."""
+    (ax, ay), (bx, by), (cx, cy), (dx, dy) = symbol.corners
+    return max(math.hypot(bx - ax, by - ay), math.hypot(cx - dx, cy - dy))
 
 
 def _name(symbol: Symbol) -> tuple[str, str]:

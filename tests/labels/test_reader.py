@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import builtins
+import functools
 import logging
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -15,7 +18,7 @@ from label_pictures import page, symbol, turned
 
 from agent.labels import LabelError, engines, reader
 from agent.labels.choose import parcels
-from agent.labels.reader import Symbol, read
+from agent.labels.reader import Budget, Symbol, read
 
 
 @pytest.mark.parametrize(
@@ -106,8 +109,45 @@ def test_a_short_code_39_of_zbar_is_stripes() -> None:
 
 
 @pytest.mark.usefixtures("blind_zxing")
-def test_when_the_time_for_a_frame_is_used_up_no_further_step_is_begun() -> None:
-    assert read(page(symbol("TBA123456789012")), budget_ms=0) == []
+def test_when_the_work_for_a_frame_is_spent_no_further_step_is_begun() -> None:
+    assert read(page(symbol("TBA123456789012")), budget=Budget(0), live=True) == []
+
+
+@pytest.mark.usefixtures("blind_zxing")
+def test_both_engines_always_read_the_whole_picture() -> None:
+    (found,) = read(page(symbol("TBA123456789012")), budget=Budget(0))
+    assert (found.text, found.stage) == ("TBA123456789012", "zbar")
+
+
+def test_no_step_is_begun_that_would_exceed_the_budget() -> None:
+    budget = Budget(2.5)
+    read(turned(symbol("TBA123456789012"), 35), expected=["ANOTHER"], budget=budget)
+    assert 0 <= budget.left < 2.5
+
+
+@pytest.fixture
+def slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine on which everything takes a thousand times as long."""
+    for name in ("monotonic", "perf_counter", "process_time", "thread_time", "time"):
+        monkeypatch.setattr(time, name, functools.partial(slowed, getattr(time, name)))
+
+
+def slowed(clock: Callable[[], float]) -> float:
+    return clock() * 1000
+
+
+@pytest.mark.usefixtures("slow_machine")
+def test_a_crooked_label_is_read_on_however_slow_a_machine() -> None:
+    assert [one.text for one in read(turned(symbol("TBA123456789012"), 35))] == ["TBA123456789012"]
+
+
+@pytest.mark.usefixtures("slow_machine")
+def test_a_clear_photo_of_twelve_megapixels_is_read_on_however_slow_a_machine() -> None:
+    photo = np.full((3000, 4000), 170, np.uint8)
+    # Too fine for the picture that is shrunk to two megapixels.
+    label = np.rot90(symbol("TBA123456789012", scale=2))
+    photo[1200 : 1200 + label.shape[0], 1000 : 1000 + label.shape[1]] = label
+    assert [one.text for one in read(photo)] == ["TBA123456789012"]
 
 
 @pytest.mark.usefixtures("blind_zxing")
@@ -132,14 +172,15 @@ def test_a_missing_zbar_library_is_told_once_and_reading_goes_on(
     assert [record.getMessage().count("libzbar0") for record in caplog.records] == [1]
 
 
-def thin(text: str) -> Symbol:
-    """A retail code that was read in a single line of the picture."""
-    return Symbol(text, "EAN-13", "]E0", ((10, 50), (190, 50), (190, 51), (10, 51)), "zxing")
+def band(text: str, height: int = 1) -> Symbol:
+    """A retail code of 95 modules of 2 pixels that was read in so many lines of the picture."""
+    return Symbol(text, "EAN-13", "]E0", ((5, 50), (195, 50), (195, 50 + height), (5, 50 + height)), "zxing")
 
 
-def at_first_sight(*texts: str) -> Any:
+def at_first_sight(*texts: str, height: int = 1) -> Any:
     """An engine that reads these in the picture as it is, and nothing in what is made of it."""
-    return lambda _picture, _wanted, stage, **_: iter([thin(text) for text in texts if stage in {"zxing", "zbar"}])
+    bands = [band(text, height) for text in texts]
+    return lambda _picture, _wanted, stage, **_: iter(bands if stage in {"zxing", "zbar"} else [])
 
 
 def test_a_retail_code_that_a_single_line_tells_is_believed_only_when_it_is_expected(
@@ -150,6 +191,24 @@ def test_a_retail_code_that_a_single_line_tells_is_believed_only_when_it_is_expe
     assert read(blank) == []
     assert [one.text for one in read(blank, expected=["9506000134352"])] == ["9506000134352"]
     assert [one.text for one in read(blank, expected=lambda text: text.startswith("95"))] == ["9506000134352"]
+
+
+@pytest.mark.parametrize(("height", "texts"), [(15, []), (35, []), (37, ["9506000134352"])])
+def test_a_retail_code_is_believed_at_sight_only_in_a_band_as_high_as_its_quiet_zones_are_wide(
+    monkeypatch: pytest.MonkeyPatch, height: int, texts: list[str]
+) -> None:
+    monkeypatch.setattr(reader, "zxing", at_first_sight("9506000134352", height=height))
+    assert [one.text for one in read(np.full((100, 200), 255, np.uint8))] == texts
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_retail_code_inside_the_box_of_another_symbol_is_not_told(
+    monkeypatch: pytest.MonkeyPatch, first: bool
+) -> None:
+    box = Symbol("a page of text", "PDF417", "]L2", ((0, 0), (200, 0), (200, 100), (0, 100)), "zxing")
+    both = [box, band("9506000134352", 40)]
+    monkeypatch.setattr(reader, "zxing", lambda *_, **__: iter(both if first else reversed(both)))
+    assert [one.text for one in read(np.full((100, 200), 255, np.uint8))] == ["a page of text"]
 
 
 def test_of_two_retail_texts_at_one_place_with_as_many_witnesses_neither_is_told(
@@ -212,14 +271,14 @@ def test_a_retail_code_whose_bars_run_into_each_other_is_read_from_its_grey_leve
     blurred = cv2.GaussianBlur(np.pad(drawn, 40, constant_values=255), (0, 0), 2.5)
     if upside_down:
         blurred = cv2.rotate(blurred, cv2.ROTATE_180)
-    (found,) = read(blurred, budget_ms=10_000)
+    (found,) = read(blurred)
     assert (found.text, found.stage) == (text, "levels")
     assert found.identifier == "]E0"
 
 
 def test_the_same_picture_gives_the_same_answer() -> None:
     picture = page(turned(symbol("TBA123456789012"), 40), symbol("SECOND", "QRCode"))
-    assert read(picture, budget_ms=10_000) == read(picture, budget_ms=10_000)
+    assert read(picture) == read(picture)
 
 
 def test_a_picture_without_codes_gives_none() -> None:
