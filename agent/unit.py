@@ -28,6 +28,7 @@ from agent.delivery.model.inputs import (
     InvalidMessage,
     Located,
     Moment,
+    Panel,
     Scanned,
     Tick,
 )
@@ -93,6 +94,7 @@ class _Ticket:
 
 
 RECOVERED = "unit.journal_recovered"
+PANIC = "driver.panic"
 NOT_STORED = "NOT_STORED"
 STORE_FULL = "STORE_FULL"
 BUSY = "BUSY"
@@ -128,12 +130,12 @@ class Unit:
     def take(self, what: Input, *, device: str | None = None) -> None:
         """Decide on an input that nobody waits for: a scan, a reading, a tick, a worker's result.
 
-        A reading that comes while nothing can be written is given up; a result is taken again later.
+        A reading that comes while nothing can be written is given up; a result and a pressed button are taken again.
         """
         if refusal := self._refusal():
             if isinstance(what, Scanned):
                 self._tell(Feedback(refusal.reason, "bad", refusal.params), device)
-            elif isinstance(what, Finished):
+            elif isinstance(what, Finished) or (isinstance(what, Panel) and what.buttons):
                 self._later(partial(self.take, what))
             return
         if isinstance(what, Tick):
@@ -367,8 +369,11 @@ class Unit:
             for effect in ticket.decision.effects:
                 if isinstance(effect, Reply):
                     self._listener.carry_out(effect)
+        # Nobody does again what the unit says of itself, nor presses for help again: that is written later.
         self._unit_events.extend(
-            event for event in ticket.decision.events if event.subject == "unit" and event.type != RECOVERED
+            event
+            for event in ticket.decision.events
+            if event.type == PANIC or (event.subject == "unit" and event.type != RECOVERED)
         )
         if not self._pending:
             self._recover()
