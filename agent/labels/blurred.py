@@ -89,9 +89,8 @@ def _correlations(levels: Levels, start: float, nominal: float) -> dict[tuple[fl
     at = np.float32(start) + np.float32(nominal) * _samples()
     sampled = cv2.remap(levels[None], at, np.zeros_like(at), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     windows = sampled.reshape(len(_PLACES), len(_WIDTHS), -1)
-    # The templates' mean is 0, so that the windows' own need not be taken away, but from the norm.
-    norms = np.einsum("pws,pws->pw", windows, windows) - windows.sum(axis=-1) ** 2 / windows.shape[-1]
-    norms = np.sqrt(np.maximum(norms, 0)) + 1e-3
+    windows -= windows.mean(axis=-1, keepdims=True)
+    norms = np.sqrt(np.einsum("pws,pws->pw", windows, windows)) + 1e-3
     return {
         (blur, part): ((windows @ _templates(blur)[part].T).max(axis=-1) / norms).ravel()
         for blur in _BLURS

@@ -96,8 +96,9 @@ _RETAIL_MODULES: Final = {"EAN-13": (95, 18), "UPC-A": (95, 18), "EAN-8": (67, 1
 """Modules of the bars, and of both quiet zones (GS1 General Specifications, 5.2.3.4): what was read over a height of
 less is no label's whole code and needs a second witness."""
 _LEVELS_FIT: Final = 0.82
-_LEVELS_LEAD: Final = 0.1
-"""A blurred code that fits and leads like this was never wrong in a few thousand trials."""
+_LEVELS_LEAD: Final = 0.135
+"""A blurred code that fits, and whose lead times its share of the area of bars is as much. Of 260 areas of random
+stripes, 17 were told to be a code with a lead of 0.1, and none was with this."""
 _LEVELS_HOPE: Final = 0.8
 """Where the first part of the bars fits less than this, no retail code is there."""
 _SHORT: Final = {"Code 39": 4, "Codabar": 4, "ITF": 6}
@@ -378,7 +379,8 @@ def _levels_symbols(
     if reading is None or reading.fit < _LEVELS_HOPE:
         return
     hopes.append(reading)
-    if reading.fit < _LEVELS_FIT or reading.lead < _LEVELS_LEAD:
+    share = abs(reading.end - reading.start) / (found.grey.shape[1] * (1 - 2 * found.margin))
+    if reading.fit < _LEVELS_FIT or reading.lead * min(1.0, share) < _LEVELS_LEAD:
         return
     symbology, text = retail("EAN-13", reading.text)
     if symbology not in linear:
