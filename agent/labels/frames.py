@@ -27,12 +27,12 @@ SHARE: Final = 0.5
 MAX_SAVED_MS: Final = 150.0
 """Time that may be saved up: after that much of debt at most, the next frame is read. How often a frame is read depends
 on it, what is then read does not."""
-WORK_PER_MS: Final = 0.08
+WORK_PER_MS: Final = 0.06
 """Of the reader, in megapixels of zxing-cpp's quick pass: its pace on one core of a small server. A slower machine
 reads fewer frames, each of them as well."""
 MAX_WORK: Final = MAX_SAVED_MS * WORK_PER_MS
 """For one frame after a rest."""
-THOROUGH_WORK: Final = 8.0
+THOROUGH_WORK: Final = 7.0
 """A crooked label takes as much: what is saved up is spent on one frame rather than on many in vain."""
 QUICK_WORK: Final = 3.0
 """What a frame gets until that is saved up; a label that is easy to read takes less."""

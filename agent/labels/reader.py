@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SYMBOLOGIES", "Symbol", "load", "read"]
 
-WORK: Final = 6.0
+WORK: Final = 5.5
 WORK_PER_MEGAPIXEL: Final = 10.0
 """What steps that may be left out can spend on a picture, in megapixels of zxing-cpp's quick pass: on any, and beyond
 that for each megapixel of its own, up to the size to which large ones are shrunk."""
@@ -41,12 +41,12 @@ _ZBAR: Final = 4.0
 _BARS: Final = 1.5
 _EYES: Final = 1.0
 _EVENED: Final = 0.4
-_SHARPENED: Final = 0.8
+_SHARPENED: Final = 0.5
 """What a step costs for each megapixel that it is given: its processor time as a multiple of that of zxing-cpp's quick
 pass, the mean over drawn streets and labels of 1280 x 720 pixels (the scenes of benchmarks/frames.py)."""
 _CUT: Final = 0.1
 _BANDS: Final = 0.1
-_LINES: Final = 0.4
+_LINES: Final = 0.25
 _LEVELS: Final = 0.7
 """Measured in the same way, what it costs to cut out one area, to read its bars from bands or from lines, and to read
 them from their grey levels; whatever its size."""
