@@ -364,11 +364,22 @@ def _from_bars(engine: Engine, made: Picture, linear: frozenset[str], found: Cut
 
 
 def _levels(found: Cutout, part: tuple[float, float]) -> Reading | None:
+    """What the grey levels of a part of the bars say, if there is a quiet zone on both sides."""
     import numpy as np
 
     height, width = found.grey.shape
     rows = found.grey[int(height * part[0]) : max(int(height * part[0]) + 1, int(height * part[1]))]
-    return ean13(rows.mean(axis=0).astype(np.float32), width * found.margin, width * (1 - found.margin))
+    levels = rows.mean(axis=0).astype(np.float32)
+    reading = ean13(levels, width * found.margin, width * (1 - found.margin))
+    if reading is None:
+        return None
+    left, right = sorted((reading.start, reading.end))
+    module = (right - left) / 95
+    bars = levels[max(0, int(left)) : int(right)]
+    # Blur reaches into the quiet zones, whose narrower one is 7 modules wide; beyond may be an add-on.
+    beside = [*levels[max(0, int(left - 5 * module)) : max(0, int(left - 2 * module))]]
+    beside += [*levels[int(right + 2 * module) : int(right + 5 * module)]]
+    return None if beside and min(beside) < (bars.min() + bars.max()) / 2 else reading
 
 
 def _levels_symbols(

@@ -276,6 +276,14 @@ def test_a_retail_code_whose_bars_run_into_each_other_is_read_from_its_grey_leve
     assert found.identifier == "]E0"
 
 
+@pytest.mark.parametrize("seed", [55, 72, 74, 100, 101, 124])
+def test_blurred_stripes_that_resemble_the_digits_of_a_retail_code_are_none(seed: int) -> None:
+    widths = np.random.default_rng(seed).integers(1, 5, 38) * 6
+    row = 255 - np.repeat(np.arange(38) % 2 * 235.0, widths)[None]
+    stripes = np.pad(np.repeat(row, 160, axis=0), ((40, 40), (80, 80)), constant_values=255)
+    assert read(cv2.GaussianBlur(stripes, (0, 0), 3.2).astype(np.uint8), symbologies=["EAN-13", "UPC-A"]) == []
+
+
 def test_the_same_picture_gives_the_same_answer() -> None:
     picture = page(turned(symbol("TBA123456789012"), 40), symbol("SECOND", "QRCode"))
     assert read(picture) == read(picture)
