@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from typing import Any, Final
@@ -20,6 +20,7 @@ from agent import __version__, checkup
 from agent.actions import Actions
 from agent.clock import Clock
 from agent.cloud_requests import CloudRequests, changed_by_cloud
+from agent.collector import Collector
 from agent.console.part import console
 from agent.delivery.model.decision import DIAGNOSTICS
 from agent.delivery.model.inputs import Tick
@@ -51,6 +52,8 @@ from drivers.supervisor import Supervisor
 log = logging.getLogger(__name__)
 
 HEALTH_EVERY_S = 60.0
+SWITCH_S = 0.0005
+"""A thread that has much to do lets another go on after this: one scan waits for such a turn several times."""
 
 
 class App:
@@ -73,12 +76,10 @@ class App:
 
         :raises JournalError: the journal cannot be opened, or another agent has it
         """
+        sys.setswitchinterval(SWITCH_S)
         async with contextlib.AsyncExitStack() as running:
             tasks = await self._start(running)
             running.callback(notify, "STOPPING=1")
-            # What has been loaded so far stays: a collection that looks at all of it holds a scan up for long.
-            gc.collect()
-            gc.freeze()
             notify("READY=1")
             log.info("ready: unit %s of fleet %s", self.settings.unit.id, self.settings.unit.fleet)
             stopped = await running.enter_async_context(_running(self._stop.wait(), "stop"))
@@ -116,9 +117,7 @@ class App:
             await running.enter_async_context(_running(Watch(self.supervisor.look_again, devices).run(), "hot-plug")),
         ]
         await self._parts_are_known()
-        # What was loaded to start stays for good: the collector need not walk through it while a driver waits.
-        gc.collect()
-        gc.freeze()
+        self.collector.loaded()
         return tasks
 
     def _open_journal(self) -> Journal:
@@ -133,6 +132,7 @@ class App:
     def _build(self) -> None:
         """Make the parts and join them; nothing runs yet."""
         state_dir, fleet, unit_id = self.settings.unit.state_dir, self.settings.unit.fleet, self.settings.unit.id
+        self.collector = Collector()
         self.clock = Clock(state_dir)
         self.health = Health(state_dir)
         self.sealer = Sealer(state_dir, self.journal.keys())
@@ -196,13 +196,14 @@ class App:
             await asyncio.sleep(0.01)
 
     async def _each_second(self) -> None:
-        """The clock, the core's tick, the watchdog; each minute a health sample."""
+        """The clock, the core's tick, the watchdog, the collector; each minute a health sample."""
         loop = asyncio.get_running_loop()
         health_due = loop.time()
         while True:
             await asyncio.sleep(1.0)
             self.vehicle.tick()
             self.unit.take(Tick())
+            self.collector.each_second(self.unit.last_feedback)
             notify("WATCHDOG=1")
             if loop.time() >= health_due:
                 health_due += HEALTH_EVERY_S

@@ -33,7 +33,7 @@ from agent.delivery.model.inputs import (
     Tick,
 )
 from agent.delivery.model.state import DeliveryError, Policy, State
-from agent.delivery.screen.view import view
+from agent.delivery.screen.view import Drawn, view
 from agent.journal.entries import Batch, EventEntry, InboxEntry, JournalError, JournalFull
 from agent.journal.envelope import Chain, parse
 from agent.journal.store import Journal
@@ -119,6 +119,7 @@ class Unit:
         """What the driver was told last, and when."""
         self._state, self._chain = self._from_disk()
         self._shown = self._state
+        self._drawn = Drawn()
         dump(self._state)  # the first one prepares the others, which takes longer than a scan may wait
 
     def tell(self, listener: Listener) -> None:
@@ -259,7 +260,7 @@ class Unit:
 
     def view(self) -> dict[str, Any]:
         """The deliveries' part of ``GET /api/state``, of what is durable."""
-        return view(self._shown, self._now())
+        return view(self._shown, self._now(), self._drawn)
 
     @contextlib.asynccontextmanager
     async def watch(self) -> AsyncIterator[asyncio.Event]:

@@ -61,7 +61,9 @@ SNAPSHOT_EVERY = 2000
 """Entries after which a snapshot is due."""
 SNAPSHOTS_KEPT = 2
 WAL_BYTES = 8 << 20
-"""The write-ahead log is copied back when it is a quarter of this long and nobody waits, and at this length anyhow."""
+"""The write-ahead log is copied back when it is a quarter of this long and it is quiet, and at this length anyhow."""
+QUIET_S = 2.0
+"""So long after the last batch it is quiet: between two scans of a driver who loads lies less."""
 SAMPLES_SHARE = 10
 """Waiting samples take at most this part of the journal's size, then they are thinned."""
 WIPE_AGAIN_S = 0.2
@@ -118,6 +120,8 @@ class Journal:
 
         self._telemetry = Telemetry(max_bytes // SAMPLES_SHARE)
         self._confirmed = 0
+        self._settled_s = 0.0
+        """When the last batch was settled."""
         self._cursor_due: float | None = None
         self._samples_due: float | None = None
         self._wipe = False
@@ -455,8 +459,10 @@ class Journal:
     def _wait_limit_s(self) -> float | None:
         """How long the writer may wait for work before something else is due; ``None`` for ever."""
         due = [moment for moment in (self._cursor_due, self._samples_due) if moment is not None]
-        if self._wipe or self._wal_bytes > self._wal_limit // 4:
+        if self._wipe:
             due.append(time.monotonic() + WIPE_AGAIN_S)
+        if self._wal_bytes > self._wal_limit // 4:
+            due.append(max(self._settled_s + QUIET_S, time.monotonic()))
         if self._full:
             due.append(time.monotonic() + CHECK_ROOM_S)
         return max(min(due) - time.monotonic(), 0.0) if due else None
@@ -480,6 +486,7 @@ class Journal:
                 self._broken = fault
                 self._full = isinstance(fault, JournalFull)
         self._settled_bytes += size
+        self._settled_s = time.monotonic()
         if fault is not None:
             for waiting in group:
                 self._pending_ids.difference_update(
@@ -665,7 +672,7 @@ class Journal:
                 self._wal_bytes += 2 * PAGE_BYTES
             if self._wipe:
                 self._wipe = not self._wipe_deleted_keys()
-            elif self._wal_bytes > self._wal_limit // 4:
+            elif self._wal_bytes > (self._wal_limit // 4 if now - self._settled_s >= QUIET_S else self._wal_limit):
                 self._checkpoint("PASSIVE")
                 self._prune()
             if self._full:

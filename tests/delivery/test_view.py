@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from agent.delivery.model import codes
 from agent.delivery.model.decision import Event
 from agent.delivery.model.inputs import Located, Moment
 from agent.delivery.model.state import DeliveryError, Policy
-from agent.delivery.screen.view import view
+from agent.delivery.screen.view import Drawn, view
 from contract import vocabulary
 from tests.delivery.support import STATION, Unit, assigned, at_door, block_data, door, loaded, loading, on_route
 
@@ -40,6 +41,21 @@ def test_an_empty_unit_has_nothing_to_show_but_says_so() -> None:
     assert seen["prompt"] == {"code": "WAIT_FOR_BLOCK", "params": {}, "actions": [], "action": None}
     for member in ("offers", "stops", "parcels", "route", "messages"):
         assert seen[member] == []
+
+
+def test_only_parcels_that_have_changed_are_drawn_again_and_the_view_is_the_same() -> None:
+    unit, drawn = at_door(3, 2), Drawn()
+    before = view(unit.state, unit.moment, drawn)["parcels"]
+    block = unit.state.block
+    assert block is not None
+    stops = block.stops | {"T2": replace(block.stops["T2"], sequence=9)}
+    parcels = block.parcels | {"P1": replace(block.parcels["P1"], weight_g=1234)}
+    changed = replace(block, stops=stops, parcels=parcels)
+    state = replace(unit.state, blocks=unit.state.blocks | {block.block_id: changed})
+    after = view(state, unit.moment, drawn)["parcels"]
+    assert after == view(state, unit.moment)["parcels"]
+    assert [(parcel["weight_g"], parcel["sequence"]) for parcel in (after[0], after[2])] == [(1234, 1), (None, 9)]
+    assert after[1] is before[1]
 
 
 def test_a_block_is_shown_with_its_counts_stops_and_parcels() -> None:

@@ -150,3 +150,21 @@ def test_the_anchor_names_the_last_dropped_event(tmp_path: Path, journal: Journa
     wait_until(lambda: journal.oldest_sequence == 11, "the retention")
     oldest = json.loads(all_events(journal)[0].payload)
     assert oldest["previoushash"] == json.loads(dropped.payload)["hash"]
+
+
+def test_a_long_log_is_copied_back_in_a_quiet_moment_and_a_very_long_one_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "WAL_BYTES", 2 << 20)
+    monkeypatch.setattr(store, "QUIET_S", 3600.0)
+    journal, database = opened(tmp_path), tmp_path / "journal.db"
+    writer, size = Writer(journal), database.stat().st_size
+    writer.events(200)
+    assert database.stat().st_size == size, "more than a quarter, but more may come"
+    writer.events(400)
+    wait_until(lambda: database.stat().st_size > size, "the checkpoint of what is too long")
+    size = database.stat().st_size
+    monkeypatch.setattr(store, "QUIET_S", 0.0)
+    writer.events(200)
+    wait_until(lambda: database.stat().st_size > size, "the checkpoint in a quiet moment")
+    journal.close()

@@ -24,8 +24,30 @@ AT_STOP = "AT_STOP"
 """Stands for a parcel's access codes: `current_stop` has them once the vehicle is there."""
 
 
-def view(state: State, moment: Moment) -> dict[str, Any]:
-    """Members of contract §5 that the core knows. JSON values only."""
+class Drawn:
+    """The parcels as they were drawn last: of a few hundred hardly ever more than one has changed since."""
+
+    def __init__(self) -> None:
+        self._parcels: dict[str, tuple[Parcel, Stop | None, dict[str, Any]]] = {}
+
+    def parcels(self, block: Block) -> list[dict[str, Any]]:
+        """All parcels of the block; those that are the same objects as before are not drawn again."""
+        before, self._parcels = self._parcels, {}
+        for parcel in block.parcels.values():
+            stop = block.stops.get(parcel.stop_id) if parcel.stop_id is not None else None
+            drawn = before.get(parcel.parcel_id)
+            if drawn is None or drawn[0] is not parcel or drawn[1] is not stop:
+                drawn = parcel, stop, _parcel(parcel, stop)
+            self._parcels[parcel.parcel_id] = drawn
+        return [drawn for _, _, drawn in self._parcels.values()]
+
+
+def view(state: State, moment: Moment, drawn: Drawn | None = None) -> dict[str, Any]:
+    """Members of contract §5 that the core knows. JSON values only, which must not be changed.
+
+    :param drawn: what was drawn last, so that less has to be drawn now
+    """
+    drawn = drawn or Drawn()
     block = state.block
     stop = block.current_stop if block is not None else None
     return {
@@ -33,7 +55,7 @@ def view(state: State, moment: Moment) -> dict[str, Any]:
         "offers": [_offer(offer) for offer in state.offers.values()],
         "block": None if block is None else _block(block, state.here.distance_m),
         "stops": [] if block is None else [_stop(block, block.stops[stop_id]) for stop_id in block.route],
-        "parcels": [] if block is None else [_parcel(block, parcel) for parcel in block.parcels.values()],
+        "parcels": [] if block is None else drawn.parcels(block),
         "current_stop": None if block is None or stop is None else _current_stop(state, block, stop, moment),
         "prompt": prompt(state, moment),
         "position": _position(state, moment),
@@ -138,8 +160,7 @@ def _current_stop(state: State, block: Block, stop: Stop, moment: Moment) -> dic
     }
 
 
-def _parcel(block: Block, parcel: Parcel) -> dict[str, Any]:
-    stop = block.stops.get(parcel.stop_id) if parcel.stop_id is not None else None
+def _parcel(parcel: Parcel, stop: Stop | None) -> dict[str, Any]:
     wanted, asked = parcel.requirements, parcel.instruction
     return {
         "parcel_id": parcel.parcel_id,
