@@ -171,6 +171,7 @@ class App:
             self.sealer,
             parts=self.parts,
             act=Actions(self.unit.act).act,
+            examine=lambda: checkup.document(checkup.examine(self.requests.settings, self.parts())),
             extra={"mount": self.panel.shown, "receiver": self.vehicle.reported},
         )
         self.supervisor = Supervisor(self._part_changed)

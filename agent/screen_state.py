@@ -31,6 +31,7 @@ class ScreenState:
 
     :param parts: states of the parts that the agent runs
     :param act: carries out a driver's action
+    :param examine: checks the unit, in a thread: the document of ``kerbside doctor --json``
     :param extra: what else the member `unit` shows, each by its name
     """
 
@@ -45,6 +46,7 @@ class ScreenState:
         *,
         parts: Callable[[], PartsShown],
         act: Callable[[str, Mapping[str, Any]], Awaitable[Answer]],
+        examine: Callable[[], dict[str, Any]],
         extra: Mapping[str, Callable[[], dict[str, Any] | None]],
     ) -> None:
         self._settings = settings
@@ -55,6 +57,8 @@ class ScreenState:
         self._sealer = sealer
         self._parts = parts
         self._act = act
+        self._examine = examine
+        self._examination: asyncio.Task[dict[str, Any]] | None = None
         self._extra = extra
 
     def view(self) -> dict[str, Any]:
@@ -84,6 +88,12 @@ class ScreenState:
     async def act(self, action: str, arguments: Mapping[str, Any]) -> Answer:
         """Carry out a driver's action."""
         return await self._act(action, arguments)
+
+    async def checkup(self) -> dict[str, Any]:
+        """All of ``GET /api/checkup``. Whoever asks while the unit is being checked gets the same result."""
+        if self._examination is None or self._examination.done():
+            self._examination = asyncio.create_task(asyncio.to_thread(self._examine), name="check-up")
+        return await asyncio.shield(self._examination)
 
     @contextlib.asynccontextmanager
     async def watch(self) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:

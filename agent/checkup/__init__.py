@@ -1,9 +1,9 @@
 """The check-up: is everything that the unit needs in order, and if not, what to do.
 
-`examine` gives the findings that the doctor prints and `diagnostics` sends to the cloud. Each check changes nothing and
-ends within seconds whatever it meets. No device is opened: what a running agent says of its parts comes first,
-otherwise it is seen whether each device is there, is of the right kind, may be used and is free. The agent's journal is
-only read, and the broker sees a client of another name.
+`examine` gives the findings: the doctor prints them, the screen shows them and `diagnostics` sends them to the cloud.
+Each check changes nothing and ends within seconds whatever it meets. No device is opened: what a running agent says of
+its parts comes first, otherwise it is seen whether each device is there, is of the right kind, may be used and is free.
+The agent's journal is only read, and the broker sees a client of another name.
 
 A new subject is a module with ``examine(settings, agent)`` and one line in `SUBJECTS`.
 """
@@ -23,7 +23,7 @@ from agent.parts import PartsShown
 from agent.redaction import redact, redact_text
 from agent.settings import Settings, shown
 
-__all__ = ["SUBJECTS", "Finding", "diagnostics", "examine"]
+__all__ = ["SUBJECTS", "Finding", "diagnostics", "document", "examine"]
 
 SUBJECTS: Final[tuple[Callable[[Settings, RunningAgent], Iterator[Finding]], ...]] = (
     clock.examine,
@@ -60,6 +60,14 @@ def examine(settings: Settings, parts: PartsShown) -> list[Finding]:
         replace(each, message=without_secrets(each.message), advice=each.advice and without_secrets(each.advice))
         for each in found
     ]
+
+
+def document(findings: list[Finding]) -> dict[str, Any]:
+    """The findings as JSON values: ``ok`` unless one is a fault, and ``checks``."""
+    return {
+        "ok": all(finding.state != "fault" for finding in findings),
+        "checks": [asdict(finding) for finding in findings],
+    }
 
 
 def diagnostics(settings: Settings, parts: PartsShown) -> dict[str, Any]:

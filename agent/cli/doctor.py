@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import typer
@@ -22,13 +21,13 @@ def doctor(settings: SettingsOption = None, as_json: JsonOption = False) -> None
     chosen = chosen_settings(settings)
     running = Client(chosen.console.listen, TIMEOUT_S).state_of(chosen.unit)
     findings = checkup.examine(chosen, running["unit"]["parts"] if running else {})
-    faulty = any(finding.state == "fault" for finding in findings)
+    result = checkup.document(findings)
     if as_json:
-        print_json({"ok": not faulty, "checks": [asdict(finding) for finding in findings]})
+        print_json(result)
     else:
         for finding in findings:
             _show(finding)
-    raise typer.Exit(1 if faulty else 0)
+    raise typer.Exit(0 if result["ok"] else 1)
 
 
 def _show(finding: Finding) -> None:

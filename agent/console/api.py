@@ -28,6 +28,7 @@ PAGES: Final = Path(__file__).with_name("pages")
 ROUTES: Final = {
     "/": ("page.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
+    "/actions.js": ("actions.js", "text/javascript"),
     "/page.js": ("page.js", "text/javascript"),
 }
 
@@ -46,6 +47,7 @@ def app(backend: Backend, *, hosts: Collection[str], token: str, closing: asynci
         Route("/api/state", api.state),
         Route("/api/stream", Streams(backend, _worded, closing).open),
         Route("/api/session", api.session),
+        Route("/api/checkup", api.checkup),
         Route("/api/actions", api.act, methods=["POST"]),
     ]
     application = Starlette(
@@ -67,6 +69,9 @@ class _Api:
 
     async def session(self, _request: Request) -> Response:
         return JSONResponse({"token": self._token})
+
+    async def checkup(self, _request: Request) -> Response:
+        return JSONResponse(await self._backend.checkup())
 
     async def act(self, request: Request) -> Response:
         media_type, _, _ = request.headers.get("content-type", "").partition(";")

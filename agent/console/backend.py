@@ -21,5 +21,8 @@ class Backend(Protocol):
     async def act(self, action: str, arguments: Mapping[str, Any]) -> Answer:
         """Carry out a driver's action (contract §5); an unknown one or a wrong argument is refused, not raised."""
 
+    async def checkup(self) -> dict[str, Any]:
+        """All of ``GET /api/checkup``, the document of ``kerbside doctor --json``; takes seconds."""
+
     def watch(self) -> AbstractAsyncContextManager[AsyncIterator[dict[str, Any]]]:
         """Views: one at once, then one a change; a slow reader misses those between, never the last."""

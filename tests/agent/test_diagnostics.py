@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from typing import Any
+from urllib.request import urlopen
 
 from demo.messages import envelope
 from drivers.simulated import free_port
@@ -28,17 +29,22 @@ def test_the_doctor_the_cloud_and_the_screen_are_told_the_same_of_a_running_unit
     screen = until(agent.screen, settled, "the camera to be missed")["unit"]["parts"]
     world.send("command", envelope("command.requested", {"command_id": "C1", "command": "diag"}))
     reply = heard.wait("replies", command_id="C1")
+    with urlopen(f"{agent.screen.url}api/checkup") as answer:
+        shown = json.loads(answer.read())
     doctor = json.loads(kerbside("doctor", "--json", "--settings", agent.settings).stdout)["checks"]
 
     told = reply["result"]
     assert reply["ok"] is True
     assert without_time(told["findings"]) == without_time(doctor)
+    assert without_time(shown["checks"]) == without_time(doctor)
+    assert shown["ok"] is False
     states = {finding["name"]: finding["state"] for finding in told["findings"]}
     assert (states["scanners"], states["camera"], states["mount"]) == ("ok", "fault", "ok")
     assert {name: part["state"] for name, part in told["parts"].items()} == {
         name: part["state"] for name, part in screen.items() if name != "broker"
     }
     assert told["settings"]["camera"]["source"].startswith("rtsp://…@127.0.0.1")
+    assert "hunter2" not in json.dumps(shown)
     assert "hunter2" not in json.dumps([message.payload.decode() for message in heard.messages])
 
 

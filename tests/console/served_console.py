@@ -40,6 +40,9 @@ class FakeBackend:
             await asyncio.sleep(3600)
         return Answer(("0190-1", "0190-2"))
 
+    async def checkup(self) -> dict[str, Any]:
+        return {"ok": True, "checks": []}
+
     def show(self, shown: dict[str, Any]) -> None:
         self.shown = shown
         for watcher in self.watchers:
