@@ -107,7 +107,9 @@ class Ledger:
 
     def _add(self, payload: bytes) -> str | None:
         try:
-            envelope = json.loads(payload, parse_int=float)  # JSON has one kind of number, and so has the hash
+            # JSON has one kind of number, and so has the hash: canonical JSON writes 1e16 as a whole number, which
+            # `strict_json` refuses.
+            envelope = json.loads(payload, parse_int=float)
             row = (
                 str(envelope["id"]),
                 str(envelope["source"]),

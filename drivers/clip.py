@@ -183,7 +183,10 @@ async def _write(ffmpeg: str, part: Path, first: Shot, shots: AsyncIterator[Shot
 
 
 async def _feed(stdin: asyncio.StreamWriter, first: Shot, shots: AsyncIterator[Shot]) -> tuple[int, int]:
-    """Hand the pictures over as they come; raises TimeoutError when they are not taken."""
+    """Hand the pictures over as they come.
+
+    :raises TimeoutError: when they are not taken
+    """
     stdin.write(_opening(first.data))
     shot: Shot | None = first
     frames, last_ns = 0, first.monotonic_ns

@@ -39,7 +39,10 @@ class Part(Protocol[Output_co]):
         ...
 
     async def run(self, out: Callable[[Output_co], None], report: Callable[[PartState], None]) -> None:
-        """Work until cancelled; raises `DriverError` on a fault."""
+        """Work until cancelled.
+
+        :raises DriverError: on a fault
+        """
         ...
 
 

@@ -23,7 +23,10 @@ MIN_SIDE: Final = 8
 
 
 def load(path: Path) -> Picture:
-    """The picture in a file, turned upright as its EXIF data says; raises `LabelError`."""
+    """The picture in a file, turned upright as its EXIF data says.
+
+    :raises LabelError: it cannot be read, or is no picture that a label can be looked for in
+    """
     try:
         if not path.is_file():
             raise LabelError(f"{path}: not a file" if path.exists() else f"{path}: there is no such file")

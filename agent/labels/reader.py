@@ -131,7 +131,7 @@ def read(
     if bgr.ndim not in {2, 3} or 0 in bgr.shape or not wanted:
         return []
     budget = budget or Budget(WORK + WORK_PER_MEGAPIXEL * min(bgr.shape[0] * bgr.shape[1], _LARGE_PIXELS) / 1e6)
-    answer = _Answer(expected)
+    answer = _Outcome(expected)
     for step in _steps(bgr, wanted, answer, live=live):
         if answer.sufficient or not (step.always or step.cost <= budget.left):
             break
@@ -141,7 +141,7 @@ def read(
     return answer.symbols()
 
 
-class _Answer:
+class _Outcome:
     """What the steps have read so far, and who is witness to it."""
 
     def __init__(self, expected: Expected | None) -> None:
@@ -237,7 +237,7 @@ def _least_height(symbol: Symbol) -> float:
     return max(_FRAIL_MIN_HEIGHT, quiet * _width(symbol) / modules)
 
 
-def _steps(picture: Picture, wanted: frozenset[str], answer: _Answer, *, live: bool) -> Iterator[_Step]:
+def _steps(picture: Picture, wanted: frozenset[str], answer: _Outcome, *, live: bool) -> Iterator[_Step]:
     """The cascade. Nothing is prepared before its step is taken."""
     import numpy as np
 
@@ -304,7 +304,7 @@ def _noted(where: list[Any], prepare: Callable[[], list[Any]]) -> Iterator[Symbo
     return iter(())
 
 
-def _cutouts(grey: Picture, area: Area, answer: _Answer) -> list[Cutout]:
+def _cutouts(grey: Picture, area: Area, answer: _Outcome) -> list[Cutout]:
     """The area upright, if bars that are not read yet are in it."""
     one = cut(grey, area)
     return [one] if not answer.covers(one.corners) and has_bars(one.grey) else []

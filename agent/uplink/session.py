@@ -7,7 +7,6 @@ Nothing of a session is used by the next: what was not acknowledged is sent agai
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections import deque
@@ -24,6 +23,7 @@ from agent.uplink.connection import FAILURE, PACKET_OVERHEAD_BYTES, Connection, 
 from agent.uplink.inbox import InboxReader, Incoming, Token
 from agent.uplink.lanes import Lane, Outgoing, StatusLane
 from agent.uplink.session_record import SessionRecord
+from contract import strict_json
 from contract.topics import Topics
 
 log = logging.getLogger(__name__)
@@ -276,7 +276,7 @@ class Session:
         if message.retain:
             return
         try:
-            said = json.loads(message.payload)
+            said = strict_json.parse(bytes(message.payload))
         except ValueError:
             said = None
         if not isinstance(said, dict) or said.get("state") != "online":

@@ -1,9 +1,9 @@
 """Zebra's Simple Serial Interface: packets with a checksum, each acknowledged, in both directions.
 
-`Link` is the protocol between two ends, after the "Simple Serial Interface Programmer's Guide" (72E-40451): it finds
-packets between any other bytes, acknowledges each and gives it once, asks for what arrived damaged, and sends one
-message at a time, again while it is not answered. `SsiFramer` is the host's end: it turns decode data into codes and
-tones into beeps and the lamp.
+`SsiLine` is the protocol between two ends, after the "Simple Serial Interface Programmer's Guide" (72E-40451): it
+finds packets between any other bytes, acknowledges each and gives it once, asks for what arrived damaged, and sends
+one message at a time, again while it is not answered. `SsiFramer` is the host's end: it turns decode data into codes
+and tones into beeps and the lamp.
 
 Nothing permanent is ever set in a scanner, and nothing is sent before it has sent something. A host that does not
 shake hands by RTS and CTS may lose its first byte to a scanner that sleeps: here messages follow those of the scanner,
@@ -182,7 +182,7 @@ class _Message:
     sent: int = 0
 
 
-class Link:
+class SsiLine:
     """One end of the line; `source` is who we are. Pure: bytes and times in, packets and bytes out.
 
     Handshaking can be turned off in a scanner. Unless it `insists`, this end gives up waiting for answers, and resends
@@ -432,7 +432,7 @@ class SsiFramer:
     def __init__(self) -> None:
         self.counters = Counters()
         self.trouble: str | None = None
-        self._link = Link(Source.HOST)
+        self._link = SsiLine(Source.HOST)
         self.restart()
 
     def restart(self) -> None:

@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from drivers.scanner.ssi import MAX_DATA_BYTES, Link, Opcode, Packet, Source, Status
+from drivers.scanner.ssi import MAX_DATA_BYTES, Opcode, Packet, Source, SsiLine, Status
 from drivers.simulated.scanner import Signal
 from drivers.simulated.terminal import Terminal
 
@@ -36,7 +36,7 @@ class Decoder:
         """What it was set to, without the beep."""
         self.transmit_errors = 0
         """Messages that it gave up."""
-        self._link = Link(Source.DECODER, response_ns, insists=True)
+        self._link = SsiLine(Source.DECODER, response_ns, insists=True)
         self._packets: deque[Packet] = deque()
         self._telling = Packet(Opcode.EVENT)
 

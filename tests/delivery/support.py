@@ -83,7 +83,7 @@ def block_data(
     }
 
 
-class Unit:
+class CoreUnit:
     """Feeds inputs to the core, keeps the log, and checks that each decision could be written down."""
 
     def __init__(self, policy: Policy | None = None) -> None:
@@ -184,13 +184,13 @@ class Unit:
         self.state = snapshot.load(snapshot.dump(self.state), self.policy)
 
 
-def assigned(parcels: int = 4, per_stop: int = 1, *, policy: Policy | None = None, **members: Any) -> Unit:
-    unit = Unit(policy)
+def assigned(parcels: int = 4, per_stop: int = 1, *, policy: Policy | None = None, **members: Any) -> CoreUnit:
+    unit = CoreUnit(policy)
     unit.receive("block.assigned", block_data(parcels, per_stop, **members))
     return unit
 
 
-def loading(parcels: int = 4, per_stop: int = 1, **members: Any) -> Unit:
+def loading(parcels: int = 4, per_stop: int = 1, **members: Any) -> CoreUnit:
     unit = assigned(parcels, per_stop, **members)
     unit.at(STATION)
     unit.must("check_in")
@@ -198,7 +198,7 @@ def loading(parcels: int = 4, per_stop: int = 1, **members: Any) -> Unit:
     return unit
 
 
-def loaded(parcels: int = 4, per_stop: int = 1, **members: Any) -> Unit:
+def loaded(parcels: int = 4, per_stop: int = 1, **members: Any) -> CoreUnit:
     unit = loading(parcels, per_stop, **members)
     for number in range(1, parcels + 1):
         unit.scan_parcel(number)
@@ -206,18 +206,18 @@ def loaded(parcels: int = 4, per_stop: int = 1, **members: Any) -> Unit:
     return unit
 
 
-def on_route(parcels: int = 4, per_stop: int = 1, **members: Any) -> Unit:
+def on_route(parcels: int = 4, per_stop: int = 1, **members: Any) -> CoreUnit:
     unit = loaded(parcels, per_stop, **members)
     unit.must("depart")
     return unit
 
 
-def at_door(parcels: int = 4, per_stop: int = 1, **members: Any) -> Unit:
+def at_door(parcels: int = 4, per_stop: int = 1, **members: Any) -> CoreUnit:
     """At the first delivery stop."""
     unit = on_route(parcels, per_stop, **members)
     unit.stand(door(1))
     return unit
 
 
-def tick(unit: Unit) -> Decision:
+def tick(unit: CoreUnit) -> Decision:
     return unit.give(Tick())

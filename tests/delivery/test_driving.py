@@ -7,7 +7,7 @@ import pytest
 from agent.delivery.model.geofence import distance_m
 from agent.delivery.model.inputs import Located
 from agent.delivery.model.state import Place
-from tests.delivery.support import STATION, Unit, at_door, block_data, door, loaded, on_route
+from tests.delivery.support import STATION, CoreUnit, at_door, block_data, door, loaded, on_route
 
 NEAR = {"latitude": 52.1008, "longitude": 5.12}
 """89 m from the first door: outside tier 1, inside tier 2."""
@@ -96,7 +96,7 @@ def test_without_any_fix_a_reason_is_enough() -> None:
 def test_a_stop_without_a_position_is_taken_at_the_drivers_word() -> None:
     data = block_data(1)
     del data["stops"][1]["location"]
-    unit = Unit()
+    unit = CoreUnit()
     unit.receive("block.assigned", data)
     for action in ("check_in", "start_loading"):
         unit.must(action, reason="no reception") if action == "check_in" else unit.must(action)
@@ -225,7 +225,7 @@ def test_a_break_pauses_and_resumes() -> None:
 def test_a_planned_break_ends_when_the_vehicle_drives_on() -> None:
     data = block_data(1)
     data["stops"].append({"stop_id": "T5", "kind": "break", "sequence": 0, "location": NEAR})
-    unit = Unit()
+    unit = CoreUnit()
     unit.receive("block.assigned", data)
     unit.at(STATION)
     unit.must("check_in")

@@ -9,20 +9,20 @@ import pytest
 from agent.delivery.evolve import evolve
 from agent.delivery.model.decision import Event
 from agent.delivery.model.state import Policy
-from tests.delivery.support import STATION, Unit, assigned, at_door, block_data, door, on_route
+from tests.delivery.support import STATION, CoreUnit, assigned, at_door, block_data, door, on_route
 
 
-def proof(unit: Unit, type_: str, parcel_id: str, **data: Any) -> None:
+def proof(unit: CoreUnit, type_: str, parcel_id: str, **data: Any) -> None:
     """Evidence that another room has captured and verified."""
     event = Event(type_, f"parcel/{parcel_id}", {"block_id": "B1", **data}, unit.moment.time)
     unit.state = evolve(unit.state, event)
     unit.log.append(event)
 
 
-def with_instruction(**instruction: Any) -> Unit:
+def with_instruction(**instruction: Any) -> CoreUnit:
     data = block_data(1)
     data["parcels"][0]["instruction"] = instruction
-    unit = Unit()
+    unit = CoreUnit()
     unit.receive("block.assigned", data)
     unit.at(STATION)
     unit.must("check_in")
@@ -400,7 +400,7 @@ def test_actions_that_do_not_exist_or_can_not_be_done_say_which() -> None:
     assert unit.refused("check_in") == "WRONG_TIME"
     assert unit.refused("damage", parcel_id="P99") == "UNKNOWN_PARCEL"
     assert unit.refused("found", parcel_id="P1") == "WRONG_STATE"
-    assert Unit().act("depart").refusal is not None
+    assert CoreUnit().act("depart").refusal is not None
     assert assigned().refused("deliver", handover="recipient") == "WRONG_TIME"
 
 

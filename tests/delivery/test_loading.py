@@ -11,7 +11,7 @@ from agent.delivery.model.decision import Event, Forget
 from agent.delivery.model.inputs import Acted, Facts, Scanned
 from agent.delivery.model.state import Policy
 from agent.delivery.screen.prompt import prompt
-from tests.delivery.support import STATION, Unit, assigned, block_data, door, loaded, loading, on_route, tick
+from tests.delivery.support import STATION, CoreUnit, assigned, block_data, door, loaded, loading, on_route, tick
 
 
 def test_a_block_of_the_cloud_is_accepted_with_all_its_parcels() -> None:
@@ -80,7 +80,7 @@ def test_a_clock_that_was_never_set_does_not_keep_a_driver_out() -> None:
     assert decision == ["block.checked_in", "stop.arrived"]
 
 
-def unit_decides_unsynced(unit: Unit, uptime_ms: int) -> list[str]:
+def unit_decides_unsynced(unit: CoreUnit, uptime_ms: int) -> list[str]:
     from agent.delivery.decide import decide
 
     moment = replace(unit.moment, trust="unsynced", uptime_ms=uptime_ms)
@@ -95,7 +95,7 @@ def test_a_scan_before_the_check_in_says_so() -> None:
 
 
 def test_a_scan_without_any_block_is_answered_and_written_down() -> None:
-    unit = Unit()
+    unit = CoreUnit()
     unit.scan_parcel(1)
     assert unit.code() == "NO_BLOCK"
     assert [(event.type, event.subject) for event in unit.last.events] == [("scan.rejected", "unit")]
@@ -190,7 +190,7 @@ def test_a_repeat_whose_first_scan_was_lost_still_loads() -> None:
 def test_two_parcels_with_one_number_are_asked_about_and_chosen() -> None:
     data = block_data(2)
     data["parcels"][1]["aliases"] = ["TBA000000000001"]
-    unit = Unit()
+    unit = CoreUnit()
     unit.receive("block.assigned", data)
     unit.at(STATION)
     unit.must("check_in")
@@ -234,7 +234,7 @@ def test_the_last_six_characters_may_be_typed_and_are_confirmed() -> None:
 def test_a_typed_end_that_fits_several_parcels_is_chosen_from() -> None:
     data = block_data(2)
     data["parcels"][1]["tracking_number"] = "XYZ900000000001"
-    unit = Unit()
+    unit = CoreUnit()
     unit.receive("block.assigned", data)
     unit.at(STATION)
     unit.must("check_in")
@@ -359,7 +359,7 @@ def test_a_parcel_of_another_store_is_refused_with_the_store_name() -> None:
     data["sites"][0]["pickup_points"] = [{"point_id": "G4", "name": "Shoe shop"}, {"point_id": "G5", "name": "Books"}]
     data["stops"].append({"stop_id": "T9", "kind": "pickup", "site_id": "S1", "sequence": 0})
     data["parcels"][1] |= {"pickup_stop_id": "T9", "point_id": "G5"}
-    unit = Unit()
+    unit = CoreUnit()
     unit.receive("block.assigned", data)
     unit.at(STATION)
     unit.must("check_in")
@@ -427,7 +427,7 @@ def test_a_unit_that_replaces_another_in_the_middle_of_a_block_goes_on_from_the_
     data = block_data(3)
     for parcel, state in zip(data["parcels"], ("DELIVERED", "OUT_FOR_DELIVERY", "ATTEMPTED"), strict=True):
         parcel["state"] = state
-    unit = Unit()
+    unit = CoreUnit()
     unit.receive("block.assigned", data)
     assert unit.counts() == {"DELIVERED": 1, "OUT_FOR_DELIVERY": 1, "ATTEMPTED": 1}
     assert [unit.stop(f"T{number}").state for number in range(4)] == ["COMPLETED", "COMPLETED", "PLANNED", "FAILED"]
@@ -439,7 +439,7 @@ def test_a_unit_that_replaces_another_in_the_middle_of_a_block_goes_on_from_the_
 def test_a_unit_that_takes_over_hours_after_the_start_is_not_too_late() -> None:
     data = block_data(1)
     data["parcels"][0]["state"] = "OUT_FOR_DELIVERY"
-    unit = Unit()
+    unit = CoreUnit()
     unit.wait(3 * 3600)
     unit.receive("block.assigned", data)
     unit.wait(2 * 3600)
@@ -449,7 +449,7 @@ def test_a_unit_that_takes_over_hours_after_the_start_is_not_too_late() -> None:
 
 
 def test_a_block_that_comes_after_its_start_can_be_checked_in_to_as_long_as_any_other() -> None:
-    unit = Unit()
+    unit = CoreUnit()
     unit.wait(3 * 3600)
     unit.receive("block.assigned", block_data(1))
     unit.wait(3599)
@@ -462,7 +462,7 @@ def test_a_block_with_parcels_on_board_neither_ends_unused_nor_is_given_back_nor
     data = block_data(2)
     for parcel in data["parcels"]:
         parcel["state"] = "OUT_FOR_DELIVERY"
-    unit = Unit()
+    unit = CoreUnit()
     unit.receive("block.assigned", data)
     assert unit.refused("give_back", block_id="B1") == "CUSTODY_LEFT"
     unit.must("check_in")

@@ -10,7 +10,7 @@ from agent.delivery.fold import snapshot
 from agent.delivery.model.decision import Command, Decision, Forget, Reply, Work
 from agent.delivery.model.inputs import Finished, InvalidMessage
 from agent.delivery.model.messages import Advisory
-from tests.delivery.support import STATION, Unit, assigned, at_door, block_data, door, loading, on_route, tick
+from tests.delivery.support import STATION, CoreUnit, assigned, at_door, block_data, door, loading, on_route, tick
 
 
 def offer(**members: Any) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def offer(**members: Any) -> dict[str, Any]:
     }
 
 
-def rejection(unit: Unit) -> tuple[str, str | None]:
+def rejection(unit: CoreUnit) -> tuple[str, str | None]:
     assert [event.type for event in unit.last.events] == ["message.rejected"]
     assert unit.last.refusal is not None
     data = unit.last.events[0].data
@@ -89,7 +89,7 @@ def test_an_assignment_sent_again_with_a_newer_manifest_is_a_revision() -> None:
 
 
 def test_a_manifest_that_is_no_block_is_rejected() -> None:
-    unit = Unit()
+    unit = CoreUnit()
     unit.receive("block.assigned", {"block_id": "B1"})
     assert rejection(unit) == ("INVALID", "data")
 
@@ -152,7 +152,7 @@ def test_an_unexpected_parcel_that_the_cloud_adds_is_scanned_under_the_clouds_id
 
 
 def test_invalid_messages_are_answered_but_not_a_flood_of_them() -> None:
-    unit = Unit()
+    unit = CoreUnit()
     for number in range(30):
         unit.give(InvalidMessage(f"m{number}", "INVALID_JSON", None))
     assert len(unit.events("message.rejected")) == 10
@@ -174,7 +174,7 @@ def test_a_stale_message_in_a_flood_is_still_refused() -> None:
 
 
 def test_commands_and_settings_are_handed_on() -> None:
-    unit = Unit()
+    unit = CoreUnit()
     decision = unit.receive("command.requested", {"command_id": "C1", "command": "high_water", "sequence": 3})
     assert decision.effects == (Command("m1", "command", {"command_id": "C1", "command": "high_water", "sequence": 3}),)
     decision = unit.receive("settings.changed", {"delivery.photo_retakes": 1})
@@ -183,7 +183,7 @@ def test_commands_and_settings_are_handed_on() -> None:
 
 
 def test_diagnostics_are_collected_by_a_worker_and_then_answered_once() -> None:
-    unit = Unit()
+    unit = CoreUnit()
     decision = unit.receive("command.requested", {"command_id": "C1", "command": "diag"})
     assert decision.effects == (Work("diagnostics", "m1", {}),)
     findings = {"findings": [{"subject": "clock", "state": "ok"}]}
@@ -198,7 +198,7 @@ def test_a_result_that_nobody_waits_for_changes_nothing() -> None:
 
 
 def test_a_message_is_shown_and_acknowledged_once() -> None:
-    unit = Unit()
+    unit = CoreUnit()
     unit.receive("message.sent", {"message_id": "M1", "text": "call us", "needs_ack": True})
     assert unit.last.feedback is not None
     assert (unit.code(), unit.last.feedback.params["text"]) == ("MESSAGE", "call us")
@@ -207,7 +207,7 @@ def test_a_message_is_shown_and_acknowledged_once() -> None:
 
 
 def test_an_offer_is_requested_and_confirmed_and_its_manifest_follows() -> None:
-    unit = Unit()
+    unit = CoreUnit()
     unit.receive("offer.made", offer())
     assert unit.code() == "OFFER"
     assert unit.must("accept_offer", offer_id="O1") == ["block.acceptance_requested"]
@@ -219,7 +219,7 @@ def test_an_offer_is_requested_and_confirmed_and_its_manifest_follows() -> None:
 
 
 def test_a_manifest_that_comes_after_the_check_in_finds_the_driver_at_the_pickup() -> None:
-    unit = Unit()
+    unit = CoreUnit()
     unit.receive("offer.made", offer(starts_at="2026-11-21T09:00:00Z"))
     unit.receive("offer.confirmed", {"block_id": "B9"})
     unit.must("check_in")
@@ -230,7 +230,7 @@ def test_a_manifest_that_comes_after_the_check_in_finds_the_driver_at_the_pickup
 
 
 def test_an_offer_that_somebody_else_got_is_gone() -> None:
-    unit = Unit()
+    unit = CoreUnit()
     unit.receive("offer.made", offer())
     unit.must("accept_offer", offer_id="O1")
     unit.receive("offer.refused", {"block_id": "B9", "reason": "taken"})
@@ -239,7 +239,7 @@ def test_an_offer_that_somebody_else_got_is_gone() -> None:
 
 
 def test_an_offer_without_an_answer_is_told_once_and_a_late_answer_counts() -> None:
-    unit = Unit()
+    unit = CoreUnit()
     unit.receive("offer.made", offer())
     unit.must("accept_offer", offer_id="O1")
     unit.wait(31)
@@ -252,7 +252,7 @@ def test_an_offer_without_an_answer_is_told_once_and_a_late_answer_counts() -> N
 
 
 def test_an_offer_expires_and_can_be_declined() -> None:
-    unit = Unit()
+    unit = CoreUnit()
     unit.receive("offer.made", offer())
     unit.receive("offer.made", offer(offer_id="O2", block_id="B10"))
     assert unit.must("decline_offer", offer_id="O2") == ["block.declined"]
@@ -283,7 +283,7 @@ def test_roster_advisories_feedback_and_earnings_are_kept() -> None:
 
 
 def test_what_an_advisory_contains_stays_in_the_journal_and_the_state_knows_where() -> None:
-    unit = Unit()
+    unit = CoreUnit()
     content = {"headline": "fog"}
     validity = {"valid_from": "2026-11-21T06:00:00Z", "valid_to": "2026-11-21T12:00:00Z"}
     unit.receive("advisory.issued", {"advisory_id": "A1", "format": "cap", "content": content, **validity})
@@ -292,7 +292,7 @@ def test_what_an_advisory_contains_stays_in_the_journal_and_the_state_knows_wher
 
 
 def test_what_is_kept_of_messages_is_bounded() -> None:
-    unit = Unit()
+    unit = CoreUnit()
     for number in range(130):
         unit.receive("message.sent", {"message_id": f"M{number}", "text": "x"})
         unit.receive("feedback.given", {"feedback_id": f"F{number}"})
@@ -315,7 +315,7 @@ def test_a_second_block_for_later_does_not_disturb_the_first() -> None:
 def test_parcels_without_a_named_pickup_belong_to_the_only_one() -> None:
     data = block_data(1)
     del data["parcels"][0]["pickup_stop_id"]
-    unit = Unit()
+    unit = CoreUnit()
     unit.receive("block.assigned", data)
     unit.at(STATION)
     unit.must("check_in")

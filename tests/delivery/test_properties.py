@@ -23,7 +23,18 @@ from agent.delivery.screen.view import view
 from agent.uplink.inbox import parse
 from contract import vocabulary
 from contract.vocabulary import STOP_ENDED
-from tests.delivery.support import SHOP, STATION, Unit, assigned, at_door, block_data, door, loaded, loading, on_route
+from tests.delivery.support import (
+    SHOP,
+    STATION,
+    CoreUnit,
+    assigned,
+    at_door,
+    block_data,
+    door,
+    loaded,
+    loading,
+    on_route,
+)
 
 FINAL = vocabulary.PARCEL_ENDED
 
@@ -31,7 +42,7 @@ Step = tuple[str, int, int]
 """What happens, and two numbers that choose among what is possible then."""
 
 PROOFS = {"photo": True, "signature": True, "otp_hmac": "a1", "minimum_age": 18}
-STAGES: list[Callable[[], Unit]] = [
+STAGES: list[Callable[[], CoreUnit]] = [
     lambda: assigned(5, 2),
     lambda: loading(5, 2),
     lambda: loaded(5, 2),
@@ -44,7 +55,7 @@ STAGES: list[Callable[[], Unit]] = [
 ]
 
 
-def two_pickups() -> Unit:
+def two_pickups() -> CoreUnit:
     """A mall and a shop: one block with two places to pick up at, a break and a planned return."""
     data = block_data(4, 1, kind="retail")
     data["stops"] += [
@@ -54,7 +65,7 @@ def two_pickups() -> Unit:
     ]
     for parcel in data["parcels"][2:]:
         parcel |= {"pickup_stop_id": "T9", "return_to": "S2"}
-    unit = Unit(Policy(allow_adoption=True))
+    unit = CoreUnit(Policy(allow_adoption=True))
     unit.receive("block.assigned", data)
     unit.at(STATION)
     unit.must("check_in")
@@ -66,7 +77,7 @@ def _pick(items: list[Any], number: int) -> Any:
     return items[number % len(items)] if items else None
 
 
-def an_action(unit: Unit, a: int, b: int) -> Acted:
+def an_action(unit: CoreUnit, a: int, b: int) -> Acted:
     """One of the unit's actions, with arguments that are mostly right."""
     block = unit.state.block
     name = _pick(sorted(ACTIONS), a)
@@ -96,7 +107,7 @@ def an_action(unit: Unit, a: int, b: int) -> Acted:
     return Acted(name, given)
 
 
-def a_message(unit: Unit, a: int, b: int) -> InboxMessage:
+def a_message(unit: CoreUnit, a: int, b: int) -> InboxMessage:
     version = unit.state.block.manifest_version + b % 3 if unit.state.block is not None else b % 3
     revised = block_data(3 + a % 4, 1 + b % 2, version=version)
     del revised["parcels"][: b % 2]
@@ -123,7 +134,7 @@ def a_message(unit: Unit, a: int, b: int) -> InboxMessage:
     return InboxMessage(f"r{a}-{b}-{len(unit.log)}", type_.partition(".")[0], type_, data)
 
 
-def perform(unit: Unit, step: Step) -> Decision:
+def perform(unit: CoreUnit, step: Step) -> Decision:
     what, a, b = step
     if what == "wait":
         unit.wait(_pick([0.5, 6.0, 40.0, 1000.0, 4000.0], a))
@@ -204,7 +215,7 @@ def check_step(before: State, step: Step, decision: Decision, after: State) -> N
     if decision.refusal is not None and step[0] == "message":
         assert decision.refusal.reason in vocabulary.MESSAGE_REJECTIONS
         assert after == before
-    shown = view(after, Unit().moment)
+    shown = view(after, CoreUnit().moment)
     json.dumps(shown, allow_nan=False)
     prompt = codes.PROMPTS[shown["prompt"]["code"]]
     assert set(shown["prompt"]["params"]) == set(prompt.params)
@@ -213,7 +224,7 @@ def check_step(before: State, step: Step, decision: Decision, after: State) -> N
 
 @often
 @given(stages, steps)
-def test_nothing_that_happens_breaks_the_core(stage: Callable[[], Unit], happening: list[Step]) -> None:
+def test_nothing_that_happens_breaks_the_core(stage: Callable[[], CoreUnit], happening: list[Step]) -> None:
     unit = stage()
     for step in happening:
         before = unit.state
@@ -224,7 +235,7 @@ def test_nothing_that_happens_breaks_the_core(stage: Callable[[], Unit], happeni
 
 @often
 @given(stages, steps)
-def test_after_every_step_nothing_more_follows_by_itself(stage: Callable[[], Unit], happening: list[Step]) -> None:
+def test_after_every_step_nothing_more_follows_by_itself(stage: Callable[[], CoreUnit], happening: list[Step]) -> None:
     unit = stage()
     for step in happening:
         perform(unit, step)
@@ -242,7 +253,7 @@ def test_after_every_step_nothing_more_follows_by_itself(stage: Callable[[], Uni
 @often
 @given(stages, steps, st.integers(0, 10_000))
 def test_the_log_gives_the_same_state_from_its_start_and_from_any_snapshot(
-    stage: Callable[[], Unit], happening: list[Step], cut: int
+    stage: Callable[[], CoreUnit], happening: list[Step], cut: int
 ) -> None:
     unit = stage()
     for step in happening:
@@ -269,7 +280,9 @@ def _stored(entry: Event | InboxMessage) -> Event | InboxMessage:
 
 @often
 @given(stages, steps)
-def test_a_parcel_in_custody_never_leaves_it_without_an_event(stage: Callable[[], Unit], happening: list[Step]) -> None:
+def test_a_parcel_in_custody_never_leaves_it_without_an_event(
+    stage: Callable[[], CoreUnit], happening: list[Step]
+) -> None:
     unit = stage()
     state = State(policy=unit.policy)
     for step in happening:
@@ -299,7 +312,7 @@ def test_a_parcel_in_custody_never_leaves_it_without_an_event(stage: Callable[[]
 
 @often
 @given(stages, steps, st.integers(0, 999), st.integers(0, 999))
-def test_every_rejected_scan_is_an_event(stage: Callable[[], Unit], happening: list[Step], a: int, b: int) -> None:
+def test_every_rejected_scan_is_an_event(stage: Callable[[], CoreUnit], happening: list[Step], a: int, b: int) -> None:
     unit = stage()
     for step in happening:
         perform(unit, step)
@@ -330,7 +343,7 @@ def test_every_rejected_scan_is_an_event(stage: Callable[[], Unit], happening: l
     ),
 )
 def test_an_action_with_any_arguments_is_answered(
-    stage: Callable[[], Unit], action: str, arguments: dict[str, Any]
+    stage: Callable[[], CoreUnit], action: str, arguments: dict[str, Any]
 ) -> None:
     unit = stage()
     decision = unit.give(Acted(action, arguments))
@@ -352,7 +365,7 @@ def valid_block(**members: Any) -> dict[str, Any]:
 @often
 @given(st.booleans(), st.data())
 def test_whatever_the_edge_lets_through_the_core_can_work_with(revised: bool, data: st.DataObject) -> None:
-    unit = loading(3, 2) if revised else Unit()
+    unit = loading(3, 2) if revised else CoreUnit()
     body = valid_block(version=2)
     place: Any = body
     while True:

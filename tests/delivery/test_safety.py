@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from agent.delivery.model.decision import Decision
 from agent.delivery.model.inputs import Located, Panel
-from tests.delivery.support import STATION, Unit, assigned, at_door, door
+from tests.delivery.support import STATION, CoreUnit, assigned, at_door, door
 
 PANIC = 1
 OTHER = 2
 
 
-def pressed(unit: Unit, buttons: int = PANIC) -> Decision:
+def pressed(unit: CoreUnit, buttons: int = PANIC) -> Decision:
     return unit.give(Panel(ignition=True, buttons=buttons, supply_mv=13_800, uptime_ms=60_000))
 
 
-def released(unit: Unit) -> Decision:
+def released(unit: CoreUnit) -> Decision:
     return pressed(unit, 0)
 
 
@@ -31,7 +31,7 @@ def test_a_press_at_a_stop_says_who_where_and_at_which_stop() -> None:
 
 
 def test_without_a_block_and_without_a_position_the_call_is_made_all_the_same() -> None:
-    unit = Unit()
+    unit = CoreUnit()
     (event,) = pressed(unit).events
     assert (event.type, event.subject, event.data) == ("driver.panic", "unit", {"device": "mount"})
     assert unit.last.feedback is not None
@@ -52,7 +52,7 @@ def test_the_position_belongs_to_a_call_for_help_outside_a_block_and_however_old
 
 
 def test_a_button_that_is_held_calls_once() -> None:
-    unit = Unit()
+    unit = CoreUnit()
     assert len(pressed(unit).events) == 1
     for _ in range(100):
         unit.wait(0.2)
@@ -60,7 +60,7 @@ def test_a_button_that_is_held_calls_once() -> None:
 
 
 def test_pressing_again_at_once_is_the_same_call_and_is_confirmed_again() -> None:
-    unit = Unit()
+    unit = CoreUnit()
     pressed(unit)
     released(unit)
     unit.wait(1)
@@ -73,7 +73,7 @@ def test_pressing_again_at_once_is_the_same_call_and_is_confirmed_again() -> Non
 
 
 def test_another_button_calls_nobody() -> None:
-    unit = Unit()
+    unit = CoreUnit()
     assert pressed(unit, OTHER) == Decision()
     assert len(pressed(unit, OTHER | PANIC).events) == 1
 

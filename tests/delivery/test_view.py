@@ -18,22 +18,22 @@ from agent.delivery.model.inputs import Located, Moment
 from agent.delivery.model.state import DeliveryError, Policy
 from agent.delivery.screen.view import Drawn, view
 from contract import vocabulary
-from tests.delivery.support import STATION, Unit, assigned, at_door, block_data, door, loaded, loading, on_route
+from tests.delivery.support import STATION, CoreUnit, assigned, at_door, block_data, door, loaded, loading, on_route
 
 
-def shown(unit: Unit) -> dict[str, Any]:
+def shown(unit: CoreUnit) -> dict[str, Any]:
     seen = view(unit.state, unit.moment)
     json.dumps(seen, allow_nan=False)
     return seen
 
 
-def prompt(unit: Unit) -> str:
+def prompt(unit: CoreUnit) -> str:
     code: str = shown(unit)["prompt"]["code"]
     return code
 
 
 def test_an_empty_unit_has_nothing_to_show_but_says_so() -> None:
-    seen = shown(Unit())
+    seen = shown(CoreUnit())
     assert seen["block"] is None
     assert seen["current_stop"] is None
     assert seen["driver"] is None
@@ -134,7 +134,7 @@ def test_special_situations_have_their_prompts() -> None:
     unit = assigned()
     unit.wall_ms -= 3 * 3600_000
     assert prompt(unit) == "WAIT_FOR_START"
-    unit = Unit()
+    unit = CoreUnit()
     unit.receive("offer.made", {"offer_id": "O1", "block_id": "B1"})
     assert prompt(unit) == "ANSWER_OFFER"
     unit = on_route()
@@ -213,7 +213,7 @@ def test_the_scorecard_shows_what_each_figure_is_a_share_of() -> None:
     data = block_data(3)
     data["stops"][1]["window"] = {"from": "2026-11-21T09:00:00Z", "to": "2026-11-21T09:30:00Z"}
     data["stops"][2]["window"] = {"from": "2026-11-21T08:00:00Z", "to": "2026-11-21T08:30:00Z"}
-    unit = Unit()
+    unit = CoreUnit()
     unit.receive("block.assigned", data)
     unit.at(STATION)
     unit.must("check_in")

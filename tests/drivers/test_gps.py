@@ -398,7 +398,7 @@ def test_a_fix_without_a_position_has_no_time_to_trust() -> None:
     assert fix.time is None
 
 
-def test_a_position_that_can_not_be_is_flagged_and_kept() -> None:
+def test_a_position_that_cannot_be_is_flagged_and_kept() -> None:
     fixes = asyncio.run(
         fixes_of(tpv(eph=5.0), tpv(lat=53.0, eph=5.0), tpv(lat=52.09, eph=900.0), tpv(eph=5.0), count=4)
     )

@@ -9,7 +9,7 @@ from agent.uplink.backoff import Backoff, Cause, End, Pause, Protocol, State, Ti
 TIMING = Timing(retry_min_s=0.5, retry_max_s=60, takeover_s=300, stable_s=10)
 
 
-class Unit:
+class Attempts:
     """A unit whose connections live as long as they are told to."""
 
     def __init__(self, protocol: Protocol | str = "auto") -> None:
@@ -31,11 +31,11 @@ class Unit:
 
 
 def test_before_it_is_started_nothing_is_waited_for() -> None:
-    assert Unit().backoff.state is State.IDLE
+    assert Attempts().backoff.state is State.IDLE
 
 
 def test_each_failure_doubles_the_wait_up_to_a_minute() -> None:
-    unit = Unit()
+    unit = Attempts()
     waits = []
     for _ in range(10):
         assert unit.try_(Cause.FAILED) is State.RETRYING
@@ -45,7 +45,7 @@ def test_each_failure_doubles_the_wait_up_to_a_minute() -> None:
 
 
 def test_a_connection_that_lived_long_begins_the_doubling_anew() -> None:
-    unit = Unit()
+    unit = Attempts()
     for _ in range(6):
         unit.try_(Cause.FAILED)
     unit.try_(Cause.LOST, lives_s=10)
@@ -58,7 +58,7 @@ def test_two_units_that_lost_their_broker_together_do_not_come_back_together() -
 
 
 def test_a_broker_that_refuses_our_version_is_asked_in_the_other_one() -> None:
-    unit = Unit()
+    unit = Attempts()
     assert unit.backoff.protocol == "5"
     assert unit.try_(Cause.VERSION_REFUSED) is State.OTHER_VERSION
     assert unit.backoff.protocol == "3.1.1"
@@ -67,13 +67,13 @@ def test_a_broker_that_refuses_our_version_is_asked_in_the_other_one() -> None:
 
 
 def test_a_broker_that_refuses_us_for_another_reason_is_asked_in_the_same_version() -> None:
-    unit = Unit()
+    unit = Attempts()
     assert unit.try_(Cause.REFUSED) is State.RETRYING
     assert unit.backoff.protocol == "5"
 
 
 def test_a_broker_that_closes_twice_instead_of_answering_is_asked_in_the_other_version() -> None:
-    unit = Unit()
+    unit = Attempts()
     assert unit.try_(Cause.CLOSED_UNANSWERED) is State.RETRYING
     assert unit.backoff.protocol == "5", "once may be an accident"
     unit.try_(Cause.FAILED)
@@ -82,7 +82,7 @@ def test_a_broker_that_closes_twice_instead_of_answering_is_asked_in_the_other_v
 
 
 def test_a_broker_that_has_answered_knows_our_version_whatever_it_closes_later() -> None:
-    unit = Unit()
+    unit = Attempts()
     unit.try_(Cause.CLOSED_UNANSWERED)
     unit.try_(Cause.LOST, lives_s=60)
     assert unit.try_(Cause.CLOSED_UNANSWERED) is State.RETRYING
@@ -91,14 +91,14 @@ def test_a_broker_that_has_answered_knows_our_version_whatever_it_closes_later()
 
 @pytest.mark.parametrize("chosen", ["5", "3.1.1"])
 def test_a_version_that_was_chosen_is_not_changed(chosen: str) -> None:
-    unit = Unit(chosen)
+    unit = Attempts(chosen)
     for cause in (Cause.VERSION_REFUSED, Cause.CLOSED_UNANSWERED, Cause.CLOSED_UNANSWERED):
         assert unit.try_(cause) is State.RETRYING
         assert unit.backoff.protocol == chosen
 
 
 def test_who_takes_our_client_id_once_gets_it_contested_and_twice_is_left_alone_for_long() -> None:
-    unit = Unit()
+    unit = Attempts()
     assert unit.try_(Cause.TAKEN_OVER, lives_s=1) is State.RETRYING
     assert unit.reason == 'another client uses our client id "fleet-u1"'
     assert unit.try_(Cause.TAKEN_OVER, lives_s=1) is State.CONTESTED
@@ -108,13 +108,13 @@ def test_who_takes_our_client_id_once_gets_it_contested_and_twice_is_left_alone_
 
 
 def test_a_take_over_long_after_the_last_one_is_a_first_one_again() -> None:
-    unit = Unit()
+    unit = Attempts()
     unit.try_(Cause.TAKEN_OVER, lives_s=1)
     assert unit.try_(Cause.TAKEN_OVER, lives_s=3600) is State.RETRYING
 
 
 def test_a_third_short_connection_that_ends_without_a_word_looks_like_another_client() -> None:
-    unit = Unit()
+    unit = Attempts()
     suspicion = 'the reason, soon after it began: does another client use our client id "fleet-u1"?'
     for _ in range(2):
         unit.try_(Cause.LOST, lives_s=1)
