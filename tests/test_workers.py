@@ -17,6 +17,7 @@ from agent.delivery.model.decision import Work
 from agent.delivery.model.inputs import FAILURE, Finished
 from agent.workers import Kind, Workers
 from drivers.readings import Condition, PartState
+from tests.waiting import wait_on_loop_until
 
 
 class Bench:
@@ -25,12 +26,7 @@ class Bench:
     def __init__(self, **kinds: Kind) -> None:
         self.finished: list[Finished] = []
         self.state = PartState.now(Condition.OPENING)
-        self._came = asyncio.Event()
-        self.workers = Workers(kinds, self._take)
-
-    def _take(self, finished: Finished) -> None:
-        self.finished.append(finished)
-        self._came.set()
+        self.workers = Workers(kinds, self.finished.append)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -51,10 +47,9 @@ class Bench:
         return await self.result(key)
 
     async def result(self, key: str) -> Mapping[str, Any]:
-        async with asyncio.timeout(30):
-            while not (found := [each.result for each in self.finished if each.key == key]):
-                self._came.clear()
-                await self._came.wait()
+        found: list[Mapping[str, Any]] = await wait_on_loop_until(
+            lambda: [each.result for each in self.finished if each.key == key], f"the result of {key}"
+        )
         return found[-1]
 
     async def code(self, key: str) -> str:
@@ -154,8 +149,7 @@ def test_the_same_work_is_not_begun_twice_and_what_finds_no_room_is_told_so() ->
         bench = Bench(gate=Kind(gate.pass_through, 30, most_waiting=2))
         async with bench.running():
             bench.workers.start(Work("gate", "A", {"name": "A"}))
-            while not gate.begun:
-                await asyncio.sleep(0.001)
+            await wait_on_loop_until(lambda: gate.begun, "the first work")
             for name in ("A", "B", "C", "B"):
                 bench.workers.start(Work("gate", name, {"name": name}))
             assert bench.finished == []
@@ -165,8 +159,7 @@ def test_the_same_work_is_not_begun_twice_and_what_finds_no_room_is_told_so() ->
             await bench.result("C")
             assert gate.begun == ["A", "B", "C"]
             bench.workers.start(Work("gate", "A", {"name": "A again"}))
-            while gate.begun[-1] != "A again":
-                await asyncio.sleep(0.001)
+            await wait_on_loop_until(lambda: gate.begun[-1] == "A again", "the work that is asked for again")
 
     asyncio.run(test())
 
@@ -178,8 +171,7 @@ def test_what_is_not_done_when_the_agent_ends_comes_back_as_stopped() -> None:
         async with bench.running():
             for name in ("A", "B"):
                 bench.workers.start(Work("gate", name, {"name": name}))
-            while not gate.begun:
-                await asyncio.sleep(0.001)
+            await wait_on_loop_until(lambda: gate.begun, "the first work")
         assert await bench.code("A") == "STOPPED"
         bench.workers.stop()
         assert await bench.code("B") == "STOPPED"

@@ -129,7 +129,7 @@ def test_a_wrong_password_is_a_fault_and_is_not_shown(patient: Patient, tmp_path
 
 
 @pytest.mark.parametrize("answers", [False, True], ids=["silent", "hangs up"])
-def test_something_that_is_no_broker_is_a_fault_within_seconds(patient: Patient, answers: bool) -> None:
+def test_something_that_is_no_broker_is_a_fault_that_says_it_does_not_answer(patient: Patient, answers: bool) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         patient.set(BROKER__URL=f"mqtt://127.0.0.1:{listener.getsockname()[1]}")
         if answers:

@@ -16,11 +16,10 @@ from paho.mqtt.client import MQTTv5
 
 from drivers.simulated.servers import Broker
 from tests.cloud.test_ledger import Writer
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
 HERE = Path(__file__).parents[2]
 ROOT = "kerbside/fleet/u1"
-PATIENCE_S = 30.0
 
 
 @pytest.fixture

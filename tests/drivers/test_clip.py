@@ -23,7 +23,7 @@ from drivers.camera import Camera
 from drivers.clip import export
 from drivers.readings import Condition, DriverError
 from drivers.ring import Ring
-from tests.waiting import wait_on_loop_until
+from tests.waiting import wait_on_loop_until, wait_until
 
 FFMPEG = needs("ffmpeg", "ffmpeg")
 S = 1_000_000_000
@@ -179,16 +179,13 @@ def fake_ffmpeg(folder: Path, does: str) -> str:
     return str(folder)
 
 
-def is_running(folder: Path) -> bool:
-    """Whether the program still lives; a moment is given to the kernel."""
-    pid = int((folder / "pid").read_text())
-    for _ in range(50):
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return False
-        time.sleep(0.1)
-    return True
+def has_ended(folder: Path) -> bool:
+    """Whether the program is no more."""
+    try:
+        os.kill(int((folder / "pid").read_text()), 0)
+    except ProcessLookupError:
+        return True
+    return False
 
 
 def test_when_ffmpeg_which_gets_little_of_the_processor_fails_its_own_words_are_passed_on(
@@ -221,7 +218,7 @@ def test_an_ffmpeg_that_hangs_is_ended_and_the_camera_is_read_on(
                 assert {state.condition for state in watched.states} <= {Condition.OPENING, Condition.READY}
 
     asyncio.run(test())
-    assert not is_running(tmp_path / "bin")
+    wait_until(lambda: has_ended(tmp_path / "bin"), "the end of ffmpeg")
     assert [one.name for one in tmp_path.iterdir()] == ["bin"]
 
 

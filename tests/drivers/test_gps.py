@@ -375,12 +375,17 @@ def test_a_line_with_interference_still_gives_its_positions() -> None:
 
 @needs_gpsd
 def test_a_line_with_nothing_but_garbage_is_no_receiver() -> None:
+    async def babble(line: Terminal) -> None:
+        while True:
+            line.write(random.randbytes(400))
+            await asyncio.sleep(0.1)
+
     async def test() -> None:
         with Terminal("garbage") as line, Gpsd(line.port) as gpsd:
             async with watching(Gps(gpsd.address, 1.0)) as watched:
-                while watched.state.condition is not Condition.STALE:
-                    line.write(random.randbytes(400))
-                    await asyncio.sleep(0.1)
+                babbling = asyncio.create_task(babble(line))
+                await watched.until_state(Condition.STALE)
+                babbling.cancel()
                 assert watched.readings == []
 
     asyncio.run(test())

@@ -12,8 +12,7 @@ import pytest
 
 from drivers.readings import Condition, PartState
 from drivers.supervisor import Part, Supervisor
-
-PATIENCE_S = 30.0
+from tests.waiting import PATIENCE_S
 
 
 class Watched:

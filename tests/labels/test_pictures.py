@@ -21,6 +21,7 @@ from label_pictures import page, save, symbol
 from agent.labels import LabelError
 from agent.labels.pictures import MAX_FILE_BYTES, MAX_PIXELS
 from agent.labels.reader import load, read
+from tests.waiting import PATIENCE_S
 
 
 @pytest.mark.parametrize("ending", [".png", ".jpg", ".webp", ".bmp", ".gif"])
@@ -157,7 +158,7 @@ def scans(count: int) -> bytes:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_hostile_picture_takes_neither_the_memory_nor_the_time_of_a_unit(
+def test_a_hostile_picture_does_not_take_the_memory_of_a_unit(
     tmp_path: Path, name: str, make: Callable[[], bytes]
 ) -> None:
     (tmp_path / name).write_bytes(make())
@@ -165,17 +166,14 @@ def test_a_hostile_picture_takes_neither_the_memory_nor_the_time_of_a_unit(
         "import resource, sys, pathlib, numpy\n"
         "from agent.labels import LabelError, engines, pictures\n"
         "engines.opencv()\n"
-        "before = resource.getrusage(resource.RUSAGE_SELF)\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "try: pictures.load(pathlib.Path(sys.argv[1]))\n"
         "except LabelError: pass\n"
-        "after = resource.getrusage(resource.RUSAGE_SELF)\n"
-        "print(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, after.ru_maxrss - before.ru_maxrss)"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
     )
-    done = subprocess.run([sys.executable, "-c", code, tmp_path / name], check=True, capture_output=True, text=True)
-    seconds, kilobytes = (float(figure) for figure in done.stdout.split())
-    assert kilobytes < 300_000
-    # Processor time; 0.1 s to 0.7 s on a small machine, minutes for a picture library that is left alone with the file.
-    assert seconds < 3
+    # A picture library that is left alone with such a file goes on for minutes.
+    kilobytes = subprocess.check_output([sys.executable, "-c", code, tmp_path / name], timeout=PATIENCE_S)
+    assert int(kilobytes) < 300_000
 
 
 def test_what_a_picture_program_adds_to_its_picture_is_no_fault(tmp_path: Path) -> None:

@@ -16,20 +16,17 @@ from label_pictures import page, save, symbol
 from agent.labels.watch import LabelCamera
 from drivers.camera import Camera
 from drivers.readings import DriverError, Scan
+from tests.waiting import wait_on_loop_until
 
 
-def watched(
-    source: Path, enough: int, patience_s: float = 20.0, manifest: Mapping[str, tuple[str, ...]] | None = None
-) -> list[Scan]:
+def watched(source: Path, enough: int, manifest: Mapping[str, tuple[str, ...]] | None = None) -> list[Scan]:
     """The scans that a camera on `source` gives: at least `enough`, and what comes within a second after."""
     scans: list[Scan] = []
 
     async def watch() -> None:
         camera = LabelCamera(Camera(str(source)), lambda: manifest or {})
         running = asyncio.create_task(camera.run(scans.append, lambda _state: None))
-        async with asyncio.timeout(patience_s):
-            while len(scans) < enough and not running.done():
-                await asyncio.sleep(0.02)
+        await wait_on_loop_until(lambda: len(scans) >= enough or running.done(), f"{enough} scans")
         await asyncio.sleep(1.0)
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -27,11 +27,10 @@ from agent.uplink.backoff import Timing
 from agent.uplink.inbox import InboxReader, Incoming
 from agent.uplink.session_record import SESSION_FILE
 from agent.uplink.uplink import Listeners, Uplink
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
 FLEET, UNIT = "fleet", "u1"
 ROOT = f"kerbside/{FLEET}/{UNIT}"
-PATIENCE_S = 20.0
 QUICK = Timing(
     connack_s=3.0,
     puback_s=1.5,
