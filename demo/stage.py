@@ -19,7 +19,7 @@ from agent.console.client import Client
 from contract.topics import Topics
 from drivers.simulated import Broker, free_port
 
-READY_TIMEOUT_S = 20.0
+READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 15.0
 FLEET, UNIT = "demo", "u1"
 
