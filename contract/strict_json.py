@@ -1,13 +1,19 @@
 """JSON as every reader understands it alike: the one parser for what comes from outside.
 
 Python's own parser takes more than others do: numbers that a 64-bit float cannot hold, halves of surrogate pairs,
-``NaN``, other encodings, and any depth. What `parse` returns can be written again, hashed and read by everybody.
+``NaN``, a member that is there twice, other encodings, and any depth. What `parse` returns can be written again,
+hashed and read by everybody.
+
+A whole number beyond 2^53 is taken as the 64-bit float that it stands for, if it has exactly the digits with which
+canonical JSON (RFC 8785) writes that float: an event with ``1e16`` in it is written as ``10000000000000000``.
 
 >>> parse(b'{"weight_g": 900}')
 {'weight_g': 900}
 >>> parse(b'{"weight_g": NaN}')
 Traceback (most recent call last):
 contract.strict_json.StrictJsonError: expected JSON, which does not know NaN
+>>> parse(b"[10000000000000000, 9007199254740991]")
+[1e+16, 9007199254740991]
 """
 
 from __future__ import annotations
@@ -15,11 +21,16 @@ from __future__ import annotations
 import json
 from typing import Any, Final, NoReturn
 
+from contract.canonical import canonical
+
 SAFE_INTEGER: Final = 2**53 - 1
 """The largest whole number that every reader of JSON keeps exactly (RFC 8259 §6)."""
 
 MAX_DEPTH: Final = 64
 """Levels of nesting; the deepest message of the contract has seven."""
+
+_WHOLE_FLOAT_DIGITS: Final = 21
+"""Canonical JSON writes what has more digits with an exponent."""
 
 
 class StrictJsonError(ValueError):
@@ -33,7 +44,13 @@ def parse(payload: bytes) -> Any:
     """
     try:
         text = payload.decode()
-        value = json.loads(text, parse_int=_integer, parse_float=_number, parse_constant=_constant)
+        if text.startswith("\ufeff"):
+            raise StrictJsonError("expected UTF-8 without a byte order mark")
+        if "\0" in text[:4]:
+            raise StrictJsonError("expected UTF-8, not UTF-16 or UTF-32")
+        value = json.loads(
+            text, parse_int=_integer, parse_float=_number, parse_constant=_constant, object_pairs_hook=_object
+        )
         if "\\u" in text:
             json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate could never be written again
     except UnicodeDecodeError as error:
@@ -68,12 +85,23 @@ def _too_deep() -> StrictJsonError:
     return StrictJsonError(f"expected at most {MAX_DEPTH} levels of nesting")
 
 
-def _integer(digits: str) -> int:
+def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(members)
+    if len(value) != len(members):
+        raise StrictJsonError("expected each member of an object once")
+    return value
+
+
+def _integer(digits: str) -> int | float:
     if len(digits) < 16:
         return int(digits)
-    if len(digits) > 17 or not -SAFE_INTEGER <= (value := int(digits)) <= SAFE_INTEGER:
-        raise StrictJsonError(f"expected whole numbers between -{SAFE_INTEGER} and {SAFE_INTEGER}")
-    return value
+    if len(digits) <= _WHOLE_FLOAT_DIGITS + 1:
+        value = int(digits)
+        if -SAFE_INTEGER <= value <= SAFE_INTEGER:
+            return value
+        if canonical(float(value)) == digits.encode():
+            return float(value)
+    raise StrictJsonError(f"expected whole numbers between -{SAFE_INTEGER} and {SAFE_INTEGER}")
 
 
 def _number(digits: str) -> float:
