@@ -156,6 +156,7 @@ class App:
             state_dir=state_dir,
             now=self.clock.now,
             confirm=self.settings.journal.confirm,
+            gives_way=lambda: self.unit.is_writing,
         )
         self.requests = CloudRequests(self.settings, self.unit, self.uplink, self.journal, reader)
         self.workers = Workers({name: kind(self) for name, kind in WORK.items()}, self.unit.take)

@@ -251,6 +251,11 @@ class Unit:
         if not self._refusal():
             self._journal.write(Batch((), snapshot=dump(self._state)), lambda _error: None)
 
+    @property
+    def is_writing(self) -> bool:
+        """Whether something is on its way to disk: somebody may wait for a beep. From any thread."""
+        return bool(self._pending)
+
     # --- what others see ----------------------------------------------------------------------------------------
 
     @property

@@ -32,6 +32,8 @@ TURN_S: Final = 1.0
 """A turn waits no longer, even if nothing happens."""
 BREATH_S: Final = 0.002
 """While a backlog drains: what the broker answers meanwhile is taken together, and scans get their turn."""
+GIVE_WAY_S: Final = 0.05
+"""A backlog is held back no longer than this for what is on its way to disk: a disk that hangs must not hold it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,8 @@ class Parts:
     on_session_lost: Callable[[], None]
     acknowledged: deque[Token]
     """Inbox messages that are durable; filled by any thread."""
+    gives_way: Callable[[], bool]
+    """Whether a driver waits for an answer."""
     timing: Timing
 
 
@@ -91,6 +95,7 @@ class Session:
         self._subscribe_at_s: float | None = None
         self._inbox_fault = ""
         self._progress_s = time.monotonic()
+        self._giving_way_since_s: float | None = None
         self.last_transfer_ns: int | None = None
         """When the broker last acknowledged something, on the monotonic clock."""
         for lane in parts.lanes:
@@ -132,6 +137,8 @@ class Session:
             return
         if self._in_flight:
             time.sleep(BREATH_S)
+            while self._gives_way():
+                time.sleep(BREATH_S / 2)
         left_s = [left_s for lane in self._parts.lanes if (left_s := lane.pause.left_s(now_s)) is not None]
         connection.step(max(min([TURN_S, *left_s]), 0.01))
         now_s, timing = time.monotonic(), self._parts.timing
@@ -171,6 +178,8 @@ class Session:
             if lane.metered and self._parts.budget.used_up:
                 continue
             while len(self._in_flight) < connection.window and lane.pause.allows(lane.under_way, now_s):
+                if self._in_flight and self._gives_way():
+                    return
                 message = lane.take()
                 if message is None:
                     break
@@ -181,6 +190,16 @@ class Session:
                     self._publish(lane, message)
             if lane.holds_back:
                 return
+
+    def _gives_way(self) -> bool:
+        """Both threads want Python's lock: the one that a driver waits for gets it several times for one scan."""
+        if not self._parts.gives_way():
+            self._giving_way_since_s = None
+            return False
+        now_s = time.monotonic()
+        if self._giving_way_since_s is None:
+            self._giving_way_since_s = now_s
+        return now_s - self._giving_way_since_s < GIVE_WAY_S
 
     def _publish(self, lane: Lane, message: Outgoing) -> None:
         mid = self._connection.publish(message.topic, message.payload, message.properties, retain=message.retain)

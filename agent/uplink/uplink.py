@@ -109,6 +109,7 @@ class Uplink:
 
     :param now: the unit's clock; called in the uplink's and in the journal's thread
     :param confirm: whose word frees an event: the ``broker``'s PUBACK, or the ``cloud``'s high-water mark
+    :param gives_way: whether a driver waits for an answer, so that a backlog is held back for a moment
     :raises UplinkError: the settings cannot lead to a connection
     """
 
@@ -125,6 +126,7 @@ class Uplink:
         now: Callable[[], Moment],
         confirm: Confirm = "broker",
         timing: Timing = TIMING,
+        gives_way: Callable[[], bool] = lambda: False,
     ) -> None:
         if not broker.tls and not is_loopback(broker.host):
             raise UplinkError(
@@ -162,6 +164,7 @@ class Uplink:
             on_message=listeners.on_message,
             on_session_lost=listeners.on_session_lost,
             acknowledged=self._acknowledged,
+            gives_way=gives_way,
             timing=timing,
         )
         self._wake_here, self._wake_there = socket.socketpair()

@@ -246,6 +246,8 @@ class Vehicle:
         self.journal = Journal.open(state_dir, max_bytes=1 << 28, retain_days=30, confirm=confirm)  # type: ignore[arg-type]
         head = self.journal.head
         self.chain = Chain(f"/{FLEET}/{UNIT}", head.sequence, head.hash)
+        self.is_scanning = False
+        """Whether a driver waits for a beep."""
         self.reader = InboxReader(Sealer(state_dir, self.journal.keys()))
         self.listener = Listener()
         self.uplink = self._make()
@@ -262,6 +264,7 @@ class Vehicle:
             now=now,
             confirm=self.confirm,  # type: ignore[arg-type]
             timing=self.timing,
+            gives_way=lambda: self.is_scanning,
         )
         self.listener.uplink = uplink
         return uplink

@@ -10,6 +10,7 @@ import pytest
 from paho.mqtt.enums import MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from pytest_mock import MockerFixture
 
 from agent.delivery.model.inputs import InvalidMessage, Moment
 from agent.settings import BrokerSettings
@@ -73,6 +74,29 @@ def test_what_was_written_while_the_broker_was_away_arrives_when_it_is_back(
     broker.start()
     until(lambda: len({*subscriber.payloads()}) == 303, "303 events")
     unit.confirmed(303)
+
+
+def test_a_backlog_lets_a_scan_pass_first(
+    gate: Gate, subscriber: Subscriber, vehicle: Make, mocker: MockerFixture
+) -> None:
+    mocker.patch("agent.uplink.session.GIVE_WAY_S", 60.0)
+    unit = vehicle(gate.url).start()
+    until(lambda: not unit.uplink.state.inflight, "the status to be answered")
+    unit.is_scanning = True
+    unit.write(50)
+    until(lambda: gate.published("/events/"), "an event on its way")
+    assert len(gate.published("/events/")) == 1
+    unit.is_scanning = False
+    until(lambda: len(subscriber.on("/events/")) == 50, "50 events")
+
+
+def test_a_driver_who_waits_for_ever_does_not_hold_the_events_back(
+    broker: Broker, subscriber: Subscriber, vehicle: Make
+) -> None:
+    unit = vehicle(broker.url)
+    unit.is_scanning = True
+    unit.start().write(500)
+    until(lambda: len(subscriber.on("/events/")) == 500, "500 events")
 
 
 def test_the_cursor_survives_a_restart_so_that_nothing_is_sent_twice(
