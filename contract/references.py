@@ -6,10 +6,10 @@ The functions read the JSON of a message whose members are valid one by one (`co
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from typing import Any
 
 from contract.faults import Fault, json_type
+from contract.times import unix_ms
 from contract.vocabulary import CHANGEABLE_SECTIONS, COMMAND_ARGUMENTS
 
 
@@ -60,7 +60,8 @@ def _unique(items: list[Mapping[str, Any]], path: str, member: str) -> Iterable[
 
 
 def _in_order(data: Mapping[str, Any], start: str, end: str, prefix: str = "") -> Iterable[Fault]:
-    if datetime.fromisoformat(data[start]) > datetime.fromisoformat(data[end]):
+    first_ms, last_ms = unix_ms(data[start]), unix_ms(data[end])
+    if first_ms is not None and last_ms is not None and first_ms > last_ms:
         yield Fault(f"{prefix}{end}", f"expected a time that is not before {start}")
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from datetime import datetime, timedelta
+from typing import Final
 
 from agent.journal.database import MESSAGE_BITS, SHIFT, Items, rows_after
 from agent.journal.entries import Head
 from agent.journal.envelope import own_hash, trusted_time
+from contract.times import unix_ms
 
+DAY_MS: Final = 86_400_000
 EVENTS_AT_A_TIME = 2000
 SEEN_KEPT = 100_000
 """Ids of messages that are remembered at least, whatever was dropped."""
@@ -26,25 +28,29 @@ def droppable(database: sqlite3.Connection, anchor: int, until: int, retain_days
     newest = database.execute(
         "SELECT content FROM entries WHERE position & ? = 0 ORDER BY position DESC LIMIT 200", (MESSAGE_BITS,)
     )
-    now = next((time for (payload,) in newest if (time := trusted_time(payload))), None)
-    if now is None:
+    now_ms = next((time_ms for (payload,) in newest if (time_ms := _trusted_ms(payload)) is not None), None)
+    if now_ms is None:
         return None
-    oldest = datetime.fromisoformat(now) - timedelta(days=retain_days)
-    limit = oldest.strftime("%Y-%m-%dT%H:%M:%S.") + f"{oldest.microsecond // 1000:03d}Z"
+    oldest_ms = now_ms - retain_days * DAY_MS
     found: bytes | None = None
     last = anchor
     for position, payload in rows_after(database, anchor << SHIFT):
         sequence = position >> SHIFT
         if sequence > until:
             break
-        time = None if position & MESSAGE_BITS else trusted_time(payload)
-        if time is not None:
-            if time >= limit:
+        time_ms = None if position & MESSAGE_BITS else _trusted_ms(payload)
+        if time_ms is not None:
+            if time_ms >= oldest_ms:
                 break
             found, last = payload, sequence
             if sequence - anchor >= EVENTS_AT_A_TIME:
                 break
     return Head(last, own_hash(found)) if found is not None else None
+
+
+def _trusted_ms(payload: bytes) -> int | None:
+    text = trusted_time(payload)
+    return None if text is None else unix_ms(text)
 
 
 def drop(database: sqlite3.Connection, items: Items, anchor: Head) -> None:

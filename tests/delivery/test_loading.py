@@ -132,7 +132,8 @@ def test_a_second_scan_is_a_repeat_with_the_time_of_the_first_and_no_event() -> 
     assert decision.events == ()
     assert decision.feedback is not None
     assert (decision.feedback.code, decision.feedback.tone) == ("ALREADY_SCANNED", "repeat")
-    assert decision.feedback.params["first_time"] == first
+    assert first is not None
+    assert decision.feedback.params["first_time"] == first.text
 
 
 def test_a_parcel_of_another_vehicle_is_refused_with_the_vehicle_name() -> None:

@@ -10,6 +10,7 @@ from agent.delivery.fold import snapshot
 from agent.delivery.model.decision import Command, Decision, Forget, Reply, Work
 from agent.delivery.model.inputs import Finished, InvalidMessage
 from agent.delivery.model.messages import Advisory
+from agent.delivery.model.times import read_instant
 from tests.delivery.support import STATION, CoreUnit, assigned, at_door, block_data, door, loading, on_route, tick
 
 
@@ -287,7 +288,9 @@ def test_what_an_advisory_contains_stays_in_the_journal_and_the_state_knows_wher
     content = {"headline": "fog"}
     validity = {"valid_from": "2026-11-21T06:00:00Z", "valid_to": "2026-11-21T12:00:00Z"}
     unit.receive("advisory.issued", {"advisory_id": "A1", "format": "cap", "content": content, **validity})
-    assert unit.state.advisories == {"A1": Advisory("A1", "cap", *validity.values(), inbox_message_id="m1")}
+    assert unit.state.advisories == {
+        "A1": Advisory("A1", "cap", *map(read_instant, validity.values()), inbox_message_id="m1")
+    }
     assert b"fog" not in snapshot.dump(unit.state)
 
 

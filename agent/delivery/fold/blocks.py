@@ -15,15 +15,15 @@ from contract.vocabulary import BLOCK_ACTIVE, BLOCK_ENDED, BLOCK_EVENTS
 def _block(state: State, event: Event) -> State:
     block = block_of(state, event)
     following = machine.block_step(block.block_id, block.state, event.type)
-    members: dict[str, Any] = {"state": following, "since": event.time, "reason": event.data.get("reason")}
+    members: dict[str, Any] = {"state": following, "since": event.at, "reason": event.data.get("reason")}
     if event.type == "block.checked_in":
-        members["checked_in_at"] = event.time
+        members["checked_in_at"] = event.at
     elif event.type == "block.departed":
-        members["departed_at"] = block.departed_at or event.time
+        members["departed_at"] = block.departed_at or event.at
     elif event.type == "block.resumed":
         members["paused_s"] = block.paused_s + event.data.get("paused_s", 0.0)
     if following in BLOCK_ENDED:
-        members |= {"ended_at": event.time, "otp_key": None, "current_stop_id": None}
+        members |= {"ended_at": event.at, "otp_key": None, "current_stop_id": None}
         members["distance_m"] = event.data.get("distance_m")
         members["obligation"] = tuple(event.data.get("obligation", {}).get("parcel_ids", ()))
     state = with_block(state, replace(block, **members))
@@ -54,7 +54,7 @@ def _requested(state: State, event: Event) -> State:
     offer = state.offers.get(event.data.get("offer_id", ""))
     if offer is None:
         raise DeliveryError(f"{event.subject}: {event.type} names offer {event.data.get('offer_id')!r}, not known here")
-    return replace(state, offers={**state.offers, offer.offer_id: replace(offer, requested_at=event.time)})
+    return replace(state, offers={**state.offers, offer.offer_id: replace(offer, requested_at=event.at)})
 
 
 def _scan_rejected(state: State, event: Event) -> State:

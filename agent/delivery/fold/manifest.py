@@ -27,6 +27,7 @@ from agent.delivery.model.manifest import (
 )
 from agent.delivery.model.open_work import outcome
 from agent.delivery.model.state import Block, DeliveryError, Parcel, Stop, replace
+from agent.delivery.model.times import read_instant
 from contract.vocabulary import STOP_ENDED, ParcelState
 
 
@@ -58,7 +59,7 @@ def read_address(data: Mapping[str, Any] | None) -> Address | None:
 
 def read_window(data: Mapping[str, Any] | None) -> Window | None:
     """A time window of a message; ``None`` where there is none."""
-    return Window(data.get("from"), data.get("to")) if data else None
+    return Window(read_instant(data.get("from")), read_instant(data.get("to"))) if data else None
 
 
 def read_size(data: Mapping[str, Any] | None) -> Size | None:
@@ -197,8 +198,8 @@ def read_block(data: Mapping[str, Any], known: Block | None = None) -> Block:
         return replace(
             known or Block(data["block_id"]),
             kind=data.get("kind") or "station",
-            starts_at=data.get("starts_at"),
-            ends_at=data.get("ends_at"),
+            starts_at=read_instant(data.get("starts_at")),
+            ends_at=read_instant(data.get("ends_at")),
             timezone=data.get("timezone"),
             driver_id=data.get("driver_id") or (known.driver_id if known is not None else None),
             manifest_version=data["manifest_version"],

@@ -10,6 +10,7 @@ from agent.delivery.fold.manifest import read_block, read_pay, read_place
 from agent.delivery.model.inputs import InboxMessage
 from agent.delivery.model.messages import Advisory, Driver, Earnings, Message, Offer, RecipientFeedback, Roster
 from agent.delivery.model.state import Block, State, replace
+from agent.delivery.model.times import read_instant
 
 KEPT_MESSAGES = 50
 KEPT_FEEDBACK = 100
@@ -35,7 +36,7 @@ def read_roster(data: Mapping[str, Any]) -> Roster:
 
 def read_advisory(data: Mapping[str, Any], inbox_message_id: str | None) -> Advisory:
     """The advisory of a message, without its content."""
-    validity = data.get("valid_from"), data.get("valid_to")
+    validity = read_instant(data.get("valid_from")), read_instant(data.get("valid_to"))
     return Advisory(data["advisory_id"], data["format"], *validity, inbox_message_id)
 
 
@@ -71,10 +72,10 @@ def _offer_made(state: State, message: InboxMessage) -> State:
         place=data.get("place"),
         location=read_place(data.get("location")),
         distance_m=data.get("distance_m"),
-        starts_at=data.get("starts_at"),
-        ends_at=data.get("ends_at"),
+        starts_at=read_instant(data.get("starts_at")),
+        ends_at=read_instant(data.get("ends_at")),
         pay=read_pay(data.get("pay")),
-        expires_at=data.get("expires_at"),
+        expires_at=read_instant(data.get("expires_at")),
     )
     block = state.blocks.get(offer.block_id) or Block(
         offer.block_id,

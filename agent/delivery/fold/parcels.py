@@ -57,7 +57,7 @@ def _move(state: State, event: Event) -> State:
 def _changed_parcel(loads: int, parcel: Parcel, event: Event) -> Parcel:
     following = machine.parcel_step(parcel.parcel_id, parcel.state, event.type)
     change = _PARCEL_CHANGES.get(event.type, _reason)(loads, parcel, event)
-    return replace(parcel, state=following, since=event.time, **change)
+    return replace(parcel, state=following, since=event.at, **change)
 
 
 def _with_parcel_at(block: Block, parcel_id: str, stop_id: str) -> dict[str, Stop]:
@@ -77,7 +77,7 @@ def _reason(loads: int, parcel: Parcel, event: Event) -> dict[str, Any]:
 def _aboard(loads: int, parcel: Parcel, event: Event) -> dict[str, Any]:
     return {
         "reason": event.data.get("reason"),
-        "loaded_at": event.time,
+        "loaded_at": event.at,
         "load_number": loads + 1,
         "entry": event.data.get("entry"),
         "provisional": event.type == "parcel.adopted",
@@ -105,7 +105,7 @@ def _attempted(loads: int, parcel: Parcel, event: Event) -> dict[str, Any]:
     attempt = Attempt(
         reason,
         event.data.get("stop_id"),
-        event.time,
+        event.at,
         contacted=bool(event.data.get("contacted")),
         made=bool(event.data.get("attempted", True)),
     )
@@ -149,7 +149,7 @@ def _unexpected(state: State, event: Event) -> State:
     block = block_of(state, event)
     parcel_id = subject_id(event)
     number = event.data["tracking_number"]
-    parcel = Parcel(parcel_id, number, "UNEXPECTED", since=event.time, entry=event.data.get("entry"))
+    parcel = Parcel(parcel_id, number, "UNEXPECTED", since=event.at, entry=event.data.get("entry"))
     code = normal(number)
     return with_block(
         state,
@@ -187,7 +187,7 @@ _PROOFS = {
 
 def _proof_change(parcel: Parcel, event: Event) -> dict[str, Any]:
     if event.type == "pod.drop_scanned":
-        return {"dropped_at": event.time, "entry": event.data.get("entry")}
+        return {"dropped_at": event.at, "entry": event.data.get("entry")}
     if event.type == "pod.otp_failed":
         return {"otp_failures": parcel.otp_failures + 1}
     proof = _PROOFS.get(event.type)

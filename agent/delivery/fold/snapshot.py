@@ -21,11 +21,12 @@ from agent.delivery.fold.manifest import (
 )
 from agent.delivery.fold.messages import read_advisory, read_earnings, read_feedback, read_roster
 from agent.delivery.model.state import DeliveryError, Policy, State, replace
+from agent.delivery.model.times import read_instant
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-SNAPSHOT_VERSION = 2
+SNAPSHOT_VERSION = 3
 """Grows when a snapshot of an older version can no longer be read as it is."""
 
 
@@ -50,11 +51,13 @@ def load(data: bytes, policy: Policy) -> State:
     try:
         content = json.loads(data)
         version = content["version"]
-        if version not in {1, SNAPSHOT_VERSION}:
+        if version not in range(1, SNAPSHOT_VERSION + 1):
             raise DeliveryError(f"snapshot: version {version!r}; expected at most {SNAPSHOT_VERSION}, of this release")
         lasting = content["state"]
-        if version == 1:
+        if version < 2:
             _from_version_1(lasting)
+        if version < 3:
+            _from_version_2(lasting)
         state: State = _adapter().validate_python(lasting)
     except (ValueError, KeyError, TypeError, AttributeError) as fault:
         raise DeliveryError(f"snapshot: {type(fault).__name__}; expected what dump() wrote") from fault
@@ -79,3 +82,14 @@ def _from_version_1(lasting: dict[str, Any]) -> None:
     lasting["advisories"] = {name: read_advisory(known, None) for name, known in lasting["advisories"].items()}
     lasting["feedback"] = [read_feedback(known) for known in lasting["feedback"]]
     lasting["earnings"] = {name: read_earnings(known) for name, known in lasting["earnings"].items()}
+
+
+def _from_version_2(lasting: dict[str, Any]) -> None:
+    """Version 2 did not say at which pickup stop the vehicle was last."""
+    for block in lasting["blocks"].values():
+        arrived = {
+            stop["stop_id"]: at
+            for stop in block["stops"].values()
+            if stop["kind"] == "pickup" and (at := read_instant(stop["arrived_at"])) is not None
+        }
+        block["last_pickup_id"] = max(arrived, key=arrived.__getitem__, default=None)

@@ -18,16 +18,18 @@ def _stop(state: State, event: Event) -> State:
     following = machine.stop_step(stop.stop_id, stop.state, event.type)
     change: dict[str, Any] = {"reason": event.data.get("reason")}
     if event.type == "stop.arrived":
-        change |= {"arrived_at": event.time, "overridden": bool(event.data.get("override"))}
+        change |= {"arrived_at": event.at, "overridden": bool(event.data.get("override"))}
     elif event.type == "stop.departed_open":
         change["left_open"] = stop.left_open + 1
     members: dict[str, Any] = {
-        "stops": {**block.stops, stop.stop_id: replace(stop, state=following, since=event.time, **change)}
+        "stops": {**block.stops, stop.stop_id: replace(stop, state=following, since=event.at, **change)}
     }
     if following in {"EN_ROUTE", "ARRIVED"}:
         members["current_stop_id"] = stop.stop_id
     elif block.current_stop_id == stop.stop_id:
         members["current_stop_id"] = None
+    if event.type == "stop.arrived" and stop.kind == "pickup":
+        members["last_pickup_id"] = stop.stop_id
     if event.type == "stop.skipped" and not event.data.get("keeps_place"):
         members["route"] = _to_the_end(block, stop.stop_id)
     return with_block(state, replace(block, **members))
@@ -57,7 +59,7 @@ def _stop_added(state: State, event: Event) -> State:
         parcel_ids=ids,
         of_stop_id=data.get("of_stop_id"),
         added=True,
-        since=event.time,
+        since=event.at,
     )
     if before is not None:
         stop = replace(
@@ -89,7 +91,7 @@ def _stop_added(state: State, event: Event) -> State:
 def _contacted(state: State, event: Event) -> State:
     block = block_of(state, event)
     stop = stop_of(block, event)
-    contact = Contact(event.data["method"], event.data["outcome"], event.time)
+    contact = Contact(event.data["method"], event.data["outcome"], event.at)
     changed = replace(stop, contacts=(*stop.contacts, contact))
     return with_stop(state, block, changed)
 

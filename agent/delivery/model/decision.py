@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from agent.delivery.model.times import Instant, read_instant
+
 if TYPE_CHECKING:
     from agent.delivery.model.state import Here, State
 
@@ -24,6 +26,11 @@ class Event:
     """JSON values only."""
     time: str = ""
     """RFC 3339 UTC with milliseconds: the moment's label."""
+
+    @property
+    def at(self) -> Instant | None:
+        """The instant of its time."""
+        return read_instant(self.time)
 
 
 @dataclass(frozen=True, slots=True)

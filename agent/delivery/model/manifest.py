@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
+from agent.delivery.model.times import Instant
+
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
@@ -67,8 +69,8 @@ class Address:
 class Window:
     """When a stop is to be visited."""
 
-    from_: str | None = None
-    to: str | None = None
+    from_: Instant | None = None
+    to: Instant | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,4 +138,8 @@ def as_json(part: DataclassInstance | None) -> dict[str, Any] | None:
     if part is None:
         return None
     members = {member.name.rstrip("_"): getattr(part, member.name) for member in fields(part)}
-    return {name: value for name, value in members.items() if value is not None}
+    return {
+        name: value.text if isinstance(value, Instant) else value
+        for name, value in members.items()
+        if value is not None
+    }

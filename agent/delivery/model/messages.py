@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agent.delivery.model.manifest import Pay, Place
+from agent.delivery.model.times import Instant
 
 
 @dataclass(frozen=True)
@@ -17,11 +18,11 @@ class Offer:
     place: str | None = None
     location: Place | None = None
     distance_m: float | None = None
-    starts_at: str | None = None
-    ends_at: str | None = None
+    starts_at: Instant | None = None
+    ends_at: Instant | None = None
     pay: Pay | None = None
-    expires_at: str | None = None
-    requested_at: str | None = None
+    expires_at: Instant | None = None
+    requested_at: Instant | None = None
     """When the driver accepted it; the cloud has yet to answer."""
 
 
@@ -64,8 +65,8 @@ class Advisory:
     advisory_id: str
     format: str
     """``wzdx``, ``area``, ``cap`` or ``speeds``."""
-    valid_from: str | None = None
-    valid_to: str | None = None
+    valid_from: Instant | None = None
+    valid_to: Instant | None = None
     inbox_message_id: str | None = None
     """The entry of the journal that holds the content. ``None`` for one that a snapshot of an older version kept."""
 

@@ -26,6 +26,7 @@ from agent.delivery.model.manifest import (
     Window,
 )
 from agent.delivery.model.messages import Advisory, Earnings, Message, Offer, RecipientFeedback, Roster
+from agent.delivery.model.times import Instant
 from contract.vocabulary import BLOCK_ENDED, CUSTODY, STOP_ENDED, BlockState, ParcelState, StopKind, StopState
 
 
@@ -56,7 +57,7 @@ class Attempt:
 
     reason: str
     stop_id: str | None
-    time: str
+    time: Instant | None
     contacted: bool = False
     made: bool = True
     """``False`` when the stop could not be reached at all."""
@@ -81,16 +82,16 @@ class Parcel:
     size: Size | None = None
     requirements: Requirements = NO_REQUIREMENTS
     instruction: Instruction = NO_INSTRUCTION
-    since: str | None = None
+    since: Instant | None = None
     """When it came into its state."""
     reason: str | None = None
     """Why it is in its state."""
-    loaded_at: str | None = None
+    loaded_at: Instant | None = None
     load_number: int = 0
     """Which scan of the load it was; 0 when it was not scanned."""
     entry: str | None = None
     """How its last scan was made: ``scan``, ``camera`` or ``manual``."""
-    dropped_at: str | None = None
+    dropped_at: Instant | None = None
     """When its label was scanned at its stop in this attempt."""
     proofs: tuple[str, ...] = ()
     """Satisfied in this attempt: ``photo``, ``photo_excepted``, ``signature``, ``otp``, ``age``."""
@@ -107,7 +108,7 @@ class Contact:
 
     method: str
     outcome: str
-    time: str
+    time: Instant | None
 
 
 @dataclass(frozen=True)
@@ -133,8 +134,8 @@ class Stop:
     """The ended stop whose work goes on here."""
     added: bool = False
     """Added on the unit, not by the manifest."""
-    since: str | None = None
-    arrived_at: str | None = None
+    since: Instant | None = None
+    arrived_at: Instant | None = None
     reason: str | None = None
     left_open: int = 0
     """How often it was left with parcels unresolved."""
@@ -151,8 +152,8 @@ class Block:
     block_id: str
     state: BlockState = "OFFERED"
     kind: str = "station"
-    starts_at: str | None = None
-    ends_at: str | None = None
+    starts_at: Instant | None = None
+    ends_at: Instant | None = None
     timezone: str | None = None
     driver_id: str | None = None
     manifest_version: int = -1
@@ -174,11 +175,13 @@ class Block:
     """All stops in the order they are to be driven."""
     current_stop_id: str | None = None
     """The stop that is EN_ROUTE or ARRIVED."""
-    since: str | None = None
+    last_pickup_id: str | None = None
+    """The pickup stop at which the vehicle was last."""
+    since: Instant | None = None
     reason: str | None = None
-    checked_in_at: str | None = None
-    departed_at: str | None = None
-    ended_at: str | None = None
+    checked_in_at: Instant | None = None
+    departed_at: Instant | None = None
+    ended_at: Instant | None = None
     paused_s: float = 0.0
     loads: int = 0
     """How many load scans counted."""
@@ -308,7 +311,7 @@ class State:
         if last is not None and not last.ended:
             return last
         accepted = [block for block in self.blocks.values() if block.state == "ACCEPTED"]
-        return min(accepted, key=lambda block: block.starts_at or "", default=last)
+        return min(accepted, key=lambda block: block.starts_at or Instant.of(0), default=last)
 
     def with_here(self, here: Here) -> State:
         """The same state with another momentary part."""

@@ -12,7 +12,6 @@ from agent.delivery.model.inputs import Located
 from agent.delivery.model.manifest import Place, as_json
 from agent.delivery.model.open_work import can_start, next_stop, waiting
 from agent.delivery.model.state import Block, Question, Stop, replace
-from agent.delivery.model.times import unix_ms
 from agent.delivery.rules.follow_ups import end_stop
 from agent.delivery.rules.loading import leave_site
 from agent.delivery.rules.pickup import last_pickup, override
@@ -123,8 +122,8 @@ def pause(tx: Transaction, a: dict[str, Any]) -> None:
 
 def resume(tx: Transaction, a: dict[str, Any]) -> None:
     """A break ends, and with it a planned one."""
-    since_ms = unix_ms(tx.block.since)
-    paused_s = 0.0 if since_ms is None else max(0.0, (tx.moment.wall_ms - since_ms) / 1000)
+    since = tx.block.since
+    paused_s = 0.0 if since is None else max(0.0, (tx.moment.wall_ms - since.unix_ms) / 1000)
     tx.on_block("block.resumed", tx.block, paused_s=round(paused_s, 1))
     stop = tx.block.current_stop
     if stop is not None and stop.kind == "break" and stop.state == "ARRIVED":

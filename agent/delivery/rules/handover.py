@@ -11,6 +11,7 @@ from typing import Any
 from agent.delivery.model import geofence
 from agent.delivery.model.open_work import delivery_stop_of, waiting
 from agent.delivery.model.state import Parcel, Stop
+from agent.delivery.model.times import text_of
 from agent.delivery.rules.proofs import at_door, check_proofs
 from agent.delivery.rules.transaction import Refused, Transaction
 from contract.vocabulary import REASONS, STOP_ENDED, UNREACHABLE_REASONS
@@ -190,7 +191,7 @@ def lost(tx: Transaction, a: dict[str, Any]) -> None:
 def void(tx: Transaction, a: dict[str, Any]) -> None:
     """A delivery did not happen: the parcel is out for delivery again, and the first event stays."""
     parcel = tx.parcel_in(a["parcel_id"], "DELIVERED")
-    corrects = {"type": "parcel.delivered", "time": parcel.since}
+    corrects = {"type": "parcel.delivered", "time": text_of(parcel.since)}
     tx.on_parcel("parcel.delivery_voided", parcel, reason=a["reason"], corrects=corrects, **_open_stop(tx, parcel))
 
 

@@ -15,6 +15,7 @@ from agent.delivery.fold.codes import normal
 from agent.delivery.model.decision import DIAGNOSTICS, Command, Decision, Refusal, Reply, Work
 from agent.delivery.model.inputs import Finished, InboxMessage, InvalidMessage, Moment
 from agent.delivery.model.state import Block, DeliveryError, State
+from agent.delivery.model.times import text_of
 from agent.delivery.rules.follow_ups import cancel_stop, end_stop, recall, settle
 from agent.delivery.rules.pickup import stand_at_pickup
 from agent.delivery.rules.transaction import Refused, Transaction
@@ -108,7 +109,7 @@ def _manifest(tx: Transaction, message: InboxMessage, before: State) -> None:
         tx.tell("BLOCK_REVISED", "attention", block_id=block_id, added=len(added), cancelled=cancelled)
     else:
         counts = {"parcels": len(block.parcels), "stops": len(block.stops)}
-        tx.tell("BLOCK_ASSIGNED", "attention", block_id=block_id, starts_at=block.starts_at, **counts)
+        tx.tell("BLOCK_ASSIGNED", "attention", block_id=block_id, starts_at=text_of(block.starts_at), **counts)
 
 
 def _left_out(tx: Transaction, known: Block, message: InboxMessage) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 from agent.delivery.model import geofence
 from agent.delivery.model.state import Block, Stop
-from agent.delivery.model.times import as_text, unix_ms
+from agent.delivery.model.times import Instant
 from agent.delivery.rules.transaction import Refused, Transaction
 
 
@@ -17,10 +17,10 @@ def check_in(tx: Transaction, a: dict[str, Any]) -> None:
         if any(other.state == "ACCEPTED" for other in tx.state.blocks.values()):
             raise Refused("BLOCK_ACTIVE", block_id=block.block_id)
         raise Refused("WRONG_TIME", action="check_in", block_state=block.state, expected=["ACCEPTED"])
-    opens_ms = check_in_from_ms(block, tx.state.policy.check_in_early_s)
+    opens = check_in_from(block, tx.state.policy.check_in_early_s)
     # A clock that nobody has set cannot say that it is too early.
-    if opens_ms is not None and tx.moment.wall_ms < opens_ms and tx.moment.trust != "unsynced":
-        raise Refused("TOO_EARLY", check_in_from=as_text(opens_ms))
+    if opens is not None and tx.moment.wall_ms < opens.unix_ms and tx.moment.trust != "unsynced":
+        raise Refused("TOO_EARLY", check_in_from=opens.text)
     pickup = next(block.open_stops("pickup"), None)
     data: dict[str, Any] = {}
     if pickup is not None:
@@ -37,10 +37,9 @@ def check_in(tx: Transaction, a: dict[str, Any]) -> None:
         tx.on_stop("stop.arrived", pickup, method="check_in", **data)
 
 
-def check_in_from_ms(block: Block, early_s: float) -> int | None:
+def check_in_from(block: Block, early_s: float) -> Instant | None:
     """When the check-in window opens."""
-    starts_ms = unix_ms(block.starts_at)
-    return None if starts_ms is None else starts_ms - round(early_s * 1000)
+    return None if block.starts_at is None else Instant.of(block.starts_at.unix_ms - round(early_s * 1000))
 
 
 def override(tx: Transaction, stop: Stop, sight: geofence.Sight, reason: str) -> None:
@@ -64,5 +63,4 @@ def open_pickups(block: Block) -> list[Stop]:
 
 def last_pickup(block: Block) -> Stop | None:
     """The pickup stop at which the vehicle was last."""
-    visited = [stop for stop in block.stops.values() if stop.kind == "pickup" and stop.arrived_at is not None]
-    return max(visited, key=lambda stop: stop.arrived_at or "", default=None)
+    return block.stops[block.last_pickup_id] if block.last_pickup_id is not None else None

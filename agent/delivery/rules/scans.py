@@ -18,6 +18,7 @@ from agent.delivery.model.inputs import Scanned
 from agent.delivery.model.manifest import as_json
 from agent.delivery.model.open_work import home, returns_at
 from agent.delivery.model.state import Block, Parcel, Question, Stop
+from agent.delivery.model.times import Instant, text_of
 from agent.delivery.rules.follow_ups import settle
 from agent.delivery.rules.transaction import Refused, Transaction
 from contract.vocabulary import STOP_ENDED
@@ -136,8 +137,8 @@ def _good(tx: Transaction, parcel: Parcel, act: str) -> None:
     _say(tx, "OK", "good", parcel, act=act)
 
 
-def _seen(tx: Transaction, parcel: Parcel, first_time: str | None) -> None:
-    _say(tx, "ALREADY_SCANNED", "repeat", parcel, first_time=first_time)
+def _seen(tx: Transaction, parcel: Parcel, first: Instant | None) -> None:
+    _say(tx, "ALREADY_SCANNED", "repeat", parcel, first_time=text_of(first))
 
 
 def _reject(tx: Transaction, scanned: Scanned, code: str, parcel: Parcel | None, /, **params: Any) -> NoReturn:
@@ -236,7 +237,7 @@ def _at_a_stop(block: Block) -> bool:
 def _check_finished(tx: Transaction, scanned: Scanned, parcel: Parcel) -> None:
     """Reject a parcel that is never expected in its state, wherever it is scanned."""
     if parcel.state == "DELIVERED":
-        _reject(tx, scanned, "ALREADY_DELIVERED", parcel, delivered_at=parcel.since)
+        _reject(tx, scanned, "ALREADY_DELIVERED", parcel, delivered_at=text_of(parcel.since))
     if parcel.state == "RECALLED_CLOSED" or (parcel.state == "RETURN_PENDING" and parcel.reason == "RECALLED"):
         _reject(tx, scanned, "RECALLED", parcel)
     if parcel.state == "UNEXPECTED":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from agent.delivery.model.times import unix_ms
 from agent.delivery.rules import closing
 from agent.delivery.rules.offers import expired
 from agent.delivery.rules.transaction import Transaction
@@ -22,11 +21,12 @@ def tick(tx: Transaction) -> None:
 
 def _watch_offers(tx: Transaction) -> None:
     for offer in list(tx.state.offers.values()):
-        requested_ms = unix_ms(offer.requested_at)
-        if requested_ms is None:
+        if offer.requested_at is None:
             if expired(tx, offer):
                 tx.on_block("block.expired", tx.state.blocks[offer.block_id], offer_id=offer.offer_id)
-        elif offer.offer_id not in tx.here.offers_told and tx.moment.wall_ms - requested_ms >= OFFER_ANSWER_MS:
+        elif offer.offer_id in tx.here.offers_told:
+            continue
+        elif tx.moment.wall_ms - offer.requested_at.unix_ms >= OFFER_ANSWER_MS:
             tx.momentary(offers_told=tx.here.offers_told | {offer.offer_id})
             tx.tell("OFFER_NO_ANSWER", "attention", offer_id=offer.offer_id, block_id=offer.block_id)
 
@@ -36,13 +36,12 @@ def _watch_no_show(tx: Transaction) -> None:
     if tx.moment.trust not in {"gps", "ntp"}:
         return
     for block in list(tx.state.blocks.values()):
-        starts_ms = unix_ms(block.starts_at) if block.state == "ACCEPTED" else None
         # A unit that replaces another in the middle of a block has its parcels on board: somebody did show.
-        if starts_ms is None or block.custody:
+        if block.state != "ACCEPTED" or block.starts_at is None or block.custody:
             continue
         # A block may come after it has begun: its driver gets as long as any other.
-        since_ms = max(starts_ms, unix_ms(block.since) or 0)
-        if tx.moment.wall_ms > since_ms + tx.state.policy.no_show_after_s * 1000:
+        since = max(block.starts_at, block.since or block.starts_at)
+        if tx.moment.wall_ms > since.unix_ms + tx.state.policy.no_show_after_s * 1000:
             tx.on_block("block.no_show", block)
             tx.tell("NO_SHOW", "attention", block_id=block.block_id)
 

@@ -9,9 +9,9 @@ from agent.delivery.model.manifest import as_json
 from agent.delivery.model.messages import Offer
 from agent.delivery.model.open_work import next_stop, pickup_is_open, waiting
 from agent.delivery.model.state import Block, State, Stop
-from agent.delivery.model.times import as_text
+from agent.delivery.model.times import text_of
 from agent.delivery.rules.loading import left_to_load, listed
-from agent.delivery.rules.pickup import check_in_from_ms
+from agent.delivery.rules.pickup import check_in_from
 from agent.delivery.rules.proofs import missing_proofs
 from agent.delivery.rules.scans import choices_of
 from contract.vocabulary import BLOCK_ACTIVE, CUSTODY
@@ -42,15 +42,15 @@ def _prompt(state: State, moment: Moment) -> Prompt:
         if block is None:
             return "WAIT_FOR_BLOCK", {}, []
         return "BLOCK_ENDED", {"block_id": block.block_id, "block_state": block.state}, []
-    opens_ms = check_in_from_ms(block, state.policy.check_in_early_s)
-    if opens_ms is not None and moment.wall_ms < opens_ms and moment.trust != "unsynced":
+    opens = check_in_from(block, state.policy.check_in_early_s)
+    if opens is not None and moment.wall_ms < opens.unix_ms and moment.trust != "unsynced":
         if offer is not None:
             return _offer(offer)
-        params = {"block_id": block.block_id, "starts_at": block.starts_at, "check_in_from": as_text(opens_ms)}
+        params = {"block_id": block.block_id, "starts_at": text_of(block.starts_at), "check_in_from": opens.text}
         return "WAIT_FOR_START", params, ["give_back"]
     pickup = next(block.open_stops("pickup"), None)
     site = site_name(block, pickup) if pickup is not None else None
-    params = {"block_id": block.block_id, "site": site, "starts_at": block.starts_at}
+    params = {"block_id": block.block_id, "site": site, "starts_at": text_of(block.starts_at)}
     return "CHECK_IN", params, ["check_in"] if block.custody else ["check_in", "give_back"]
 
 
@@ -58,7 +58,7 @@ def _offer(offer: Offer) -> Prompt:
     params = {
         "offer_id": offer.offer_id,
         "block_id": offer.block_id,
-        "starts_at": offer.starts_at,
+        "starts_at": text_of(offer.starts_at),
         "place": offer.place,
         "pay": as_json(offer.pay),
     }

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from agent.delivery.model.state import Block, Parcel
-from agent.delivery.model.times import unix_ms
 from contract.vocabulary import REASONS, STOP_ENDED
 
 
@@ -50,10 +49,8 @@ def _on_time(block: Block, parcels: Iterable[Parcel]) -> dict[str, int]:
         if stop is None or stop.window is None:
             continue
         tried = parcel.attempts[0].time if parcel.attempts else parcel.since if parcel.state == "DELIVERED" else None
-        tried_ms, to_ms = unix_ms(tried), unix_ms(stop.window.to)
-        if tried_ms is None or to_ms is None:
+        if tried is None or stop.window.to is None:
             continue
         of += 1
-        from_ms = unix_ms(stop.window.from_)
-        good += tried_ms <= to_ms and (from_ms is None or from_ms <= tried_ms)
+        good += tried <= stop.window.to and (stop.window.from_ is None or stop.window.from_ <= tried)
     return _share(good, of)

@@ -14,6 +14,7 @@ from agent.delivery.model.inputs import Moment
 from agent.delivery.model.manifest import Place, as_json
 from agent.delivery.model.messages import Offer
 from agent.delivery.model.state import Block, Parcel, State, Stop
+from agent.delivery.model.times import text_of
 from agent.delivery.rules.proofs import missing_proofs
 from agent.delivery.screen.earnings import earnings
 from agent.delivery.screen.prompt import prompt, site_name
@@ -92,11 +93,11 @@ def _offer(offer: Offer) -> dict[str, Any]:
         "kind": offer.kind,
         "place": offer.place,
         "distance_m": offer.distance_m,
-        "starts_at": offer.starts_at,
-        "ends_at": offer.ends_at,
+        "starts_at": text_of(offer.starts_at),
+        "ends_at": text_of(offer.ends_at),
         "pay": as_json(offer.pay),
-        "expires_at": offer.expires_at,
-        "requested_at": offer.requested_at,
+        "expires_at": text_of(offer.expires_at),
+        "requested_at": text_of(offer.requested_at),
     }
 
 
@@ -108,15 +109,15 @@ def _block(block: Block, driven_m: float | None) -> dict[str, Any]:
         "counts": dict(Counter(parcel.state for parcel in block.parcels.values())),
         "custody": len(block.custody),
         "kind": block.kind,
-        "starts_at": block.starts_at,
-        "ends_at": block.ends_at,
+        "starts_at": text_of(block.starts_at),
+        "ends_at": text_of(block.ends_at),
         "timezone": block.timezone,
         "manifest_version": block.manifest_version,
         "pay": as_json(block.pay),
         "reason": block.reason,
-        "checked_in_at": block.checked_in_at,
-        "departed_at": block.departed_at,
-        "ended_at": block.ended_at,
+        "checked_in_at": text_of(block.checked_in_at),
+        "departed_at": text_of(block.departed_at),
+        "ended_at": text_of(block.ended_at),
         "distance_m": None if distance_m is None else round(distance_m),
         "owed": list(block.obligation),
     }
@@ -140,7 +141,7 @@ def _stop(block: Block, stop: Stop) -> dict[str, Any]:
         "zone": stop.zone,
         "parcel_ids": list(stop.parcel_ids),
         "of_stop_id": stop.of_stop_id,
-        "arrived_at": stop.arrived_at,
+        "arrived_at": text_of(stop.arrived_at),
         "reason": stop.reason,
         "left_open": stop.left_open,
         "tags": list(stop.tags),
@@ -148,7 +149,7 @@ def _stop(block: Block, stop: Stop) -> dict[str, Any]:
 
 
 def _current_stop(state: State, block: Block, stop: Stop, moment: Moment) -> dict[str, Any]:
-    contacts = [{"method": c.method, "outcome": c.outcome, "time": c.time} for c in stop.contacts]
+    contacts = [{"method": c.method, "outcome": c.outcome, "time": text_of(c.time)} for c in stop.contacts]
     neighbours = [p.instruction.neighbour for p in block.parcels_of(stop) if p.instruction.neighbour is not None]
     near = stop.state == "ARRIVED" or geofence.sight(block, stop, state.here, state.policy, moment).tier in {1, 2}
     codes = [code for p in block.parcels_of(stop) for code in p.instruction.access_codes] if near else []
@@ -185,7 +186,7 @@ def _parcel(parcel: Parcel, stop: Stop | None) -> dict[str, Any]:
         },
         "missing_proofs": missing_proofs(parcel),
         "scanned": parcel.dropped_at is not None,
-        "since": parcel.since,
+        "since": text_of(parcel.since),
         "reason": parcel.reason,
         "handover": parcel.handover,
         "attempts": len(parcel.attempts),
