@@ -223,7 +223,11 @@ class App:
 
     def parts(self) -> PartsShown:
         """How the parts are; may be called from any thread."""
-        return shown(self.supervisor.states.copy(), self.clock.now())
+        parts = shown(self.supervisor.states.copy(), self.clock.now())
+        for name, part in parts.items():
+            if part["state"] == Condition.READY and not part["reason"]:
+                part["reason"] = self.fitted[name].remark() or ""
+        return parts
 
     def _part_changed(self, name: str, state: PartState) -> None:
         self.fitted[name].on_state(state)

@@ -25,6 +25,10 @@ def _ignore(_reading: Any) -> None:
     pass
 
 
+def _nothing() -> None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Fitted(Generic[Output]):
     """A part, and what is joined to it."""
@@ -38,6 +42,8 @@ class Fitted(Generic[Output]):
     """Whether it gives every tone, not only those that answer its own readings."""
     on_state: Callable[[PartState], None] = _ignore
     """Told when its state has changed."""
+    remark: Callable[[], str | None] = _nothing
+    """What is to be said of it although it is ready, and what to do; from any thread."""
     awaited: bool = False
     """Whether the agent has started only when it is ready, or has said why it is not."""
     device: str | None = None

@@ -42,5 +42,8 @@ def examine(settings: Settings, agent: RunningAgent) -> Iterator[Finding]:
         advice = f"beyond ± {POOR_M:.0f} m no arrival is seen: give the antenna a wider view of the sky"
     elif seen.mode == 2:
         advice = "it needs one satellite more to tell the time: give the antenna a wider view of the sky"
+    if advice is None and found is not None and found.state == "warning":
+        yield found
+        return
     message = f"{which}: {fix}{accuracy}{satellites}"
     yield Finding("receiver", "warning" if advice else "ok", message, advice)

@@ -15,4 +15,10 @@ def receiver(settings: GpsSettings, vehicle: Vehicle) -> Iterator[Fitted[Fix]]:
     """The part, where a gpsd is named."""
     if settings.gpsd:
         driver = Gps(settings.gpsd, settings.stale_after_s, settings.device)
-        yield Fitted(driver, vehicle.take, on_state=vehicle.receiver_changed, device=settings.device)
+        yield Fitted(
+            driver,
+            vehicle.take,
+            on_state=vehicle.receiver_changed,
+            remark=lambda: vehicle.time_doubt,
+            device=settings.device,
+        )

@@ -24,17 +24,18 @@ TRIP_FILE = "trip.json"
 class Vehicle:
     """Where the vehicle is, and how far it has come. Belongs to the loop.
 
-    :param synchronized: called when the clock has become better, after its event
+    :param clock_changed: called when the clock has become better, after its event, and when the receiver's time is
+        doubted or is so no more
     """
 
     def __init__(
-        self, unit: Unit, clock: Clock, journal: Journal, state_dir: Path, synchronized: Callable[[], None]
+        self, unit: Unit, clock: Clock, journal: Journal, state_dir: Path, clock_changed: Callable[[], None]
     ) -> None:
         self._unit = unit
         self._clock = clock
         self._journal = journal
         self._trip = Trip(state_dir / TRIP_FILE)
-        self._synchronized = synchronized
+        self._clock_changed = clock_changed
         self._reported: Fix | None = None
 
     def start(self) -> None:
@@ -56,7 +57,10 @@ class Vehicle:
         """The receiver reports."""
         self._reported = fix
         mode = 0 if Doubt.OLD in fix.doubts else fix.mode  # nor does its time tell what time it is
+        doubt = self.time_doubt
         self._tell(self._clock.fix(mode, fix.time, fix.monotonic_ns))
+        if self.time_doubt != doubt:
+            self._clock_changed()
         block_id = self._active_block()
         self._sample(self._trip.take(fix, block_id))
         here = self._trip.here
@@ -80,6 +84,11 @@ class Vehicle:
         """What the receiver has lost is no position any more."""
         if state.condition is not Condition.READY or state.reason:
             self._lost()
+
+    @property
+    def time_doubt(self) -> str | None:
+        """Why the receiver's time is not believed, and what to do."""
+        return self._clock.doubt
 
     @property
     def speed_mps(self) -> float | None:
@@ -126,4 +135,4 @@ class Vehicle:
                 "unit.clock_synchronized",
                 {"uptimems": str(moment.uptime_ms), "time": moment.time, "previous_trust": told.previous_trust},
             )
-            self._synchronized()
+            self._clock_changed()

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
+from agent.built import built_ms
 from demo.messages import STATION, assignment, delivery_stop, parcel
 from demo.stage import Agent
 from drivers.simulated import Gpsd, SimulatedReceiver
@@ -147,19 +150,41 @@ def test_the_way_of_a_block_is_told_by_few_points_and_counted_over_a_kill(world:
     assert not (agent.state_dir / "trip.json").exists()
 
 
-def test_a_receiver_years_ahead_does_not_set_the_clock(world: World) -> None:
-    ahead = datetime.now(UTC).replace(year=datetime.now(UTC).year + 3, day=1)
-    receiver = SimulatedReceiver(*STATION, rate_hz=RATE_HZ)
-    receiver.clock = lambda: ahead + (datetime.now(UTC) - begun)
+@pytest.mark.parametrize(
+    "told",
+    [
+        pytest.param(lambda now: now.replace(year=now.year + 3, day=1), id="years ahead"),
+        pytest.param(lambda now: now - timedelta(weeks=1024), id="an era behind, unless gpsd mends it"),
+        pytest.param(
+            lambda _now: datetime.fromtimestamp(built_ms() / 1000, UTC) - timedelta(days=2), id="2007 as 2026"
+        ),
+    ],
+)
+def test_a_receiver_with_a_wrong_date_gives_positions_and_does_not_set_the_clock(
+    world: World, told: Callable[[datetime], datetime]
+) -> None:
     begun = datetime.now(UTC)
+    receiver = SimulatedReceiver(*STATION, rate_hz=RATE_HZ)
+    receiver.clock = lambda: told(begun) + (datetime.now(UTC) - begun)
     world.stack.enter_context(receiver)
     gpsd = world.stack.enter_context(Gpsd(receiver.port))
     agent = world.agent(gps={"gpsd": gpsd.address})
     agent.start_ready()
-    until(agent.screen, lambda seen: seen["position"], "a position")
-    time.sleep(3)
-    seen = agent.screen.state()
-    assert seen
-    assert seen["unit"]["clock"]["trust"] != "gps"
+    seen = until(
+        agent.screen,
+        lambda seen: seen["position"] and (seen["unit"]["parts"]["gps"]["reason"] or gps_time_is_now(seen)),
+        "a position and word of the doubt",
+    )
+    if not gps_time_is_now(seen):
+        assert "cannot be right" in seen["unit"]["parts"]["gps"]["reason"]
+        assert agent.log().count("cannot be right") == 1
+        assert seen["unit"]["clock"]["trust"] != "gps"
     assert seen["unit"]["clock"]["time"][:4] == str(datetime.now(UTC).year)
-    assert "cannot be right" in agent.log()
+
+
+def gps_time_is_now(seen: dict[str, Any]) -> bool:
+    """Whether the receiver's time, mended by gpsd or not, set a clock that is right."""
+    clock = seen["unit"]["clock"]
+    return clock["trust"] == "gps" and abs(datetime.fromisoformat(clock["time"]) - datetime.now(UTC)) < timedelta(
+        days=1
+    )
