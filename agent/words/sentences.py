@@ -242,6 +242,16 @@ FEEDBACK: Final[Mapping[str, Phrase]] = {
     ),
     "BLOCK_CLOSED": phrase(say("The block is closed. Thank you.")),
     "NO_SHOW": phrase(say("The block began without a check-in and is gone."), speech=(say("The block is gone."),)),
+    "CONFIRM_DATE": phrase(
+        say("The clock is not set. The block begins at {starts_at}: is that today?"),
+        say("The clock is not set. Is the block today's?"),
+        speech=(say("The block begins at {starts_at}. Is that today?"), say("Is the block today's?")),
+    ),
+    "OUT_OF_DATE": phrase(
+        say("The block from {starts_at} is out of date and is gone."),
+        say("A block was out of date and is gone."),
+        speech=(say("A block was out of date and is gone."),),
+    ),
     "PARCELS_RECALLED": phrase(
         say("Recalled ({reason}): {parcel_ids}. Take them out."),
         say("Recalled: {parcel_ids}. Take them out."),
@@ -286,6 +296,10 @@ PROMPTS: Final[Mapping[str, Phrase]] = {
         say("Your block begins at {starts_at}. Check-in from {check_in_from}"),
         say("Your block begins at {starts_at}"),
         say("Your block begins later"),
+    ),
+    "CONFIRM_DATE": phrase(
+        say("The block begins at {starts_at}. If that is today, check in; else give it back"),
+        say("If this block is today's, check in; else give it back"),
     ),
     "CHECK_IN": phrase(
         say("Check in at {site}. The block begins at {starts_at}"),
@@ -375,6 +389,11 @@ REFUSALS: Final[Mapping[str, Phrase]] = {
     "TOO_EARLY": phrase(
         say("Check-in is not open yet. It opens at {check_in_from}."), say("Check-in is not open yet.")
     ),
+    "CONFIRM_DATE": phrase(
+        say("The clock is not set. The block begins at {starts_at}. If that is today, check in again."),
+        say("The clock is not set. If the block is today's, check in again."),
+    ),
+    "OUT_OF_DATE": phrase(say("The block ended at {ends_at}: it is out of date."), say("The block is out of date.")),
     "REASON_NEEDED": phrase(
         say("You seem to be {distance_m} m away. Give a reason."), say("You seem to be away. Give a reason.")
     ),

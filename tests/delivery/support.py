@@ -14,6 +14,7 @@ from agent.delivery.fold import snapshot
 from agent.delivery.model.decision import Decision, Event
 from agent.delivery.model.inputs import Acted, InboxMessage, Input, Located, Moment, Scanned, Tick
 from agent.delivery.model.state import Block, Parcel, Policy, State, Stop
+from contract.vocabulary import ClockTrust
 
 STATION = {"latitude": 52.09, "longitude": 5.12}
 SHOP = {"latitude": 52.08, "longitude": 5.10}
@@ -92,12 +93,13 @@ class CoreUnit:
         self.log: list[Event | InboxMessage] = []
         self.uptime_ms = 100_000
         self.wall_ms = START_MS
+        self.trust: ClockTrust = "gps"
         self.last = Decision()
         self.messages = 0
 
     @property
     def moment(self) -> Moment:
-        return Moment(self.wall_ms, self.uptime_ms, "boot-1", "gps")
+        return Moment(self.wall_ms, self.uptime_ms, "boot-1", self.trust)
 
     def wait(self, seconds: float) -> None:
         self.uptime_ms += round(seconds * 1000)

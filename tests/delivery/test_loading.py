@@ -75,16 +75,9 @@ def test_a_clock_that_was_never_set_does_not_keep_a_driver_out() -> None:
     unit = assigned()
     unit.at(STATION)
     unit.wall_ms = 0
-    before = unit.moment
-    decision = unit_decides_unsynced(unit, before.uptime_ms)
-    assert decision == ["block.checked_in", "stop.arrived"]
-
-
-def unit_decides_unsynced(unit: CoreUnit, uptime_ms: int) -> list[str]:
-    from agent.delivery.decide import decide
-
-    moment = replace(unit.moment, trust="unsynced", uptime_ms=uptime_ms)
-    return [event.type for event in decide(unit.state, Acted("check_in"), moment).events]
+    unit.trust = "unsynced"
+    assert unit.refused("check_in") == "CONFIRM_DATE"
+    assert unit.must("check_in") == ["block.checked_in", "stop.arrived"]
 
 
 def test_a_scan_before_the_check_in_says_so() -> None:

@@ -64,6 +64,8 @@ FEEDBACK: dict[str, Code] = {
     "PANIC": Code("a call for help; `kind` says whether a position is known", ("kind",), "attention"),
     "BLOCK_CLOSED": Code("the block is closed", ("block_id",), "good"),
     "NO_SHOW": Code("the block started without a check-in", ("block_id",), "attention"),
+    "CONFIRM_DATE": Code("the clock is not set: is the block today's?", ("block_id", "starts_at", "ends_at")),
+    "OUT_OF_DATE": Code("a block was out of date and has ended", ("block_id", "starts_at", "ends_at"), "attention"),
     "PARCELS_RECALLED": Code("parcels were recalled: take them out", ("parcel_ids", "reason"), "attention"),
     "MESSAGE": Code("a message from dispatch", ("message_id", "text", "needs_ack"), "attention"),
     "OFFER": Code("a block is offered", ("offer_id", "block_id"), "attention"),
@@ -77,6 +79,7 @@ PROMPTS: dict[str, Code] = {
     "WAIT_FOR_BLOCK": Code("nothing to do until a block comes"),
     "ANSWER_OFFER": Code("accept or decline an offer", ("offer_id", "block_id", "starts_at", "place", "pay")),
     "WAIT_FOR_START": Code("the block begins later", ("block_id", "starts_at", "check_in_from")),
+    "CONFIRM_DATE": Code("the clock is not set: is the block today's?", ("block_id", "starts_at", "ends_at")),
     "CHECK_IN": Code("drive to the pickup site and check in", ("block_id", "site", "starts_at")),
     "START_LOADING": Code("begin to load", ("block_id", "parcels")),
     "SCAN_LOAD": Code("scan parcels into the vehicle", ("loaded", "expected", "left", "unexpected")),
@@ -116,6 +119,10 @@ REFUSALS: dict[str, Code] = {
     "OFFER_EXPIRED": Code("the offer has expired", ("offer_id", "expires_at")),
     "OVERLAP": Code("overlaps with a block that was accepted before", ("block_id",)),
     "TOO_EARLY": Code("the check-in window is not open yet", ("check_in_from",)),
+    "CONFIRM_DATE": Code(
+        "the block may be another day's: check in again if it is today's", ("block_id", "starts_at", "ends_at")
+    ),
+    "OUT_OF_DATE": Code("the block ended more than twelve hours ago", ("block_id", "starts_at", "ends_at")),
     "REASON_NEEDED": Code("far from the place or no position: a reason is needed", ("stop_id", "distance_m", "why")),
     "CONFIRM_LOCATION": Code("not quite at the stop: confirm", ("stop_id", "distance_m")),
     "NOTHING_TO_CONFIRM": Code("no question about the place is open"),

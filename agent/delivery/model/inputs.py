@@ -33,6 +33,11 @@ class Moment:
         """RFC 3339 UTC with milliseconds."""
         return (_EPOCH + timedelta(milliseconds=self.wall_ms)).isoformat(timespec="milliseconds") + "Z"
 
+    @property
+    def is_trusted(self) -> bool:
+        """Whether the wall time may decide: satellites, the network or a battery clock stand for it."""
+        return self.trust != "unsynced"
+
     def at(self, uptime_ms: int) -> Moment:
         """Another instant of this boot, by the same clock."""
         return replace(self, wall_ms=self.wall_ms + uptime_ms - self.uptime_ms, uptime_ms=uptime_ms)

@@ -253,6 +253,8 @@ class Here:
     """Parcels that the driver was asked to look for once more."""
     offers_told: frozenset[str] = frozenset()
     """Offers about whose missing answer the driver was told."""
+    dates_asked: frozenset[str] = frozenset()
+    """Blocks of which the driver was asked whether they are today's."""
     idle_since_ms: int | None = None
     """Since when nothing is left to do on the block."""
     is_panic_held: bool = False

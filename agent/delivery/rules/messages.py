@@ -15,8 +15,9 @@ from agent.delivery.fold.codes import normal
 from agent.delivery.model.decision import DIAGNOSTICS, Command, Decision, Refusal, Reply, Work
 from agent.delivery.model.inputs import Finished, InboxMessage, InvalidMessage, Moment
 from agent.delivery.model.state import Block, DeliveryError, State
-from agent.delivery.model.times import text_of
+from agent.delivery.model.times import read_instant, text_of
 from agent.delivery.rules.follow_ups import cancel_stop, end_stop, recall, settle
+from agent.delivery.rules.out_of_date import refuse_over, refuse_past
 from agent.delivery.rules.pickup import stand_at_pickup
 from agent.delivery.rules.transaction import Refused, Transaction
 from contract.vocabulary import CUSTODY
@@ -30,7 +31,7 @@ def received(state: State, message: InboxMessage, moment: Moment) -> Decision:
     """Decide about a message, on the state before it."""
     check, follow = _HANDLERS.get(message.type, (_unknown_type, None))
     try:
-        check(state, message)
+        check(state, message, moment)
         after = evolve(state, message)
     except Refused as refused:
         return _rejected(state, message, refused.refusal, moment)
@@ -73,11 +74,13 @@ def _answer_rejection(tx: Transaction, message_id: str | None, reason: str, path
 # Manifests
 
 
-def _check_manifest(state: State, message: InboxMessage) -> None:
+def _check_manifest(state: State, message: InboxMessage, moment: Moment) -> None:
     block_id = message.data["block_id"]
     known = state.blocks.get(block_id)
     if message.type == "block.revised" and (known is None or known.state == "OFFERED"):
         raise Refused("UNKNOWN_BLOCK", path="block_id")
+    if known is None or known.state in {"OFFERED", "ACCEPTED"}:
+        refuse_over(read_instant(message.data.get("ends_at")), moment, "ends_at")
     if known is None:
         return
     if known.ended:
@@ -141,7 +144,7 @@ def _left_out(tx: Transaction, known: Block, message: InboxMessage) -> int:
     return len(cancelled)
 
 
-def _check_cancelled(state: State, message: InboxMessage) -> None:
+def _check_cancelled(state: State, message: InboxMessage, moment: Moment) -> None:
     known = state.blocks.get(message.data["block_id"])
     if known is None:
         raise Refused("UNKNOWN_BLOCK", path="block_id")
@@ -167,7 +170,7 @@ def _cancelled(tx: Transaction, message: InboxMessage, before: State) -> None:
     tx.tell("BLOCK_CANCELLED", "attention", block_id=block.block_id, reason=reason)
 
 
-def _check_recalled(state: State, message: InboxMessage) -> None:
+def _check_recalled(state: State, message: InboxMessage, moment: Moment) -> None:
     ids = set(message.data["parcel_ids"])
     known = any(ids & block.parcels.keys() for block in state.blocks.values() if not block.ended)
     if not known:
@@ -184,22 +187,27 @@ def _recalled(tx: Transaction, message: InboxMessage, before: State) -> None:
 # Offers
 
 
-def _check_offer(state: State, message: InboxMessage) -> None:
-    known = state.blocks.get(message.data["block_id"])
+def _check_offer(state: State, message: InboxMessage, moment: Moment) -> None:
+    data = message.data
+    known = state.blocks.get(data["block_id"])
     if known is not None and known.state != "OFFERED":
         raise Refused("STALE", path="block_id")
+    refuse_over(read_instant(data.get("ends_at")), moment, "ends_at")
+    refuse_past(read_instant(data.get("expires_at")), moment, "expires_at")
 
 
 def _offer(tx: Transaction, message: InboxMessage, before: State) -> None:
     tx.tell("OFFER", "attention", offer_id=message.data["offer_id"], block_id=message.data["block_id"])
 
 
-def _check_answer(state: State, message: InboxMessage) -> None:
+def _check_answer(state: State, message: InboxMessage, moment: Moment) -> None:
     known = state.blocks.get(message.data["block_id"])
     if known is None:
         raise Refused("UNKNOWN_BLOCK", path="block_id")
     if known.state != "OFFERED":
         raise Refused("STALE", path="block_id")
+    if message.type == "offer.confirmed":
+        refuse_over(known.ends_at, moment, "block_id")
 
 
 def _offer_confirmed(tx: Transaction, message: InboxMessage, before: State) -> None:
@@ -217,12 +225,16 @@ def _offer_refused(tx: Transaction, message: InboxMessage, before: State) -> Non
 # Everything else
 
 
-def _unknown_type(state: State, message: InboxMessage) -> None:
+def _unknown_type(state: State, message: InboxMessage, moment: Moment) -> None:
     raise Refused("UNKNOWN_TYPE", path="type")
 
 
-def _always(state: State, message: InboxMessage) -> None:
+def _always(state: State, message: InboxMessage, moment: Moment) -> None:
     """No check but that of the models."""
+
+
+def _check_advisory(state: State, message: InboxMessage, moment: Moment) -> None:
+    refuse_past(read_instant(message.data.get("valid_to")), moment, "valid_to")
 
 
 def _message(tx: Transaction, message: InboxMessage, before: State) -> None:
@@ -250,7 +262,7 @@ def _settings(tx: Transaction, message: InboxMessage, before: State) -> None:
     tx.effects.append(Command(message.message_id, "settings", message.data))
 
 
-Check = Callable[[State, InboxMessage], None]
+Check = Callable[[State, InboxMessage, Moment], None]
 """Raises `Refused` where a message cannot be taken; it gets the state before it."""
 Follow = Callable[[Transaction, InboxMessage, State], None]
 
@@ -263,7 +275,7 @@ _HANDLERS: dict[str, tuple[Check, Follow | None]] = {
     "offer.confirmed": (_check_answer, _offer_confirmed),
     "offer.refused": (_check_answer, _offer_refused),
     "roster.replaced": (_always, None),
-    "advisory.issued": (_always, None),
+    "advisory.issued": (_check_advisory, None),
     "message.sent": (_always, _message),
     "feedback.given": (_always, None),
     "earnings.stated": (_always, None),

@@ -21,7 +21,7 @@ def _offer(tx: Transaction, offer_id: str) -> Offer:
 def expired(tx: Transaction, offer: Offer) -> bool:
     """Whether the time to answer an offer is over, as far as the clock can be trusted."""
     expires = offer.expires_at
-    return expires is not None and tx.moment.trust != "unsynced" and tx.moment.wall_ms >= expires.unix_ms
+    return expires is not None and tx.moment.is_trusted and tx.moment.wall_ms >= expires.unix_ms
 
 
 def accept_offer(tx: Transaction, a: dict[str, Any]) -> None:
@@ -58,5 +58,7 @@ def give_back(tx: Transaction, a: dict[str, Any]) -> None:
     if block.custody:
         raise Refused("CUSTODY_LEFT", count=len(block.custody), parcel_ids=[p.parcel_id for p in block.custody])
     starts = block.starts_at
-    data = {} if starts is None else {"notice_minutes": (starts.unix_ms - tx.moment.wall_ms) // 60_000}
+    data: dict[str, Any] = {} if starts is None else {"notice_minutes": (starts.unix_ms - tx.moment.wall_ms) // 60_000}
+    if block.block_id in tx.here.dates_asked:
+        data["reason"] = "STALE"
     tx.on_block("block.forfeited", block, **data)

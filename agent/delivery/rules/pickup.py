@@ -7,6 +7,7 @@ from typing import Any
 from agent.delivery.model import geofence
 from agent.delivery.model.state import Block, Stop
 from agent.delivery.model.times import Instant
+from agent.delivery.rules.out_of_date import check_date
 from agent.delivery.rules.transaction import Refused, Transaction
 
 
@@ -18,8 +19,9 @@ def check_in(tx: Transaction, a: dict[str, Any]) -> None:
             raise Refused("BLOCK_ACTIVE", block_id=block.block_id)
         raise Refused("WRONG_TIME", action="check_in", block_state=block.state, expected=["ACCEPTED"])
     opens = check_in_from(block, tx.state.policy.check_in_early_s)
+    confirmed = check_date(tx, block, opens)
     # A clock that nobody has set cannot say that it is too early.
-    if opens is not None and tx.moment.wall_ms < opens.unix_ms and tx.moment.trust != "unsynced":
+    if opens is not None and tx.moment.wall_ms < opens.unix_ms and tx.moment.is_trusted:
         raise Refused("TOO_EARLY", check_in_from=opens.text)
     pickup = next(block.open_stops("pickup"), None)
     data: dict[str, Any] = {}
@@ -31,7 +33,7 @@ def check_in(tx: Transaction, a: dict[str, Any]) -> None:
                 raise Refused("REASON_NEEDED", stop_id=pickup.stop_id, distance_m=sight.distance_m, why=sight.why)
             override(tx, pickup, sight, reason)
             data |= {"reason": reason, "override": True}
-    tx.on_block("block.checked_in", block, **data)
+    tx.on_block("block.checked_in", block, **data, **({"date_confirmed": True} if confirmed else {}))
     tx.momentary(distance_m=None)
     if pickup is not None:
         tx.on_stop("stop.arrived", pickup, method="check_in", **data)

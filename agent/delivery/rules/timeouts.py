@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from agent.delivery.rules import closing
 from agent.delivery.rules.offers import expired
+from agent.delivery.rules.out_of_date import end_what_is_over
 from agent.delivery.rules.transaction import Transaction
 
 OFFER_ANSWER_MS = 30_000
@@ -15,6 +16,8 @@ def tick(tx: Transaction) -> None:
     """A second has passed."""
     if tx.state.offers:
         _watch_offers(tx)
+    if tx.moment.is_trusted:
+        end_what_is_over(tx)
     _watch_no_show(tx)
     _watch_idle(tx)
 
@@ -32,7 +35,7 @@ def _watch_offers(tx: Transaction) -> None:
 
 
 def _watch_no_show(tx: Transaction) -> None:
-    # A block is lost for good by this: the time must be one that somebody has checked.
+    # A block of today is lost for good by this: the time must be one that somebody has checked.
     if tx.moment.trust not in {"gps", "ntp"}:
         return
     for block in list(tx.state.blocks.values()):

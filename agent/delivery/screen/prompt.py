@@ -11,6 +11,7 @@ from agent.delivery.model.open_work import next_stop, pickup_is_open, waiting
 from agent.delivery.model.state import Block, State, Stop
 from agent.delivery.model.times import text_of
 from agent.delivery.rules.loading import left_to_load, listed
+from agent.delivery.rules.out_of_date import date_of, is_date_doubtful
 from agent.delivery.rules.pickup import check_in_from
 from agent.delivery.rules.proofs import missing_proofs
 from agent.delivery.rules.scans import choices_of
@@ -43,11 +44,13 @@ def _prompt(state: State, moment: Moment) -> Prompt:
             return "WAIT_FOR_BLOCK", {}, []
         return "BLOCK_ENDED", {"block_id": block.block_id, "block_state": block.state}, []
     opens = check_in_from(block, state.policy.check_in_early_s)
-    if opens is not None and moment.wall_ms < opens.unix_ms and moment.trust != "unsynced":
+    if opens is not None and moment.wall_ms < opens.unix_ms and moment.is_trusted:
         if offer is not None:
             return _offer(offer)
         params = {"block_id": block.block_id, "starts_at": text_of(block.starts_at), "check_in_from": opens.text}
         return "WAIT_FOR_START", params, ["give_back"]
+    if block.block_id in state.here.dates_asked and is_date_doubtful(block, opens, moment):
+        return "CONFIRM_DATE", date_of(block), ["check_in", "give_back"]
     pickup = next(block.open_stops("pickup"), None)
     site = site_name(block, pickup) if pickup is not None else None
     params = {"block_id": block.block_id, "site": site, "starts_at": text_of(block.starts_at)}
