@@ -2,68 +2,16 @@
 
 A code has one sentence or several: the first whose params all have a value is shown, so the last one asks for the
 least. ``{name}`` is a param; in a counted sentence ``{n}`` is the number. A key such as ``OK/loaded`` holds what the
-code says where a param in `CHOOSING` has that value.
+code says where a param in `phrases.CHOOSING` has that value.
 """
 
 # ruff: noqa: RUF001 - the dash between section and sequence is part of the contract
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from functools import cache
-from typing import Final, NamedTuple
+from typing import Final
 
-CHOOSING: Final = ("act", "action", "stop_state", "kind", "instruction", "why")
-"""Params whose value may have sentences of its own."""
-
-
-class Sentence(NamedTuple):
-    """A sentence that can be translated; it has two forms where it counts something."""
-
-    text: str
-    many: str = ""
-    counts: str = ""
-    """The param that is counted: a number, or a list."""
-
-    @property
-    def params(self) -> frozenset[str]:
-        """The params without which the sentence is not whole."""
-        names = fields(self.text) | fields(self.many)
-        return (names - {"n"}) | {self.counts} if self.counts else names
-
-
-class Phrase(NamedTuple):
-    """What is read, and what is said where that is not the same: an empty speech leaves it at the tone."""
-
-    text: tuple[Sentence, ...]
-    speech: tuple[Sentence, ...] | None
-
-
-@cache
-def fields(template: str) -> frozenset[str]:
-    """The names in a template's braces."""
-    return frozenset(re.findall(r"\{(\w+)\}", template))
-
-
-def say(text: str) -> Sentence:
-    """Mark a sentence for the catalogues: a literal text, since `./scripts/words` reads the code without running it."""
-    return Sentence(text)
-
-
-def count(param: str, one: str, many: str) -> Sentence:
-    """Mark a sentence that counts a param; other languages may have more than two forms."""
-    return Sentence(one, many, param)
-
-
-def phrase(*text: Sentence, speech: tuple[Sentence, ...] | None = None) -> Phrase:
-    """The sentences of a code, the fullest first."""
-    return Phrase(text, speech)
-
-
-def silent(*text: Sentence) -> Phrase:
-    """The sentences of a code that is read and not said: the tone is enough."""
-    return Phrase(text, ())
-
+from agent.words.phrases import Phrase, count, phrase, say, silent
 
 FEEDBACK: Final[Mapping[str, Phrase]] = {
     "OK": silent(say("{tracking_number}")),

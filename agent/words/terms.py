@@ -134,6 +134,32 @@ ACTIONS: Final[Mapping[str, Term]] = {
 }
 """Actions that a unit may not have; the others have sentences of their own."""
 
+WEEKDAYS: Final = (
+    term("weekday", "Monday"),
+    term("weekday", "Tuesday"),
+    term("weekday", "Wednesday"),
+    term("weekday", "Thursday"),
+    term("weekday", "Friday"),
+    term("weekday", "Saturday"),
+    term("weekday", "Sunday"),
+)
+"""From Monday on."""
+
+MONTHS: Final = (
+    term("month", "January"),
+    term("month", "February"),
+    term("month", "March"),
+    term("month", "April"),
+    term("month", "May"),
+    term("month", "June"),
+    term("month", "July"),
+    term("month", "August"),
+    term("month", "September"),
+    term("month", "October"),
+    term("month", "November"),
+    term("month", "December"),
+)
+
 TERMS: Final[Mapping[str, Mapping[str, Term]]] = {
     "block_state": BLOCK_STATES,
     "parcel_state": PARCEL_STATES,

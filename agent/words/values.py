@@ -1,49 +1,53 @@
-"""The values of params as they stand in a sentence: the unit's time of day, money, codes as words, short lists."""
+"""The values of params as they stand in a sentence: the time of day, money, codes as words, short lists."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from dataclasses import dataclass
 from gettext import NullTranslations
 from typing import Final
 
+from agent.words.phrases import filled
 from agent.words.sentences import LISTED, MORE
 from agent.words.terms import TERMS
+from agent.words.times import Calendar, time_of_day
 
 MOST_ITEMS: Final = 3
 """Longer lists are cut short in a sentence."""
 
-_FIELD = re.compile(r"\{(\w+)\}")
 _CODE = re.compile(r"[A-Z]+(_[A-Z]+)*|[a-z]+(_[a-z]+)+")
 _SAYING: Final = ("text", "line1", "tracking_number", "name", "kind", "parcel_id")
 """The member of an object that stands for it in a sentence."""
 _TIMES: Final = ("_at", "_from", "_time")
 
 
-def filled(template: str, values: Mapping[str, str]) -> str:
-    """The template with its values, which are never taken for templates themselves; what is unknown is a ``?``."""
-    return _FIELD.sub(lambda field: values.get(field[1], "?"), template)
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """In which language something is said, and by whose clock."""
+
+    words: NullTranslations
+    calendar: Calendar | None = None
 
 
-def shown(name: str, value: object, words: NullTranslations) -> str:
+def shown(name: str, value: object, manner: Manner) -> str:
     """The value of a param; the param's name says what kind of value it is."""
     match value:
         case None:
             return "?"
         case str():
             if name.endswith(_TIMES):
-                return _clock(value)
-            return _term(name, value, words) if name in TERMS else value
+                return time_of_day(value, manner.calendar, manner.words)
+            return _term(name, value, manner.words) if name in TERMS else value
         case float():
             return f"{value:.0f}"
         case {"amount": amount, "currency": currency}:
             return f"{amount} {currency}"
         case Mapping():
             key = next((key for key in _SAYING if value.get(key)), "")
-            return shown(key, value.get(key), words)
+            return shown(key, value.get(key), manner)
         case list() | tuple() | frozenset():
-            return _listed([shown(name, item, words) for item in value], words)
+            return _listed([shown(name, item, manner) for item in value], manner.words)
         case _:
             return str(value)
 
@@ -64,12 +68,3 @@ def _listed(items: list[str], words: NullTranslations) -> str:
     for item in items[: len(items) - len(cut)]:
         text = filled(words.gettext(LISTED.text), {"items": text, "item": item}) if text else item
     return filled(words.gettext(MORE.text), {"items": text, "count": str(len(cut))}) if cut else text
-
-
-def _clock(value: str) -> str:
-    """The time of day where the unit is; one whose clock knows no zone says so."""
-    try:
-        local = datetime.fromisoformat(value).astimezone()
-    except (ValueError, OverflowError, OSError):  # no time, or none that this machine's calendar reaches
-        return value
-    return f"{local:%H:%M}" if local.utcoffset() else f"{local:%H:%M} UTC"

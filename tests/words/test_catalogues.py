@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from agent import words
-from agent.words import sentences, terms
+from agent.words import sentences, terms, times
 
 ROOT = Path(__file__).parents[2]
 
@@ -55,6 +55,8 @@ def test_what_the_catalogues_are_made_from_is_what_the_driver_can_be_told() -> N
     phrases = [*sentences.FEEDBACK.values(), *sentences.PROMPTS.values(), *sentences.REFUSALS.values()]
     said = [one for phrase in phrases for one in (*phrase.text, *(phrase.speech or ()))]
     told = {((one.text, one.many) if one.many else one.text, None) for one in (*said, sentences.MORE, sentences.LISTED)}
+    told |= {(one.text, None) for one in times.SENTENCES}
+    told |= {(one.text, one.context) for one in (*terms.WEEKDAYS, *terms.MONTHS)}
     told |= {(one.text, one.context) for table in terms.TERMS.values() for one in table.values()}
     assert {(message.id, message.context) for message in catalogues.of_the_code() if message.id} == told
 

@@ -20,8 +20,9 @@ from agent.delivery.model.codes import Code
 from agent.delivery.model.decision import Feedback, Refusal
 from agent.delivery.model.inputs import Acted, InboxMessage, Moment, Scanned
 from agent.delivery.model.state import State
-from agent.words import catalogue, sentences
-from agent.words.sentences import FEEDBACK, PROMPTS, REFUSALS, Phrase, say
+from agent.words import catalogue, phrases
+from agent.words.phrases import Phrase, say
+from agent.words.sentences import FEEDBACK, PROMPTS, REFUSALS
 from agent.words.terms import TERMS
 from contract import vocabulary
 
@@ -302,7 +303,7 @@ everything = st.sampled_from(sorted({of_code(key) for key in {**FEEDBACK, **PROM
 
 @given(
     code=everything | hostile,
-    params=st.dictionaries(names | st.sampled_from(sentences.CHOOSING) | hostile, values, max_size=6),
+    params=st.dictionaries(names | st.sampled_from(phrases.CHOOSING) | hostile, values, max_size=6),
     language=st.sampled_from(words.LANGUAGES) | hostile,
 )
 def test_rendering_never_raises(code: str, params: dict[str, Any], language: str) -> None:
