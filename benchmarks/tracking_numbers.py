@@ -6,9 +6,11 @@ The public numbers are those of the open `tracking_number_data` collection (MIT)
 shared folder. The made ones are drawn at random, 500 a form, of forms that parcels in the world bear. Each number is
 recognised (its carrier is named; for UPU S10 its form), unknown, told as wrong (a fault), or taken for another's.
 
-Goals: no number of a real form is told as wrong; of no form are more than 10 % taken for another (a check digit of one
-place fits one number in ten by chance, so a form that has nothing else lies at this bound); no invalid public number is
-taken for a sound one. Exit status 1 when one is missed.
+The numbers come without a symbology, as typed ones do: where digits alone and one check digit are all that speaks for a
+carrier, it is not named then.
+
+Goals: no number of a real form is told as wrong; of no form are more than 10 % taken for another; no invalid public
+number is taken for a sound one. Exit status 1 when one is missed.
 """
 
 from __future__ import annotations

@@ -79,7 +79,8 @@ def decide(state: State, given: Input, moment: Moment) -> Decision:
 def _apply(tx: Transaction, given: Input) -> None:
     if isinstance(given, Acted):
         _perform(tx, given)
-        if given.action not in SCANS and tx.here.question is not None and tx.here.question.kind == "parcel":
+        question = tx.here.question
+        if given.action not in SCANS and question is not None and question.kind in scans.QUESTIONS:
             tx.momentary(question=None)  # the driver has gone on without choosing
     elif isinstance(given, Scanned):
         scans.scan(tx, given)
@@ -140,10 +141,15 @@ def _scan(tx: Transaction, a: dict[str, Any]) -> None:
 
 
 def _choose(tx: Transaction, a: dict[str, Any]) -> None:
-    """One of several parcels that a code may mean."""
+    """One of several parcels that a code may mean, or that a text is a parcel's number."""
     question, block = tx.here.question, tx.state.block
-    if question is None or question.kind != "parcel" or question.scan is None or block is None:
+    if question is None or question.kind not in scans.QUESTIONS or question.scan is None or block is None:
         raise Refused("NO_CHOICE", code=a["code"])
+    if question.kind == "number":
+        if normal(a["code"]) != normal(question.scan.text):
+            raise Refused("NO_CHOICE", code=a["code"])
+        scans.scan(tx, replace(question.scan, entry="manual", repeat=False))
+        return
     offered = [block.parcels[name] for name in question.parcel_ids if name in block.parcels]
     chosen = [parcel for parcel in offered if parcel.parcel_id == a["code"]] or [
         parcel for parcel in offered if a["code"] in {parcel.tracking_number, *parcel.aliases}

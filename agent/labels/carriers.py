@@ -2,8 +2,9 @@
 
 `recognise` answers for one number in normal form (upper case, nothing between the characters). A form either proves
 its carrier by its shape alone (then a wrong check digit is a fault of the label), or others number their parcels in the
-same shape, too: then its check digit has to prove it, and otherwise the form is unknown. A shape that others share and
-that has no check digit proves nothing, and is no form here.
+same shape, too: then its check has to prove it, and otherwise the form is unknown. One check digit behind bare digits
+fits one number in ten of everybody else's, so that alone it proves nothing: the symbology has to speak for the form as
+well. A shape that others share and that has no check digit is no form here.
 
 The formats and the check digit rules are those that the carriers publish: the UPU's S10 standard, USPS Publication
 199 (IMpb), the GS1 General Specifications (SSCC), ISO/IEC 7064 (DPD), and the label guides of the others.
@@ -16,11 +17,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from agent.labels.check_digits import (
+    doubling_digit,
+    gs1_digit,
+    luhn_digit,
+    modulo_7_digit,
+    modulo_37_36_digit,
+    weighted_11_digit,
+)
+
 Check = Callable[[str], str | None]
 """What is wrong with a number of the form, or ``None``."""
 Proof = Literal["shape", "check", "digit"]
 """What proves a form: its shape alone, so that a wrong check digit is a fault of the label; its check where others have
-the shape, too; or one check digit, which fits one number in ten by chance, so that no other form's may fit as well."""
+the shape, too; or one check digit, which fits one number in ten by chance: then it must have been read in a symbology
+of the form, and no other form's digit may fit as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +47,8 @@ class Form:
     rewrite: Callable[[str], tuple[str, ...]] | None = None
     """Every way to write the same parcel's number, the one for people first."""
     proof: Proof = "shape"
+    symbologies: str = ""
+    """Code characters of the AIM identifiers that the carrier prints it in (``C`` of ``]C1``); empty: any."""
 
 
 class Finding(NamedTuple):
@@ -47,12 +60,17 @@ class Finding(NamedTuple):
     fault: str | None = None
 
 
-def recognise(code: str) -> Finding | None:
-    """What `code` (normal form, ASCII, not empty) is; ``None`` when no carrier's form is proven."""
+def recognise(code: str, symbology: str | None = None) -> Finding | None:
+    """What `code` (normal form, ASCII, not empty) is.
+
+    `symbology`: the code character of its AIM identifier, where it is known. ``None`` when no form fits; a finding
+    without a kind when forms fit and none is proven: then it has the names that they would give the number.
+    """
     forms = _BY_LENGTH.get(len(code), ()) if code.isdigit() else _BY_INITIAL.get(code[0], ())
     fitting: list[Form] = []
     for form in forms:
-        if form.pattern.fullmatch(code) is None:
+        ruled_out = symbology is not None and form.symbologies and symbology not in form.symbologies
+        if ruled_out or form.pattern.fullmatch(code) is None:
             continue
         wrong = None if form.check is None else form.check(code)
         if form.proof == "shape":
@@ -63,7 +81,7 @@ def recognise(code: str) -> Finding | None:
             fitting.append(form)
     if not fitting:
         return None
-    if len(fitting) == 1:
+    if len(fitting) == 1 and symbology is not None:
         return _finding(fitting[0], code)
     return Finding(None, None, tuple(dict.fromkeys(name for form in fitting for name in _finding(form, code).codes)))
 
@@ -73,11 +91,6 @@ def _finding(form: Form, code: str, fault: str | None = None) -> Finding:
     if fault is not None:
         codes = tuple(dict.fromkeys((code, *codes)))  # what was scanned is shown as it is
     return Finding(form.kind, form.carrier(code) if callable(form.carrier) else form.carrier, codes, fault)
-
-
-def gs1_digit(body: str) -> str:
-    """The GS1 check digit: weights 3 and 1 in turn from the right, modulo 10."""
-    return str(-(3 * sum(map(int, body[-1::-2])) + sum(map(int, body[-2::-2]))) % 10)
 
 
 def identcode_fault(code: str) -> str | None:
@@ -93,40 +106,6 @@ def _differs(found: str, expected: str) -> str | None:
 def _last(digit: Callable[[str], str], start: int = 0, prefix: str = "") -> Check:
     """The last character is the check digit of `prefix` and what stands from `start` on."""
     return lambda code: _differs(code[-1], digit(prefix + code[start:-1]))
-
-
-_UPS_VALUES = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "23456789012345678901234567")
-
-
-def _doubling_digit(body: str) -> str:
-    """Weights 1 and 2 in turn from the left, modulo 10; letters count as UPS has them (A is 2, B is 3 …)."""
-    values = body.translate(_UPS_VALUES)
-    return str(-(sum(map(int, values[::2])) + 2 * sum(map(int, values[1::2]))) % 10)
-
-
-def _luhn_digit(body: str) -> str:
-    doubled = sum(map(int, "".join(str(2 * int(digit)) for digit in body[-1::-2])))
-    return str(-(doubled + sum(map(int, body[-2::-2]))) % 10)
-
-
-def _modulo_7_digit(body: str) -> str:
-    return str(int(body) % 7)
-
-
-def _weighted_11_digit(body: str) -> str:
-    """FedEx Express: weights 1, 3, 7 from the right, modulo 11, and 10 counts as 0."""
-    return str(sum(int(digit) * (1, 3, 7)[place % 3] for place, digit in enumerate(reversed(body))) % 11 % 10)
-
-
-_ALPHABET_36 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-
-
-def _modulo_37_36_digit(body: str) -> str:
-    """ISO/IEC 7064 Mod 37,36."""
-    product = 36
-    for character in body:
-        product = ((product + _ALPHABET_36.index(character)) % 36 or 36) * 2 % 37
-    return _ALPHABET_36[(37 - product) % 36]
 
 
 def _s10_fault(code: str) -> str | None:
@@ -250,8 +229,27 @@ def _form(
     rewrite: Callable[[str], tuple[str, ...]] | None = None,
     *,
     proof: Proof = "shape",
+    symbologies: str = "",
 ) -> Form:
-    return Form(kind, name, carrier, re.compile(pattern), check, rewrite, proof)
+    return Form(kind, name, carrier, re.compile(pattern), check, rewrite, proof, symbologies)
+
+
+_BARS = "AC"
+"""Code 39 and Code 128, in which most numbers of digits stand."""
+
+
+def _sscc_18(pattern: str, proof: Proof) -> Form:
+    """An SSCC without its application identifier."""
+    return _form(
+        "sscc",
+        "SSCC",
+        _sscc_carrier,
+        pattern,
+        _last(gs1_digit),
+        lambda code: ("00" + code, code),
+        proof=proof,
+        symbologies=_BARS + "I" if proof == "digit" else "",
+    )
 
 
 _SSCC = _form("sscc", "SSCC", _sscc_carrier, r"00\d{18}", _last(gs1_digit, 2), lambda code: (code, code[2:]))
@@ -260,14 +258,14 @@ _USPS_ROUTED = _form(
 )
 _USPS_IMPB = _form("usps_impb", "USPS IMpb", "usps", r"9[1-5]\d+", _impb_fault)
 _FEDEX_GSN = _form(
-    "fedex_34", "FedEx Ground 96", "fedex", r"96\d{32}", _last(_weighted_11_digit, 20), _fedex_express_part
+    "fedex_34", "FedEx Ground 96", "fedex", r"96\d{32}", _last(weighted_11_digit, 20), _fedex_express_part
 )
 _DPD_28 = _form(
     "dpd_28",
     "DPD",
     "dpd",
     r"%?\d{27}[0-9A-Z]",
-    lambda code: _differs(code[-1], _modulo_37_36_digit(code[-28:-1])),
+    lambda code: _differs(code[-1], modulo_37_36_digit(code[-28:-1])),
     lambda code: (code[-21:-7], code[-28:]),
     proof="check",
 )
@@ -276,11 +274,13 @@ _DPD_15 = _form(
     "DPD",
     "dpd",
     r"[01]\d{13}[0-9A-Z]",
-    _last(_modulo_37_36_digit),
+    _last(modulo_37_36_digit),
     lambda code: (code[:14], code),
-    proof="digit",
+    proof="check",
 )
-_DHL_EXPRESS = _form("dhl_express", "DHL Express", "dhl", r"[1-9]\d{9,10}", _last(_modulo_7_digit), proof="digit")
+_DHL_EXPRESS = _form(
+    "dhl_express", "DHL Express", "dhl", r"[1-9]\d{9,10}", _last(modulo_7_digit), proof="digit", symbologies=_BARS
+)
 
 _BY_LENGTH: dict[int, tuple[Form, ...]] = {
     10: (_DHL_EXPRESS,),
@@ -290,19 +290,42 @@ _BY_LENGTH: dict[int, tuple[Form, ...]] = {
             "Old Dominion",
             "old_dominion",
             r"(?:77[78]|072|780|80\d)\d{8}",
-            _last(_luhn_digit),
+            _last(luhn_digit),
             proof="check",
         ),
         _DHL_EXPRESS,
     ),
     12: (
-        _form("purolator_12", "Purolator", "purolator", r"[23]\d{11}", _last(_luhn_digit), proof="digit"),
-        _form("fedex_12", "FedEx Express", "fedex", r"[1-9]\d{11}", _last(_weighted_11_digit), proof="digit"),
-        # Yamato and Sagawa number alike: the form is theirs, the carrier is not told.
-        _form("japan_12", "Yamato or Sagawa", None, r"\d{12}", _last(_modulo_7_digit), proof="digit"),
+        _form(
+            "purolator_12",
+            "Purolator",
+            "purolator",
+            r"[23]\d{11}",
+            _last(luhn_digit),
+            proof="digit",
+            symbologies=_BARS,
+        ),
+        _form(
+            "fedex_12",
+            "FedEx Express",
+            "fedex",
+            r"[1-9]\d{11}",
+            _last(weighted_11_digit),
+            proof="digit",
+            symbologies=_BARS,
+        ),
+        # Yamato and Sagawa number alike, and print in Codabar: the form is theirs, the carrier is not told.
+        _form("japan_12", "Yamato or Sagawa", None, r"\d{12}", _last(modulo_7_digit), proof="digit", symbologies="F"),
     ),
-    15: (_form("fedex_15", "FedEx Ground", "fedex", r"\d{15}", _last(gs1_digit), proof="digit"), _DPD_15),
-    16: (_form("canada_post", "Canada Post", "canada_post", r"\d{16}", _last(gs1_digit), proof="digit"),),
+    15: (
+        _DPD_15,
+        _form("fedex_15", "FedEx Ground", "fedex", r"\d{15}", _last(gs1_digit), proof="digit", symbologies=_BARS),
+    ),
+    16: (
+        _form(
+            "canada_post", "Canada Post", "canada_post", r"\d{16}", _last(gs1_digit), proof="digit", symbologies=_BARS
+        ),
+    ),
     18: (
         _form(
             "fedex_18",
@@ -313,10 +336,10 @@ _BY_LENGTH: dict[int, tuple[Form, ...]] = {
             lambda code: (code, "00" + code),
             proof="check",
         ),
-        _form("swiss_post_18", "Swiss Post", "swiss_post", r"99\d{16}"),
-        _form(
-            "sscc", "SSCC", _sscc_carrier, r"\d{18}", _last(gs1_digit), lambda code: ("00" + code, code), proof="digit"
-        ),
+        _form("swiss_post_18", "Swiss Post", "swiss_post", r"9[89]\d{16}"),
+        _form("bpost_18", "bpost", "bpost", r"3232\d{14}"),
+        _sscc_18(r"\d(?:4043383|4043416)\d{10}", "check"),
+        _sscc_18(r"\d{18}", "digit"),
     ),
     20: (
         _SSCC,
@@ -329,12 +352,21 @@ _BY_LENGTH: dict[int, tuple[Form, ...]] = {
             lambda code: (code, "92" + code),
             proof="check",
         ),
-        _form("usps_20", "USPS", "usps", r"\d{20}", _usps_20_fault, lambda code: (code, "91" + code), proof="digit"),
+        _form(
+            "usps_20",
+            "USPS",
+            "usps",
+            r"(?:0[1-4]|13|2[1-3]|7[0-37]|8[12])\d{18}",  # the codes of its services
+            _usps_20_fault,
+            lambda code: (code, "91" + code),
+            proof="check",
+        ),
     ),
     22: (
         _form("fedex_22", "FedEx Ground 96", "fedex", r"96\d{20}", _last(gs1_digit, 7), lambda code: (code[7:], code)),
         _USPS_IMPB,
     ),
+    24: (_form("bpost_24", "bpost", "bpost", r"32(?:32|99)\d{20}"),),
     26: (_USPS_IMPB,),
     28: (_USPS_ROUTED, _DPD_28),
     30: (_USPS_ROUTED, _form("usps_impb", "USPS IMpb", "usps", r"94\d{3}9\d{24}", _impb_fault)),
@@ -344,9 +376,9 @@ _BY_LENGTH: dict[int, tuple[Form, ...]] = {
             "FedEx ASTRA",
             "fedex",
             r"3\d{31}",
-            lambda code: _differs(code[27], _weighted_11_digit(code[16:27])),
+            lambda code: _differs(code[27], weighted_11_digit(code[16:27])),
             lambda code: (code[16:28], code),
-            proof="digit",
+            proof="check",
         ),
         _USPS_ROUTED,
     ),
@@ -358,9 +390,9 @@ _BY_LENGTH: dict[int, tuple[Form, ...]] = {
             "FedEx",
             "fedex",
             r"[0-8]\d{33}",
-            _last(_weighted_11_digit, 20),
+            _last(weighted_11_digit, 20),
             _fedex_express_part,
-            proof="digit",
+            proof="check",
         ),
     ),
     38: (_USPS_ROUTED,),
@@ -382,7 +414,7 @@ _LETTERED: tuple[tuple[str, Form], ...] = (
             lambda code: f"12 digits are expected behind {code[:3]}, found {code[3:]}",
         ),
     ),
-    ("1", _form("ups_1z", "UPS 1Z", "ups", r"1Z[0-9A-Z]{15}\d", _last(_doubling_digit, 2))),
+    ("1", _form("ups_1z", "UPS 1Z", "ups", r"1Z[0-9A-Z]{15}\d", _last(doubling_digit, 2))),
     (
         "1",
         _form(
@@ -397,8 +429,9 @@ _LETTERED: tuple[tuple[str, Form], ...] = (
         "*",
         _form("s10", "UPU S10", lambda code: _POSTS.get(code[-2:]), rf"[A-Z]{{2}}\d{{9}}(?:{_COUNTRIES})", _s10_fault),
     ),
-    ("AHJKTV", _form("ups_waybill", "UPS waybill", "ups", r"[AHJKTV]\d{10}", _last(_doubling_digit, 1), proof="digit")),
+    ("HJKTV", _form("ups_waybill", "UPS waybill", "ups", r"[HJKTV]\d{10}", _last(doubling_digit, 1), proof="check")),
     ("ACF", _form("amazon_international", "Amazon", "amazon", r"[ACF]\d{10}")),
+    ("J", _form("bpost_jj", "bpost", "bpost", r"JJBEA\d{22}")),
     ("J", _form("yodel", "Yodel", "yodel", r"JJ?D\d{16}")),
     (
         "J",
@@ -435,8 +468,8 @@ _LETTERED: tuple[tuple[str, Form], ...] = (
             "lasership_1ls", "LaserShip", "lasership", r"1LS7[12]\d{10}|1LS7[12]\d{2}01[1-4]\d{6}1|1LSCX[0-9A-Z]{10}"
         ),
     ),
-    ("C", _form("ontrac", "OnTrac", "ontrac", r"C\d{14}", _last(_doubling_digit, 1, "4"))),
-    ("D", _form("ontrac", "OnTrac", "ontrac", r"D\d{14}", _last(_doubling_digit, 1, "5"))),
+    ("C", _form("ontrac", "OnTrac", "ontrac", r"C\d{14}", _last(doubling_digit, 1, "4"))),
+    ("D", _form("ontrac", "OnTrac", "ontrac", r"D\d{14}", _last(doubling_digit, 1, "5"))),
     ("*", _form("purolator_pin", "Purolator", "purolator", r"[A-Z]{3}\d{9}")),
     ("S", _form("speedee", "Spee-Dee", "speedee", r"SP\d{18}")),
     ("Y", _form("yunexpress", "YunExpress", "yunexpress", r"YT\d{16}")),

@@ -4,19 +4,22 @@
 >>> found.text, found.identifier, found.kind, found.codes
 ('00340434161094042557', ']C1', 'sscc', ('00340434161094042557', '340434161094042557'))
 
-Nothing here raises, whatever was scanned: what has no known form is an identity without `kind`, whose only code is
-the text itself in normal form, and a label that contradicts itself (a wrong check digit, say) has a `fault`.
+Nothing here raises, whatever was scanned: what has no known form is an identity without `kind`, whose first code is
+the text itself in normal form, and a label that contradicts itself (a wrong check digit, say) has a `fault`. What says
+itself that it is no parcel's number (a product, a postage mark, a link) has a `kind` of `NOT_PARCELS`.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from agent.delivery.fold.codes import normal
-from agent.delivery.model.inputs import Scanned
-from agent.labels import carriers
+from agent.delivery.model.inputs import NOT_PARCELS, Scanned
+from agent.labels import carriers, other_codes
+from agent.labels.check_digits import gs1_digit
 
 if TYPE_CHECKING:
     from biip.gs1_messages import GS1Message
@@ -29,21 +32,50 @@ MAX_CHARACTERS: Final = 512
 """More than any parcel's label holds; a longer text is cut, and said to be."""
 
 _GS: Final = "\x1d"
+_FRAMING = re.compile(
+    r"^[\s\x00-\x1f\x7f-\x9f\u200b-\u200f\u2060\ufeff]+|[\s\x00-\x1f\x7f-\x9f\u200b-\u200f\u2060\ufeff]+$"
+)
 _IDENTIFIER = re.compile(r"\][A-Za-z][0-9A-Za-z]")
 _GS1_IDENTIFIERS: Final = frozenset({"]C1", "]e0", "]d2", "]Q3", "]J1"})
 _RETAIL_SYMBOLOGIES: Final = frozenset({"EAN-13", "EAN-8", "UPC-A", "UPC-E"})
 _GTIN_LENGTHS: Final = frozenset({8, 12, 13, 14})
-_NOT_PARCELS: Final = frozenset({"gtin", "gs1", "dhl_routing"})
-"""Kinds of codes that name no parcel: a product, a place to route to, elements without a number."""
-_LIKE_GS1 = re.compile(r"00\d{18}[0-9A-Z]|01\d{14}(?:1[0-7]|21|24|25|30|37|4[012])[0-9A-Z]|\(\d{2,4}\)|\[\d{2,4}\]")
+_SYMBOLOGY_CHARACTERS: Final = {
+    "Code 128": "C",
+    "Code 39": "A",
+    "Code 93": "G",
+    "Codabar": "F",
+    "ITF": "I",
+    **dict.fromkeys(_RETAIL_SYMBOLOGIES, "E"),
+    "QR Code": "Q",
+    "Data Matrix": "d",
+    "PDF417": "L",
+    "Aztec": "z",
+    "MaxiCode": "U",
+    "DataBar": "e",
+}
+"""Name of a symbology → the code character of its AIM identifiers."""
+_LIKE_GS1 = re.compile(
+    r"00\d{18}[0-9A-Z]|01\d{14}(?:$|(?:1[0-7]|21|24|25|30|37|4[012]|9\d)[0-9A-Z])|02\d{14}37\d|\(\d{2,4}\)|\[\d{2,4}\]"
+)
 _DIGITAL_LINK = re.compile(r"(https?://[^/?#]+)(/\S*0[01]/\d\S*)", re.IGNORECASE)
 """Scheme and host, which have no case (RFC 3986 §6.2.2.1), and the rest, which has."""
-_PRINTED_SEPARATORS = re.compile(r"\[GS\]|<GS>|␝|[~|^# ]")
+_ADDRESSED = re.compile(rf"{_DIGITAL_LINK.pattern}|[(\[]\d{{2,4}}[)\]]", re.IGNORECASE)
+"""A Digital Link, or a message with brackets around its application identifiers."""
+_PRINTED_SEPARATORS = re.compile(r"[\[<{(](?:GS|FNC1)[\]>})]|\^\]|\\x1[dD]|\\u001[dD]|␝|[~|^# ]")
 """What scanners and keyboards send in place of the separator of GS1 elements."""
-_SSCC_IN_FRONT = re.compile(r"00(\d{18})")
+_OF_FIXED_LENGTH = re.compile(
+    r"(?P<ai>00)(?P<sscc>\d{18})|(?P<item>01)(?P<gtin>\d{14})|02\d{14}|1[1-7]\d{6}|20\d{2}|3[1-6]\d{8}|41\d{14}"
+)
+"""Elements that need no separator behind them (GS1 General Specifications 7.8.5)."""
+_SSCC_WITHIN = re.compile(r"/00/(\d{18})(?!\d)|[(\[]00[)\]](\d{18})(?!\d)")
+"""Of a Digital Link or a bracketed message, of which other parts cannot be read."""
+_GTIN_WITHIN = re.compile(r"/01/(\d{8,14})(?!\d)|[(\[]01[)\]](\d{14})(?!\d)")
+_AUSTRALIA_POST: Final = "99312650999998"
+"""The one item number of all articles of Australia Post: the article's own number stands in AI 91."""
 _CODABAR_FRAME = re.compile(r"[A-D]([0-9]{6,})[A-D]")
 _FRAMED = re.compile(r"\*([^*]+)\*|[A-Z]([0-9A-Z]{8,})")
 """Start and stop of Code 39, or a letter by which some makers' scanners tell the symbology."""
+_LETTER_AND_DIGITS = re.compile(r"[A-Z]\d{8,}")
 _SHIPPING_MESSAGE: Final = "[)>"
 """How a message of ISO/IEC 15434 begins: the MaxiCode or PDF417 of a shipping label."""
 _MESSAGE_SEPARATORS = re.compile("[\x04\x1c-\x1f]")
@@ -82,8 +114,8 @@ class Identity:
 
     @property
     def is_parcel(self) -> bool:
-        """A sound number of a known form that names one parcel (a product's GTIN names a kind of product)."""
-        return self.fault is None and self.kind is not None and self.kind not in _NOT_PARCELS
+        """A sound number of a known form that names one parcel (a product's number names a product)."""
+        return self.fault is None and self.kind is not None and self.kind not in NOT_PARCELS
 
 
 def identify(text: str, identifier: str | None = None, symbology: str | None = None) -> Identity:
@@ -94,8 +126,8 @@ def identify(text: str, identifier: str | None = None, symbology: str | None = N
     if not text.isascii():
         # A lone surrogate cannot be written as UTF-8, and what cannot be written cannot become an event.
         text = text.encode("utf-8", "replace").decode()
-    # STX, ETX and line ends are a scanner's framing; GS in front is the FNC1 that opens a GS1 message.
-    text = text.strip("\x00\x02\x03\r\n\x1d")
+    # Control characters and spaces around are a scanner's framing; GS in front is the FNC1 that opens a GS1 message.
+    text = _FRAMING.sub("", text)
     while text.startswith("]"):  # some scanners send it twice
         if identifier is None and _IDENTIFIER.match(text):
             identifier, text = text[:3], text[3:]
@@ -109,67 +141,93 @@ def identify(text: str, identifier: str | None = None, symbology: str | None = N
         code = "00" + code[4:]
     if too_long:
         fault = f"{length} characters are too long for a parcel's label, expected at most {MAX_CHARACTERS}"
-        return Identity(text, (code or text,), identifier, symbology, fault=fault)
+        kind = other_codes.kind_of(text)
+        return Identity(text, (code or text,), identifier, symbology, kind=kind, fault=fault)
     if not code:
         return Identity(text, (text,), identifier, symbology, fault="the code is empty")
 
+    read_as = identifier[1] if identifier is not None else _SYMBOLOGY_CHARACTERS.get(symbology or "")
     plain = code.isascii() and code.isalnum()
     is_gs1 = identifier in _GS1_IDENTIFIERS or _GS in text
     if plain and code.isdigit():
-        # The eight digits of a UPC-E are shortened: their check digit belongs to the twelve that they stand for.
-        if _is_retail(identifier, symbology) and len(code) in _GTIN_LENGTHS and (symbology, len(code)) != ("UPC-E", 8):
-            return _gtin(text, code, identifier, symbology)
-        if _is_interleaved(identifier, symbology) and carriers.identcode_fault(code) is None:
-            if len(code) == 12:
-                return Identity(text, (code,), identifier, symbology, "dhl", "dhl_identcode")
-            if len(code) == 14:
-                return Identity(text, (code,), identifier, symbology, "dhl", "dhl_routing")
+        by_symbology = _digits_by_symbology(text, code, identifier, symbology, read_as)
+        if by_symbology is not None:
+            return by_symbology
     # On 420 and 91 to 96 the carriers of North America write their own numbers with GS1's symbology.
     own = code.startswith(("9", "420")) or (code.startswith("00") and len(code) == 20)
     found = None
     if plain or code.startswith("%"):
         if is_gs1 and not own:
-            message = _gs1(text, identifier, symbology) or _proven_front(text, code, identifier, symbology)
+            message = _gs1(text, identifier, symbology) or _proven_element(text, code, identifier, symbology)
             if message is not None:
                 return message
         behind_zip = normal(text.partition(_GS)[2]) if code.startswith("420") and _GS in text else ""
         if behind_zip.isascii() and behind_zip:
-            found = carriers.recognise(behind_zip)
+            found = carriers.recognise(behind_zip, read_as)
             found = found and found._replace(codes=(*found.codes, code))
-        found = found or carriers.recognise(code)
-        if found is not None and found.fault is None:
+        found = found or carriers.recognise(code, read_as)
+        if found is not None and found.fault is None and found.kind is not None:
             return _identity(text, code, found, identifier, symbology)
     elif text.startswith(_SHIPPING_MESSAGE):
         found = _in_message(text)
         if found is not None:
             return _identity(text, code, found, identifier, symbology)
-    if (is_gs1 and (own or not plain)) or _LIKE_GS1.match(code) or _DIGITAL_LINK.match(text):
+    if (is_gs1 and (own or not plain)) or _LIKE_GS1.match(code) or _ADDRESSED.match(text):
         message = _gs1(text, identifier, symbology)
-        if message is None and is_gs1:
-            message = _proven_front(text, code, identifier, symbology)
+        if message is None and (is_gs1 or not plain):
+            message = _proven_element(text, code, identifier, symbology)
         # A number that only looks like a GS1 message is one when its check digit says so, too.
         proven = message is not None and (is_gs1 or not plain or message.fault is None)
-        if message is not None and proven and (found is None or message.kind != "gs1"):
+        if message is not None and proven and (found is None or message.kind not in {None, "gs1"}):
             return message
-    if found is not None:
-        return _identity(text, code, found, identifier, symbology)
-    if plain and code.isdigit() and len(code) == 13 and carriers.gs1_digit(code[:-1]) == code[-1]:
+    if (kind := other_codes.kind_of(text)) is not None:
+        codes = _codes(code, *other_codes.numbers_in(text), text=text)
+        return Identity(text, codes, identifier, symbology, kind=kind)
+    if plain and code.isdigit() and read_as is None and _is_article(code):
         return _gtin(text, code, identifier, symbology)
-    if (framed := _unframed(code, identifier, symbology)) is not None:
-        inner = carriers.recognise(framed) if framed.isascii() else None
+    if found is not None and found.fault is not None:
+        return _identity(text, code, found, identifier, symbology)
+    names = found.codes if found is not None else ()
+    if (framed := _unframed(code, read_as)) is not None:
+        inner = carriers.recognise(framed, read_as) if framed.isascii() else None
         if inner is not None and inner.fault is None and inner.kind is not None:
             codes = _codes(*inner.codes, code, text=text)
             return Identity(text, codes, identifier, symbology, inner.carrier, inner.kind)
-        return Identity(text, _codes(code, framed, text=text), identifier, symbology)
+        names = (*names, framed)
     # Noise on a line looks like this; a manifest that knows so short a number still finds it.
     short = len(code) < MIN_CHARACTERS
     too_short = f"{len(code)} characters are too short for a parcel's label, expected at least {MIN_CHARACTERS}"
-    return Identity(text, _codes(code, text=text), identifier, symbology, fault=too_short if short else None)
+    codes = _codes(code, *names, text=text)
+    return Identity(text, codes, identifier, symbology, fault=too_short if short else None)
 
 
-def _unframed(code: str, identifier: str | None, symbology: str | None) -> str | None:
+def _digits_by_symbology(
+    text: str, code: str, identifier: str | None, symbology: str | None, read_as: str | None
+) -> Identity | None:
+    """What digits are by the symbology that they stand in; ``None`` when it does not tell."""
+    # The eight digits of a UPC-E are shortened: their check digit belongs to the twelve that they stand for.
+    if read_as == "E" and len(code) in _GTIN_LENGTHS and (symbology, len(code)) != ("UPC-E", 8):
+        return _gtin(text, code, identifier, symbology)
+    if read_as == "E":
+        return Identity(text, _codes(code, text=text), identifier, symbology, kind="gtin")
+    if read_as == "I" and len(code) in {12, 14} and carriers.identcode_fault(code) is None:
+        kind = "dhl_identcode" if len(code) == 12 else "dhl_routing"
+        return Identity(text, (code,), identifier, symbology, "dhl", kind)
+    if read_as == "I" and len(code) == 14 and gs1_digit(code[:-1]) == code[-1]:
+        return _gtin(text, code, identifier, symbology)
+    return None
+
+
+def _is_article(code: str) -> bool:
+    """Whether digits of which nobody says in which symbology they stood are an EAN-13, or a UPC-A in its first range:
+    no carrier that we know has a form of these lengths."""
+    shape = len(code) == 13 or (len(code) == 12 and code.startswith("0"))
+    return shape and gs1_digit(code[:-1]) == code[-1]
+
+
+def _unframed(code: str, read_as: str | None) -> str | None:
     """What is left of a code of no known form when the characters around it that may be framing are taken off."""
-    if (codabar := _CODABAR_FRAME.fullmatch(code)) and (symbology in {None, "Codabar"} or identifier == "]F0"):
+    if (codabar := _CODABAR_FRAME.fullmatch(code)) and read_as in {None, "F"}:
         return codabar[1]
     framed = _FRAMED.fullmatch(code)
     return None if framed is None else framed[1] or framed[2]
@@ -193,14 +251,6 @@ def to_input(scan: Scan, entry: Literal["scan", "camera", "manual"] = "scan") ->
     )
 
 
-def _is_retail(identifier: str | None, symbology: str | None) -> bool:
-    return (identifier is not None and identifier.startswith("]E")) or symbology in _RETAIL_SYMBOLOGIES
-
-
-def _is_interleaved(identifier: str | None, symbology: str | None) -> bool:
-    return (identifier is not None and identifier.startswith("]I")) or symbology == "ITF"
-
-
 def _in_message(text: str) -> carriers.Finding | None:
     """The parcel's number among the fields of an ISO/IEC 15434 message, where the number proves itself."""
     fields = [normal(field) for field in _MESSAGE_SEPARATORS.split(text)]
@@ -213,7 +263,7 @@ def _in_message(text: str) -> carriers.Finding | None:
             # UPS spreads its number: class of service, serial number, its own name, the shipper's number.
             number = f"1Z{fields[index + 1]}{fields[index - 2][-2:]}{previous[2:]}"
         if number and number.isascii() and number.isalnum():
-            found = carriers.recognise(number)
+            found = carriers.recognise(number, "C" if number is not field else None)
             if found is not None and found.fault is None:
                 fedex = number is not field and found.carrier == "fedex"
                 if fedex or found.kind in _KINDS_IN_MESSAGES:
@@ -228,12 +278,14 @@ def _codes(*codes: str, text: str) -> tuple[str, ...]:
 
 def _identity(text: str, code: str, found: carriers.Finding, identifier: str | None, symbology: str | None) -> Identity:
     codes = found.codes if text == code and code in found.codes else _codes(*found.codes, code, text=text)
+    if _LETTER_AND_DIGITS.fullmatch(code):
+        codes = _codes(*codes, code[1:], text=text)  # some makers' scanners put a letter in front
     sscc = code[-18:] if found.kind == "sscc" else None
     return Identity(text, codes, identifier, symbology, found.carrier, found.kind, found.fault, sscc)
 
 
 def _gtin(text: str, code: str, identifier: str | None, symbology: str | None) -> Identity:
-    expected = carriers.gs1_digit(code[:-1])
+    expected = gs1_digit(code[:-1])
     fault = None if code[-1] == expected else f"GTIN: check digit {code[-1]}, expected {expected}"
     padded = code.zfill(14)
     shorter = code[1:] if len(code) == 13 and code.startswith("0") else code
@@ -241,14 +293,39 @@ def _gtin(text: str, code: str, identifier: str | None, symbology: str | None) -
     return Identity(text, codes, identifier, symbology, None, "gtin", fault, gtin=padded)
 
 
-def _proven_front(text: str, code: str, identifier: str | None, symbology: str | None) -> Identity | None:
-    """The SSCC at the start of a GS1 message whose other elements cannot be read; ``None`` when there is none."""
-    front = _SSCC_IN_FRONT.match(code)
-    if front is None or carriers.gs1_digit(front[1][:-1]) != front[1][-1]:
-        return None
-    found = carriers.recognise(front[0])
-    codes = _codes(front[0], front[1], code, text=text)
-    return Identity(text, codes, identifier, symbology, found and found.carrier, "sscc", None, front[1])
+def _proven_element(text: str, code: str, identifier: str | None, symbology: str | None) -> Identity | None:
+    """The SSCC, else the GTIN, of a GS1 message whose other elements cannot be read, where its check digit proves it;
+    ``None`` when there is none."""
+    numbers = [*_fixed_elements(text)]
+    numbers += [("00", match[1] or match[2]) for match in _SSCC_WITHIN.finditer(normal(text))]
+    numbers += [("01", match[1] or match[2]) for match in _GTIN_WITHIN.finditer(normal(text))]
+    for ai, number in sorted(numbers):
+        if gs1_digit(number[:-1]) != number[-1]:
+            continue
+        if ai == "00":
+            return _sscc(text, number, None, (code,), identifier, symbology)
+        gtin = number.zfill(14)
+        codes = _codes(code, "01" + gtin, gtin, text=text)
+        return Identity(text, codes, identifier, symbology, None, "gtin", None, gtin=gtin)
+    return None
+
+
+def _fixed_elements(text: str) -> Iterator[tuple[str, str]]:
+    """Application identifier and value of each SSCC and GTIN that stands where an element begins."""
+    for part in _PRINTED_SEPARATORS.sub(_GS, text).split(_GS):
+        at = 0
+        while element := _OF_FIXED_LENGTH.match(part, at):
+            if element["ai"] or element["item"]:
+                yield element["ai"] or element["item"], element["sscc"] or element["gtin"]
+            at = element.end()
+
+
+def _sscc(
+    text: str, sscc: str, fault: str | None, whole: tuple[str, ...], identifier: str | None, symbology: str | None
+) -> Identity:
+    found = carriers.recognise("00" + sscc)
+    codes = _codes("00" + sscc, sscc, *whole, text=text)
+    return Identity(text, codes, identifier, symbology, found and found.carrier, "sscc", fault, sscc)
 
 
 def _gs1(text: str, identifier: str | None, symbology: str | None) -> Identity | None:
@@ -258,27 +335,27 @@ def _gs1(text: str, identifier: str | None, symbology: str | None) -> Identity |
         message = _gs1_message(separated)
     if message is None:
         return None
-    values = {element.ai.ai: element for element in message.element_strings}
-    whole = normal(message.value)
-    if (unit := values.get("00")) is not None:
-        sscc = unit.value
-        expected = carriers.gs1_digit(sscc[:-1])
+    values = {element.ai.ai: element.value for element in message.element_strings}
+    whole = normal(message.value), normal(text)
+    if (sscc := values.get("00")) is not None:
+        expected = gs1_digit(sscc[:-1])
         fault = None if sscc[-1] == expected else f"SSCC: check digit {sscc[-1]}, expected {expected}"
-        found = carriers.recognise("00" + sscc)
-        codes = _codes("00" + sscc, sscc, whole, normal(text), text=text)
-        carrier = None if found is None else found.carrier
-        return Identity(text, codes, identifier, symbology, carrier, "sscc", fault, sscc)
-    if (item := values.get("01")) is not None:
-        gtin = item.value
-        expected = carriers.gs1_digit(gtin[:-1])
+        return _sscc(text, sscc, fault, whole, identifier, symbology)
+    if (gtin := values.get("01")) is not None:
+        if gtin == _AUSTRALIA_POST and (article := values.get("91")) is not None:
+            codes = _codes(normal(article), *whole, text=text)
+            return Identity(text, codes, identifier, symbology, "australia_post", "australia_post")
+        expected = gs1_digit(gtin[:-1])
         fault = None if gtin[-1] == expected else f"GTIN: check digit {gtin[-1]}, expected {expected}"
-        if (number := values.get("21")) is None:
-            codes = _codes("01" + gtin, gtin, whole, normal(text), text=text)
+        if (serial := values.get("21")) is None:
+            codes = _codes("01" + gtin, gtin, *whole, text=text)
             return Identity(text, codes, identifier, symbology, None, "gtin", fault, gtin=gtin)
-        serial = number.value
-        codes = _codes(f"01{gtin}21{normal(serial)}", gtin + normal(serial), whole, normal(text), text=text)
+        codes = _codes(f"01{gtin}21{normal(serial)}", gtin + normal(serial), *whole, text=text)
         return Identity(text, codes, identifier, symbology, None, "sgtin", fault, gtin=gtin, serial=serial)
-    return Identity(text, _codes(whole, normal(text), text=text), identifier, symbology, None, "gs1")
+    # What a company writes for itself (AI 90 to 99) may be its number of the parcel: only a manifest knows.
+    kind = None if all(ai.startswith("9") for ai in values) else "gs1"
+    names = [normal(value) for value in values.values() if len(value) >= MIN_CHARACTERS]
+    return Identity(text, _codes(*whole, *names, text=text), identifier, symbology, None, kind)
 
 
 def _gs1_message(text: str) -> GS1Message | None:

@@ -38,6 +38,16 @@ FEEDBACK: Final[Mapping[str, Phrase]] = {
         say("Not on your list. Put it aside."),
         speech=(say("Not on your list. Put it aside."),),
     ),
+    "NOT_ON_MANIFEST/scanned": phrase(
+        say("Not on your list: {code}. Put it aside. If this is the parcel's number, confirm it or type it in."),
+        say("Not on your list. Put it aside. If this is the parcel's number, confirm it or type it in."),
+        speech=(say("Not on your list. Put it aside."),),
+    ),
+    "NOT_ON_MANIFEST/typed": phrase(
+        say("Not on your list: {code}. If this is the parcel's number, type it in once more."),
+        say("Not on your list. If this is the parcel's number, type it in once more."),
+        speech=(say("Not on your list. If it is right, once more."),),
+    ),
     "OTHER_DRIVER": phrase(
         say("Belongs to another vehicle: {unit}. Put {code} aside."),
         say("Belongs to another vehicle. Put it aside."),
@@ -70,6 +80,21 @@ FEEDBACK: Final[Mapping[str, Phrase]] = {
         say("The label cannot be right: {code}. Type the number in."),
         say("The label cannot be right. Type the number in."),
         speech=(say("Bad label. Type it in."),),
+    ),
+    "BAD_LABEL/typed": phrase(
+        say("{code} cannot be right ({fault}). If the label says so, type it in once more."),
+        say("{code} cannot be right. If the label says so, type it in once more."),
+        say("This cannot be right. If the label says so, type it in once more."),
+        speech=(say("Not right. If the label says so, once more."),),
+    ),
+    "OTHER_CODE": phrase(
+        say("That is not the parcel's number. Scan the other code on the label."),
+        speech=(say("Not the parcel's number. Scan the other code."),),
+    ),
+    "OTHER_CODE/typed": phrase(
+        say("{code} is no parcel's number that we know. If it is one, type it in once more."),
+        say("This is no parcel's number that we know. If it is one, type it in once more."),
+        speech=(say("Not a parcel's number. If it is one, once more."),),
     ),
     "SEVERAL_CODES": phrase(
         count("choices", "{n} parcel matches. Choose one.", "{n} parcels match. Choose one."),
@@ -307,6 +332,7 @@ PROMPTS: Final[Mapping[str, Phrase]] = {
         say("Scan the parcels back in"),
     ),
     "CHOOSE_PARCEL": phrase(say("Which parcel is it?")),
+    "CONFIRM_NUMBER": phrase(say("Is {code} the parcel's number?"), say("Is this the parcel's number?")),
     "RESUME": phrase(say("On a break")),
     "SEARCH_VEHICLE": phrase(
         count("parcel_ids", "Search the vehicle for {n} parcel", "Search the vehicle for {n} parcels"),

@@ -143,6 +143,7 @@ class CoreUnit:
         return self.give(InboxMessage(f"m{self.messages}", kind, type_, json.loads(json.dumps(data))))
 
     def scan(self, code: str, **members: Any) -> Decision:
+        members.setdefault("kind", "amazon_tba" if code.startswith("TBA") else None)
         return self.give(Scanned(code, members.pop("codes", (code,)), device="hand", **members))
 
     def scan_parcel(self, number: int, **members: Any) -> Decision:

@@ -488,10 +488,10 @@ def test_an_empty_block_is_released() -> None:
 @pytest.mark.parametrize(
     "text", ["BEGIN:VCARD\nN:Jansen;Piet\nTEL:+31612345678", "Piet Jansen", "tel:+31612345678", "https://example.org/1"]
 )
-def test_a_code_that_is_no_parcels_number_is_a_bad_label_and_its_text_is_in_no_event(text: str) -> None:
+def test_a_code_that_is_no_parcels_number_is_told_so_and_its_text_is_in_no_event(text: str) -> None:
     for unit in (loading(1), on_route(1)):
         unit.scan(text)
-        assert unit.code() == "BAD_LABEL"
+        assert unit.code() == "OTHER_CODE"
         assert [event.type for event in unit.last.events] == ["scan.rejected"]
         assert unit.last.events[0].data["characters"] == len(text)
         told = json.dumps([entry.data for entry in unit.log if isinstance(entry, Event)])

@@ -48,13 +48,10 @@ def test_the_raw_text_stays_among_the_codes_for_a_manifest_that_was_written_with
         ("9400111206206406260787", "usps", "usps_impb"),
         ("92748931507708513018050063", "usps", "usps_impb"),
         ("0307 1790 0005 2348 3741", "usps", "usps_20"),
-        ("986578788855", "fedex", "fedex_12"),
-        ("041441760228964", "fedex", "fedex_15"),
         ("61299998820821171811", "fedex", "fedex_20"),
         ("9611020987654312345672", "fedex", "fedex_22"),
         ("1001921334250001000300779017972697", "fedex", "fedex_34"),
         ("9622001900000000000000776632517510", "fedex", "fedex_34"),
-        ("3318810025", "dhl", "dhl_express"),
         ("JJD0099999999", "dhl", "dhl_licence_plate"),
         ("JVGL0999999990", "dhl", "dhl_licence_plate"),
         ("JD014600001234567890", "dhl", "dhl_licence_plate"),
@@ -65,12 +62,49 @@ def test_the_raw_text_stays_among_the_codes_for_a_manifest_that_was_written_with
         ("3SDEVC123456789", "postnl", "postnl_3s"),
         ("09980000020034D", "dpd", "dpd_15"),
         ("%008182709980000020033350276", "dpd", "dpd_27"),
+        ("983456789012345678", "swiss_post", "swiss_post_18"),
+        ("323212345678901234", "bpost", "bpost_18"),
+        ("323212345678901234567890", "bpost", "bpost_24"),
+        ("329912345678901234567890", "bpost", "bpost_24"),
+        ("JJBEA1234567890123456789012", "bpost", "bpost_jj"),
+        ("01993126509999989133ABC1234567", "australia_post", "australia_post"),
     ],
 )
 def test_a_carrier_is_known_by_the_form_of_its_number(text: str, carrier: str | None, kind: str) -> None:
     found = identify(text)
     assert (found.carrier, found.kind, found.fault) == (carrier, kind, None)
     assert found.is_parcel
+
+
+@pytest.mark.parametrize(
+    ("text", "identifier", "carrier", "kind"),
+    [
+        ("986578788855", "]C0", "fedex", "fedex_12"),
+        ("041441760228964", "]C0", "fedex", "fedex_15"),
+        ("3318810025", "]A0", "dhl", "dhl_express"),
+        ("7035114477138472", "]C0", "canada_post", "canada_post"),
+        ("106141412345678908", "]C0", None, "sscc"),
+        ("123456789013", "]F0", None, "japan_12"),
+    ],
+)
+def test_digits_that_only_one_check_digit_speaks_for_name_a_carrier_only_in_its_symbology(
+    text: str, identifier: str, carrier: str | None, kind: str
+) -> None:
+    found = identify(text, identifier)
+    assert (found.carrier, found.kind) == (carrier, kind)
+    typed = identify(text)
+    assert (typed.carrier, typed.kind, typed.fault, typed.codes[0]) == (None, None, None, typed.codes[0])
+    assert set(found.codes) == set(typed.codes), "a manifest still knows it under each of its names"
+    other = identify(text, "]Q1")
+    assert (other.carrier, other.kind, other.fault) == (None, None, None)
+
+
+@given(st.sampled_from([10, 12, 14, 16]), st.data())
+def test_typed_digits_of_a_length_that_many_carriers_use_are_taken_for_nobody_s(
+    length: int, data: st.DataObject
+) -> None:
+    text = data.draw(st.text("0123456789", min_size=length, max_size=length))
+    assert identify(text).carrier is None
 
 
 @pytest.mark.parametrize(
@@ -182,6 +216,13 @@ def test_a_fedex_barcode_of_34_digits_gives_the_number_that_people_use_first() -
         f"]C1{SSCC}400PO1\x1d42012345",
         *(f"]C1{SSCC}400PO1{separator}42012345" for separator in ("~", "|", "^", "#", "␝", "[GS]", " ")),
         f"]C1{SSCC}999",
+        f"]C142012345\x1d{SSCC}999",
+        f"]C1400PO1\x1d0209506000134352{SSCC}8888x",
+        *(f"]C1{SSCC}400PO1{separator}42012345" for separator in ("{GS}", "<FNC1>", "(GS)", "^]")),
+        "https://example.org/track/00/340434161094042557?99=%zz",
+        "https://example.org/00/340434161094042557/9999/what",
+        "(00)340434161094042557(9999)what",
+        f"\ufeff \x06]C1{SSCC}\x04\u00a0",
         f"]C1]C1{SSCC}",
         f"\x02]C1{SSCC}\r\n",
         "\u00a000 3404\u20073416\u200b1094042557",
@@ -212,6 +253,22 @@ def test_an_item_number_with_its_serial_number_names_one_piece(text: str, identi
     assert found.codes[0] == "010950600013435221AB12"
 
 
+@pytest.mark.parametrize("text", ["]C101095060001343528888x", "https://example.org/01/09506000134352/9999/what"])
+def test_a_product_s_number_beside_an_element_that_cannot_be_read_is_still_a_product_s(text: str) -> None:
+    found = identify(text)
+    assert (found.kind, found.gtin, found.fault) == ("gtin", "09506000134352", None)
+
+
+def test_an_item_with_a_serial_number_is_an_article_and_no_parcel() -> None:
+    assert not identify("https://id.gs1.org/01/09506000134352/21/A1").is_parcel
+
+
+def test_elements_that_a_company_writes_for_itself_are_of_an_unknown_form_and_looked_up() -> None:
+    found = identify("]C199PARCEL00017")
+    assert (found.kind, found.fault) == (None, None)
+    assert "PARCEL00017" in found.codes
+
+
 def test_a_product_code_is_not_a_parcel() -> None:
     for found in (
         identify("9506000134352", "]E0"),
@@ -237,7 +294,7 @@ def test_the_number_in_a_shipping_label_s_two_dimensional_code_is_found() -> Non
     fedex = "[)>\x1e01\x1d0284124\x1d840\x1d019\x1d9865787888550201\x1dFDE\x1d5073901\x1e\x04"
     assert identify(ups).tracking_number == "1Z5R89390357567127"
     assert identify(fedex).tracking_number == "986578788855"
-    assert identify("[)>\x1e06\x1dPABC\x1d\x1e\x04").kind is None
+    assert not identify("[)>\x1e06\x1dPABC\x1d\x1e\x04").is_parcel
 
 
 def test_an_empty_code_and_an_endless_one_are_faults_with_a_reason() -> None:
@@ -319,6 +376,7 @@ def test_a_number_of_ups_that_is_spread_over_the_fields_of_a_maxicode_is_put_tog
         ("j1Z999AA10123456784", "1Z999AA10123456784"),
         ("*PK-10023*", "PK10023"),
         ("D998877665544", "998877665544"),
+        ("C9988776655", "9988776655"),
     ],
 )
 def test_characters_around_a_code_that_may_be_framing_give_it_one_more_name(text: str, inner: str) -> None:

@@ -58,8 +58,8 @@ def _requested(state: State, event: Event) -> State:
 
 
 def _scan_rejected(state: State, event: Event) -> State:
-    if "block_id" not in event.data:
-        return state
+    if "block_id" not in event.data or event.data.get("code") == "OTHER_CODE" or event.data.get("unknown_form"):
+        return state  # no parcel was scanned, as far as anybody can tell
     block = block_of(state, event)
     return with_block(state, replace(block, rejected_scans=block.rejected_scans + 1))
 

@@ -26,7 +26,7 @@ FEEDBACK: dict[str, Code] = {
     "OK": Code("the scan did what was expected here", ("parcel_id", "tracking_number", "act"), "good"),
     "ALREADY_SCANNED": Code("the same scan counted before", ("parcel_id", "tracking_number", "first_time"), "repeat"),
     "NOT_ON_MANIFEST": Code(
-        "a parcel that this block does not know: put it aside", ("code", "parcel_id", "tracking_number")
+        "a parcel that this block does not know: put it aside", ("code", "parcel_id", "tracking_number", "act")
     ),
     "OTHER_DRIVER": Code("the parcel belongs to another vehicle of this site", ("code", "unit")),
     "WRONG_STORE": Code(
@@ -39,7 +39,8 @@ FEEDBACK: dict[str, Code] = {
     "ALREADY_DELIVERED": Code(
         "delivered before; a delivery by mistake can be voided", ("parcel_id", "tracking_number", "delivered_at")
     ),
-    "BAD_LABEL": Code("the label's number cannot be right: type it in", ("code", "fault")),
+    "BAD_LABEL": Code("the label's number cannot be right: type it in", ("code", "fault", "act")),
+    "OTHER_CODE": Code("not the parcel's number: scan the other code of the label", ("code", "act"), "attention"),
     "SEVERAL_CODES": Code("more than one parcel matches: choose one", ("choices",), "attention"),
     "CONFIRM_PARCEL": Code("the typed end of a number fits one parcel: confirm it", ("choices",), "attention"),
     "NO_BLOCK": Code("there is no block to scan for", ("code",)),
@@ -96,6 +97,9 @@ PROMPTS: dict[str, Code] = {
     "TAKE_BREAK": Code("a planned break", ("stop_id",)),
     "SCAN_RETURN": Code("scan parcels back in", ("stop_id", "site", "parcel_ids")),
     "CHOOSE_PARCEL": Code("several parcels match a code: choose one", ("choices",)),
+    "CONFIRM_NUMBER": Code(
+        "is a text that nobody knows a parcel's number? choose it, or type it in", ("code", "choices")
+    ),
     "RESUME": Code("the block is paused", ("block_id",)),
     "SEARCH_VEHICLE": Code("parcels cannot be found: search, then found or lost", ("parcel_ids",)),
     "CLOSE_BLOCK": Code("nothing is left to do", ("block_id",)),
@@ -159,7 +163,7 @@ REFUSALS: dict[str, Code] = {
     "PARCELS_EXPECTED": Code("the block still has parcels to pick up", ("count",)),
     "NO_CHOICE": Code("nothing to choose from", ("code",)),
     # A manual scan is refused with the code of its feedback
-    **{name: FEEDBACK[name] for name in ("CONFIRM_PARCEL", "NOT_CHECKED_IN", "NOT_LOADING", "PAUSED")},
+    **{name: FEEDBACK[name] for name in ("CONFIRM_PARCEL", "NOT_CHECKED_IN", "NOT_LOADING", "OTHER_CODE", "PAUSED")},
     **{name: FEEDBACK[name] for name in ("TO_RETURN", "ENDED", *SCAN_RESULTS[2:])},
 }
 """Why an action is not accepted."""

@@ -48,6 +48,28 @@ class Tick:
     """A second has passed."""
 
 
+NOT_PARCELS: Final = frozenset(
+    {
+        "gtin",
+        "sgtin",
+        "product",
+        "gs1",
+        "dhl_routing",
+        "routing",
+        "postage",
+        "link",
+        "contact",
+        "calendar",
+        "network",
+        "payment",
+        "document",
+        "scanner_setup",
+        "message",
+    }
+)
+"""Kinds of codes that name no parcel: a product, a place to route to, a postage mark, a link, a set-up code …"""
+
+
 @dataclass(frozen=True, slots=True)
 class Scanned:
     """A code was read or typed."""

@@ -227,7 +227,8 @@ class Block:
 class Question:
     """A question that the driver has yet to answer."""
 
-    kind: Literal["location", "parcel"]
+    kind: Literal["location", "parcel", "number"]
+    """Whether this is the place, which parcel a code means, whether a text is a parcel's number."""
     stop_id: str | None = None
     distance_m: float | None = None
     scan: Scanned | None = None

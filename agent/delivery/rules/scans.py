@@ -2,19 +2,21 @@
 
 The order of the checks: what the block knows comes first, so that a label with a wrong check digit or a number that
 another vehicle carries is still loaded when our manifest has that very text; then the vehicle that does carry it; then
-a label that cannot be right; and only then a parcel nobody told us about.
+what is something else than a parcel's number, and a label that cannot be right; and only then a parcel nobody told us
+about. Whether a text of an unknown form is one, the driver says: by typing it in, once more if it was typed before.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, NoReturn
 
 from agent.delivery.fold.codes import normal
 from agent.delivery.model import geofence
 from agent.delivery.model.decision import Feedback, Tone
-from agent.delivery.model.inputs import Scanned
+from agent.delivery.model.inputs import NOT_PARCELS, Scanned
 from agent.delivery.model.manifest import as_json
 from agent.delivery.model.open_work import home, returns_at
 from agent.delivery.model.state import Block, Parcel, Question, Stop
@@ -30,6 +32,12 @@ LONGEST_TEXT = 80
 _LIKE_A_NUMBER = re.compile(r"(?=.*[0-9])[A-Z0-9$%*./#_]{1,48}")
 """A parcel's number as it may be printed. Anything else that a label holds may be somebody's name, address or telephone
 number: the driver sees it, and no event keeps it."""
+_WORD = re.compile(r"(?<!\S)[^\W\d_]{5,}(?!\S)")
+"""Part of a name or a sentence, not of a number that is printed in groups."""
+_LEAST_KEPT = 10
+"""What is shorter and of no known form may be a postcode with a house number."""
+QUESTIONS = frozenset({"parcel", "number"})
+"""Questions that the next scan or action ends."""
 
 
 def scan(tx: Transaction, scanned: Scanned) -> None:
@@ -37,8 +45,8 @@ def scan(tx: Transaction, scanned: Scanned) -> None:
 
     :raises Refused: the scan is rejected; its event and its feedback are in the transaction
     """
-    block = tx.state.block
-    if tx.here.question is not None and tx.here.question.kind == "parcel":
+    block, question = tx.state.block, tx.here.question
+    if question is not None and question.kind in QUESTIONS:
         tx.momentary(question=None)
     if block is None or block.ended:
         _reject(tx, scanned, "NO_BLOCK", None, code=_shown(scanned))
@@ -54,7 +62,7 @@ def scan(tx: Transaction, scanned: Scanned) -> None:
     if block.state == "ACCEPTED":
         _reject(tx, scanned, "NOT_CHECKED_IN", None, code=_shown(scanned))
     if not known:
-        _reject_unknown(tx, scanned, block)
+        _reject_unknown(tx, _likeliest(scanned), block, confirmed=_is_answer(question, scanned))
     scan_parcel(tx, scanned, known[0])
 
 
@@ -113,15 +121,35 @@ def choices_of(block: Block, parcels: Iterable[Parcel]) -> list[dict[str, Any]]:
     return choices
 
 
+def _likeliest(scanned: Scanned) -> Scanned:
+    """Of the codes of one view that the block does not know, the one that may be a parcel's number."""
+    views = (scanned, *scanned.others)
+    return min(views, key=lambda one: (one.kind in NOT_PARCELS, one.fault is not None, one.kind is None))
+
+
+def _is_answer(question: Question | None, scanned: Scanned) -> bool:
+    """Whether the driver has typed in what was asked about: it is a parcel's number, whatever speaks against it."""
+    asked = question.scan if question is not None and question.kind == "number" else None
+    return asked is not None and scanned.entry == "manual" and normal(asked.text) == normal(scanned.text)
+
+
 def _shown(scanned: Scanned) -> str:
-    return (scanned.codes[0] if scanned.codes else scanned.text)[:LONGEST_TEXT]
+    """The number as people know it; the text as it was scanned where no form holds."""
+    is_sound = scanned.kind is not None and scanned.kind not in NOT_PARCELS and scanned.fault is None
+    return (scanned.codes[0] if is_sound and scanned.codes else scanned.text)[:LONGEST_TEXT]
 
 
 def _is_number(scanned: Scanned) -> bool:
-    """Whether what was scanned can be a parcel's number, so that an event may hold it."""
+    """Whether what was scanned can be a parcel's number."""
     if scanned.kind is not None:
-        return scanned.kind != "gs1"  # elements that name no parcel, but perhaps the person it is for (AI 4301, 4308)
-    return _LIKE_A_NUMBER.fullmatch(normal(_shown(scanned))) is not None
+        return scanned.kind not in NOT_PARCELS
+    return _LIKE_A_NUMBER.fullmatch(normal(scanned.text)) is not None and _WORD.search(scanned.text) is None
+
+
+def _may_be_kept(scanned: Scanned) -> bool:
+    """Whether an event may hold the text of a rejected scan. What was typed is anything until it has proved itself."""
+    is_label = scanned.entry != "manual" and len(normal(scanned.text)) >= _LEAST_KEPT
+    return _is_number(scanned) and (scanned.kind is not None or is_label)
 
 
 def _say(tx: Transaction, code: str, tone: Tone, parcel: Parcel | None, /, **params: Any) -> None:
@@ -143,7 +171,7 @@ def _seen(tx: Transaction, parcel: Parcel, first: Instant | None) -> None:
 
 def _reject(tx: Transaction, scanned: Scanned, code: str, parcel: Parcel | None, /, **params: Any) -> NoReturn:
     """Every rejected scan is an event; the same label read again at once is the same scan."""
-    _say(tx, code, "attention" if code in {"PAUSED", "NOT_ARRIVED"} else "bad", parcel, **params)
+    _say(tx, code, "attention" if code in _NO_FAULTS else "bad", parcel, **params)
     if not scanned.repeat:
         data: dict[str, Any] = {"code": code, "entry": scanned.entry, "device": scanned.device}
         block = tx.state.block
@@ -152,11 +180,17 @@ def _reject(tx: Transaction, scanned: Scanned, code: str, parcel: Parcel | None,
             tx.add("scan.rejected", f"parcel/{parcel.parcel_id}", {"block_id": tx.block.block_id, **members, **data})
         elif block is not None and not block.ended:
             data |= {"block_id": block.block_id}
-            data |= {"scanned": _shown(scanned)} if _is_number(scanned) else {"characters": len(scanned.text)}
+            data |= {"scanned": _shown(scanned)} if _may_be_kept(scanned) else {"characters": len(scanned.text)}
+            if code == "NOT_ON_MANIFEST" and scanned.kind is None:
+                data["unknown_form"] = True
             tx.add("scan.rejected", f"block/{block.block_id}", data)
         else:
             tx.add("scan.rejected", "unit", data)
     raise Refused(code, **(tx.feedback.params if tx.feedback is not None else params))
+
+
+_NO_FAULTS = frozenset({"PAUSED", "NOT_ARRIVED", "OTHER_CODE"})
+"""Rejected scans after which nothing has to be put aside."""
 
 
 def _how(scanned: Scanned) -> dict[str, Any]:
@@ -190,15 +224,19 @@ def scan_parcel(tx: Transaction, scanned: Scanned, parcel: Parcel) -> None:
         _drop(tx, scanned, parcel, stop)
 
 
-def _reject_unknown(tx: Transaction, scanned: Scanned, block: Block) -> NoReturn:
+def _reject_unknown(tx: Transaction, scanned: Scanned, block: Block, *, confirmed: bool) -> NoReturn:
     shown = _shown(scanned)
     for code in (*scanned.codes, scanned.text):
         unit = block.elsewhere.get(normal(code))
         if unit is not None:
             _reject(tx, scanned, "OTHER_DRIVER", None, code=shown, unit=unit)
-    if scanned.fault is not None or not _is_number(scanned):
-        _reject(tx, scanned, "BAD_LABEL", None, code=shown, fault=scanned.fault)
-    if block.state == "LOADING":
+    if confirmed and _LIKE_A_NUMBER.fullmatch(normal(scanned.text)) and not _WORD.search(scanned.text):
+        scanned = replace(scanned, kind=scanned.kind if _is_number(scanned) else None, fault=None)
+    elif not _is_number(scanned) and normal(scanned.text):
+        _reject(tx, scanned, "OTHER_CODE", None, code=shown, **_ask_for_number(tx, scanned))
+    elif scanned.fault is not None:
+        _reject(tx, scanned, "BAD_LABEL", None, code=shown, fault=scanned.fault, **_ask_for_number(tx, scanned))
+    if block.state == "LOADING" and (confirmed or scanned.kind is not None):
         parcel_id = f"{block.block_id}-x{block.unexpected + 1}"
         members = {"block_id": block.block_id, "parcel_id": parcel_id, "tracking_number": shown}
         tx.add("parcel.unexpected", f"parcel/{parcel_id}", members | _how(scanned))
@@ -209,7 +247,16 @@ def _reject_unknown(tx: Transaction, scanned: Scanned, block: Block) -> NoReturn
         _reject(tx, scanned, "NOT_LOADING", None, code=shown, block_state=block.state)
     if block.state == "PAUSED":
         _reject(tx, scanned, "PAUSED", None, code=shown)
-    _reject(tx, scanned, "NOT_ON_MANIFEST", None, code=shown)
+    asks = _ask_for_number(tx, scanned, scanned_too=True) if block.state == "LOADING" else {}
+    _reject(tx, scanned, "NOT_ON_MANIFEST", None, code=shown, **asks)
+
+
+def _ask_for_number(tx: Transaction, scanned: Scanned, *, scanned_too: bool = False) -> dict[str, Any]:
+    """Ask whether a text is a parcel's number: typing it in, or in again, says so. What the sentence needs to ask."""
+    if scanned.entry != "manual" and not scanned_too:
+        return {}
+    tx.momentary(question=Question("number", scan=scanned))
+    return {"act": "typed" if scanned.entry == "manual" else "scanned"}
 
 
 def find(tx: Transaction, parcel: Parcel, **how: Any) -> Parcel:

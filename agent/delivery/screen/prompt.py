@@ -14,7 +14,7 @@ from agent.delivery.rules.loading import left_to_load, listed
 from agent.delivery.rules.out_of_date import date_of, is_date_doubtful
 from agent.delivery.rules.pickup import check_in_from
 from agent.delivery.rules.proofs import missing_proofs
-from agent.delivery.rules.scans import choices_of
+from agent.delivery.rules.scans import LONGEST_TEXT, choices_of
 from contract.vocabulary import BLOCK_ACTIVE, CUSTODY
 
 
@@ -33,6 +33,10 @@ def _prompt(state: State, moment: Moment) -> Prompt:
         if question is not None and question.kind == "parcel":
             parcels = [block.parcels[name] for name in question.parcel_ids if name in block.parcels]
             return "CHOOSE_PARCEL", {"choices": choices_of(block, parcels)}, ["choose", "scan"]
+        if question is not None and question.kind == "number" and question.scan is not None:
+            text = question.scan.text[:LONGEST_TEXT]
+            choice = {"parcel_id": text, "tracking_number": text, "section": None, "sequence": None}
+            return "CONFIRM_NUMBER", {"code": text, "choices": [choice]}, ["choose", "scan"]
         if block.state in {"ON_ROUTE", "RETURNING"}:
             return _on_the_road(state, block)
         return _at_the_site(state, block)
