@@ -20,6 +20,7 @@ from agent.delivery.decide import decide
 from agent.delivery.evolve import evolve, evolve_all
 from agent.delivery.fold.snapshot import dump, load
 from agent.delivery.model.decision import Answer, Decision, Effect, Event, Feedback, Forget, Refusal, Reply
+from agent.delivery.model.error import DeliveryError
 from agent.delivery.model.inputs import (
     Acted,
     Finished,
@@ -32,7 +33,7 @@ from agent.delivery.model.inputs import (
     Scanned,
     Tick,
 )
-from agent.delivery.model.state import DeliveryError, Policy, State
+from agent.delivery.model.state import Policy, State
 from agent.delivery.screen.view import Drawn, view
 from agent.journal.entries import Batch, EventEntry, InboxEntry, JournalError, JournalFull
 from agent.journal.envelope import Chain, parse

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from agent.delivery.fold.codes import normal
 from agent.delivery.model.decision import Decision, Feedback
 from agent.delivery.model.inputs import (
     Acted,
@@ -23,6 +22,7 @@ from agent.delivery.model.inputs import (
     Scanned,
     Tick,
 )
+from agent.delivery.model.numbers import normal
 from agent.delivery.model.state import Block, State
 from agent.delivery.rules import (
     closing,
@@ -152,7 +152,7 @@ def _choose(tx: Transaction, a: dict[str, Any]) -> None:
         return
     offered = [block.parcels[name] for name in question.parcel_ids if name in block.parcels]
     chosen = [parcel for parcel in offered if parcel.parcel_id == a["code"]] or [
-        parcel for parcel in offered if a["code"] in {parcel.tracking_number, *parcel.aliases}
+        parcel for parcel in offered if a["code"] in {parcel.tracking_number, *parcel.plan.aliases}
     ]
     if len(chosen) != 1:
         raise Refused("NO_CHOICE", code=a["code"])

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from agent.delivery.fold.codes import normal
+from agent.delivery.model.numbers import normal
 from agent.labels.identity import Identity, identify
 from agent.labels.reader import Symbol
 

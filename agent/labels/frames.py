@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from agent.delivery.fold.codes import normal
+from agent.delivery.model.numbers import normal
 from agent.labels.identity import identify
 from agent.labels.reader import Budget, Symbol, read
 

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from agent.delivery.fold.codes import normal
 from agent.delivery.model.inputs import NOT_PARCELS, Scanned
+from agent.delivery.model.numbers import normal
 from agent.labels import carriers, other_codes
 from agent.labels.check_digits import gs1_digit
 

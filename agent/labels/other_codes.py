@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from agent.delivery.fold.codes import normal
+from agent.delivery.model.numbers import normal
 
 _KINDS: Final[tuple[tuple[str, re.Pattern[str]], ...]] = tuple(
     (kind, re.compile(pattern, re.DOTALL))

@@ -76,6 +76,7 @@ class InboxReader:
         if isinstance(message, InboxMessage):
             keys = self._seal(message)
             body = _dump(message.data).encode()
+            message.prepare()
         return Incoming(kind, message, payload, token, body, keys, response_topic, correlation_data)
 
     def _seal(self, message: InboxMessage) -> Mapping[str, bytes]:

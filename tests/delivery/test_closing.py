@@ -53,7 +53,7 @@ def test_after_the_last_stop_what_is_left_goes_back_site_by_site() -> None:
         "stop.started",
     ]
     assert unit.block.state == "RETURNING"
-    stops = [(stop.site_id, stop.parcel_ids) for stop in unit.block.open_stops()]
+    stops = [(stop.plan.site_id, stop.parcel_ids) for stop in unit.block.open_stops()]
     assert stops == [("S1", ("P2",)), ("S2", ("P3",))]
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from agent.delivery.model.geofence import distance_m
 from agent.delivery.model.inputs import Located
-from agent.delivery.model.state import Place
+from agent.delivery.model.manifest import Place
 from tests.delivery.support import STATION, CoreUnit, at_door, block_data, door, loaded, on_route
 
 NEAR = {"latitude": 52.1008, "longitude": 5.12}

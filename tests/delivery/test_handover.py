@@ -301,11 +301,11 @@ def test_another_try_is_work_at_a_new_stop_because_ended_stops_stay_ended() -> N
     unit.must("fail", reason="CUSTOMER_UNAVAILABLE")
     assert unit.must("reattempt", parcel_id="P1") == ["parcel.reattempt_started", "stop.added"]
     new = unit.stop("T1-2")
-    assert (new.kind, new.of_stop_id, new.parcel_ids, new.address) == (
+    assert (new.kind, new.of_stop_id, new.parcel_ids, new.plan.address) == (
         "delivery",
         "T1",
         ("P1",),
-        unit.stop("T1").address,
+        unit.stop("T1").plan.address,
     )
     assert unit.stop("T1").state == "FAILED"
     unit.must("start_stop", stop_id="T1-2")

@@ -327,7 +327,7 @@ def test_a_parcel_found_on_the_road_is_out_for_delivery_at_a_new_stop_if_its_own
     assert "stop.cancelled" in unit.must("depart")
     assert unit.must("found", parcel_id="P2") == ["parcel.found", "parcel.out_for_delivery", "stop.added"]
     assert (unit.parcel(2).state, unit.parcel(2).stop_id) == ("OUT_FOR_DELIVERY", "T2-2")
-    assert unit.stop("T2-2").address == unit.stop("T2").address
+    assert unit.stop("T2-2").plan.address == unit.stop("T2").plan.address
 
 
 def test_reopening_goes_on_at_a_new_pickup_stop_because_ended_stops_stay_ended() -> None:

@@ -11,7 +11,9 @@ import pytest
 
 from agent.delivery.evolve import evolve, evolve_all
 from agent.delivery.model.decision import Event
-from agent.delivery.model.state import Block, DeliveryError, Offer, Parcel, State, Stop
+from agent.delivery.model.error import DeliveryError
+from agent.delivery.model.manifest import ParcelPlan, StopPlan
+from agent.delivery.model.state import Block, Offer, Parcel, State, Stop
 from contract.vocabulary import BlockState, ParcelState, StopState
 
 DESIGN = Path(__file__).parents[1] / "contract" / "state_machine.json"
@@ -35,8 +37,8 @@ IMPOSSIBLE = [
 
 def in_state(kind: str, state: str) -> State:
     """A unit with one block, one stop and one parcel, one of them in that state."""
-    stop = Stop("T1", "delivery", parcel_ids=("P1",))
-    parcel = Parcel("P1", "TBA000000000001", stop_id="T1")
+    stop = Stop("T1", StopPlan("delivery"), parcel_ids=("P1",))
+    parcel = Parcel("P1", ParcelPlan("TBA000000000001"), stop_id="T1")
     block = Block("B1", manifest_version=1, stops={"T1": stop}, parcels={"P1": parcel}, route=("T1",))
     if kind == "block":
         block = replace(block, state=cast("BlockState", state))

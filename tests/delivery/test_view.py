@@ -14,8 +14,10 @@ from agent.delivery.evolve import evolve
 from agent.delivery.fold import snapshot
 from agent.delivery.model import codes
 from agent.delivery.model.decision import Event
+from agent.delivery.model.error import DeliveryError
 from agent.delivery.model.inputs import Located, Moment
-from agent.delivery.model.state import DeliveryError, Policy
+from agent.delivery.model.manifest import Size
+from agent.delivery.model.state import Policy
 from agent.delivery.screen.view import Drawn, view
 from contract import vocabulary
 from tests.delivery.support import STATION, CoreUnit, assigned, at_door, block_data, door, loaded, loading, on_route
@@ -48,8 +50,9 @@ def test_only_parcels_that_have_changed_are_drawn_again_and_the_view_is_the_same
     before = view(unit.state, unit.moment, drawn)["parcels"]
     block = unit.state.block
     assert block is not None
-    stops = block.stops | {"T2": replace(block.stops["T2"], sequence=9)}
-    parcels = block.parcels | {"P1": replace(block.parcels["P1"], weight_g=1234)}
+    stop, parcel = block.stops["T2"], block.parcels["P1"]
+    stops = block.stops | {"T2": replace(stop, plan=replace(stop.plan, sequence=9))}
+    parcels = block.parcels | {"P1": replace(parcel, plan=replace(parcel.plan, weight_g=1234))}
     changed = replace(block, stops=stops, parcels=parcels)
     state = replace(unit.state, blocks=unit.state.blocks | {block.block_id: changed})
     after = view(state, unit.moment, drawn)["parcels"]
@@ -272,6 +275,18 @@ def test_a_snapshot_of_the_first_version_shows_what_that_version_showed() -> Non
     assert state.settings == {"delivery.photo_retakes": 1, "delivery.allow_adoption": True}
     assert [feedback.rating for feedback in state.feedback] == [5]
     assert str(state.advisories["A1"].valid_to) == "2026-11-21T12:00:00Z"
+    assert snapshot.load(snapshot.dump(state), Policy()) == state
+
+
+def test_a_snapshot_of_the_second_version_shows_what_that_version_showed() -> None:
+    earlier = json.loads((Path(__file__).parent / "snapshot_2.json").read_text())
+    state = snapshot.load(json.dumps(earlier["snapshot"]).encode(), Policy())
+    assert view(state, Moment(**earlier["moment"])) == earlier["view"]
+    # What the screen does not show: a size, and the recipient of a stop that goes on elsewhere.
+    block = state.blocks["B1"]
+    assert block.parcels["P1"].plan.size == Size(300, 200, 100)
+    assert block.stops["T1-2"].plan.recipient_name == block.stops["T1"].plan.recipient_name == "Recipient 1"
+    assert block.codes["TBA000000000001"] == ("P1",)
     assert snapshot.load(snapshot.dump(state), Policy()) == state
 
 

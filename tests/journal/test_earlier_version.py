@@ -117,9 +117,9 @@ def test_its_secrets_can_be_opened(earlier: Earlier) -> None:
     block = state.block
     assert block is not None
     names = {
-        stop.stop_id: sealer.open(block.block_id, stop.recipient_name)
+        stop.stop_id: sealer.open(block.block_id, stop.plan.recipient_name)
         for stop in block.stops.values()
-        if stop.recipient_name is not None
+        if stop.plan.recipient_name is not None
     }
     assert names == earlier.said["secrets"]
     assert block.otp_key is not None

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agent.delivery.fold.codes import normal
+from agent.delivery.model.numbers import normal
 from agent.labels.identity import MAX_CHARACTERS, identify, to_input
 from drivers.readings import Scan
 

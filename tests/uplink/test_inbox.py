@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.delivery.model.inputs import InboxMessage, InvalidMessage
+from agent.delivery.model.reading import read_manifest
 from agent.identity.seal import Sealer
 from agent.uplink.inbox import InboxReader, Incoming, Token, parse
 from contract.vocabulary import INBOX
@@ -174,6 +175,15 @@ def test_the_secrets_of_a_block_are_sealed_under_its_own_scope(sealer: Sealer) -
     assert not any(secret in incoming.body.decode() for secret in (KEY, "#1234", "somebody", "+31 30"))
     assert data["parcels"][0]["requirements"]["otp_hmac"] == "0" * 64
     assert json.loads(incoming.body) == data, "what is stored is what is decided on"
+
+
+@pytest.mark.parametrize("type_", ["block.assigned", "block.revised"])
+def test_the_loop_need_not_read_a_block_and_what_it_gets_is_what_is_stored(sealer: Sealer, type_: str) -> None:
+    kind, data = EXAMPLES[type_]
+    incoming = InboxReader(sealer).read(kind, message(type_, data), Token(0, 0))
+    assert isinstance(incoming.message, InboxMessage)
+    assert "manifest" in vars(incoming.message), "it is read only when it is asked for"
+    assert incoming.message.manifest == read_manifest(json.loads(incoming.body))
 
 
 def test_the_key_that_opens_the_secrets_of_a_message_comes_with_it(sealer: Sealer, tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from typing import Any, Final
 from agent.delivery.fold import machine
 from agent.delivery.fold.lookup import block_of, with_block
 from agent.delivery.model.decision import Event
-from agent.delivery.model.state import DeliveryError, State, replace
+from agent.delivery.model.error import DeliveryError
+from agent.delivery.model.state import State, replace
 from contract.vocabulary import BLOCK_ACTIVE, BLOCK_ENDED, BLOCK_EVENTS
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from agent.delivery.model.decision import Event
-from agent.delivery.model.state import Block, DeliveryError, Parcel, State, Stop, replace
+from agent.delivery.model.error import DeliveryError
+from agent.delivery.model.state import Block, Parcel, State, Stop, replace
 
 
 def block_of(state: State, event: Event) -> Block:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeVar
 
-from agent.delivery.model.state import DeliveryError
+from agent.delivery.model.error import DeliveryError
 from contract.vocabulary import (
     BLOCK_TRANSITIONS,
     PARCEL_TRANSITIONS,

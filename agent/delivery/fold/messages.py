@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 from agent.delivery.fold.lookup import with_block
-from agent.delivery.fold.manifest import read_block, read_pay, read_place
+from agent.delivery.fold.manifest import with_manifest
 from agent.delivery.model.inputs import InboxMessage
 from agent.delivery.model.messages import Advisory, Driver, Earnings, Message, Offer, RecipientFeedback, Roster
+from agent.delivery.model.reading import read_pay, read_place
 from agent.delivery.model.state import Block, State, replace
 from agent.delivery.model.times import read_instant
 
@@ -51,7 +52,8 @@ def read_earnings(data: Mapping[str, Any]) -> Earnings:
 
 
 def _manifest(state: State, message: InboxMessage) -> State:
-    return with_block(state, read_block(message.data, state.blocks.get(message.data["block_id"])))
+    manifest = message.manifest
+    return with_block(state, with_manifest(state.blocks.get(manifest.block_id), manifest))
 
 
 def _recalled(state: State, message: InboxMessage) -> State:

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from agent.delivery.fold import machine
-from agent.delivery.fold.codes import normal
 from agent.delivery.fold.lookup import block_of, not_in_block, parcel_of, subject_id, with_block
 from agent.delivery.model.decision import Event
-from agent.delivery.model.state import Attempt, Block, DeliveryError, Parcel, State, Stop, replace
+from agent.delivery.model.error import DeliveryError
+from agent.delivery.model.manifest import ParcelPlan
+from agent.delivery.model.numbers import normal
+from agent.delivery.model.state import Attempt, Block, Parcel, State, Stop, replace
 from contract.vocabulary import PARCEL_EVENTS
 
 _MOVING: Final = frozenset({"parcel.delivered", "parcel.returned"})
@@ -149,7 +151,7 @@ def _unexpected(state: State, event: Event) -> State:
     block = block_of(state, event)
     parcel_id = subject_id(event)
     number = event.data["tracking_number"]
-    parcel = Parcel(parcel_id, number, "UNEXPECTED", since=event.at, entry=event.data.get("entry"))
+    parcel = Parcel(parcel_id, ParcelPlan(number), "UNEXPECTED", since=event.at, entry=event.data.get("entry"))
     code = normal(number)
     return with_block(
         state,

@@ -7,11 +7,15 @@ have left the log it is the only source, so a snapshot of an older version is br
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from agent.delivery.fold.codes import index_codes
-from agent.delivery.fold.manifest import (
+from agent.delivery.fold.messages import read_advisory, read_earnings, read_feedback, read_roster
+from agent.delivery.model.error import DeliveryError
+from agent.delivery.model.manifest import ParcelPlan, StopPlan
+from agent.delivery.model.numbers import codes_of, index_codes
+from agent.delivery.model.reading import (
     read_address,
     read_pay,
     read_size,
@@ -19,8 +23,7 @@ from agent.delivery.fold.manifest import (
     read_vehicle,
     read_window,
 )
-from agent.delivery.fold.messages import read_advisory, read_earnings, read_feedback, read_roster
-from agent.delivery.model.state import DeliveryError, Policy, State, replace
+from agent.delivery.model.state import Block, Policy, State, replace
 from agent.delivery.model.times import read_instant
 
 if TYPE_CHECKING:
@@ -61,8 +64,12 @@ def load(data: bytes, policy: Policy) -> State:
         state: State = _adapter().validate_python(lasting)
     except (ValueError, KeyError, TypeError, AttributeError) as fault:
         raise DeliveryError(f"snapshot: {type(fault).__name__}; expected what dump() wrote") from fault
-    blocks = {name: replace(block, codes=index_codes(block.parcels)) for name, block in state.blocks.items()}
+    blocks = {name: replace(block, codes=_codes(block)) for name, block in state.blocks.items()}
     return replace(state, blocks=blocks, policy=policy)
+
+
+def _codes(block: Block) -> dict[str, tuple[str, ...]]:
+    return index_codes({name: codes_of(parcel.plan) for name, parcel in block.parcels.items()})
 
 
 def _from_version_1(lasting: dict[str, Any]) -> None:
@@ -85,7 +92,8 @@ def _from_version_1(lasting: dict[str, Any]) -> None:
 
 
 def _from_version_2(lasting: dict[str, Any]) -> None:
-    """Version 2 did not say at which pickup stop the vehicle was last."""
+    """Up to version 2 what the manifest says stood among the other members of stops and parcels, and nothing told at
+    which pickup stop the vehicle was last."""
     for block in lasting["blocks"].values():
         arrived = {
             stop["stop_id"]: at
@@ -93,3 +101,11 @@ def _from_version_2(lasting: dict[str, Any]) -> None:
             if stop["kind"] == "pickup" and (at := read_instant(stop["arrived_at"])) is not None
         }
         block["last_pickup_id"] = max(arrived, key=arrived.__getitem__, default=None)
+        for stop in block["stops"].values():
+            stop["plan"] = {name: stop.pop(name) for name in _PLANNED_OF_STOP}
+        for parcel in block["parcels"].values():
+            parcel["plan"] = {name: parcel.pop(name) for name in _PLANNED_OF_PARCEL} | {"stop_id": parcel["stop_id"]}
+
+
+_PLANNED_OF_STOP = [member.name for member in fields(StopPlan)]
+_PLANNED_OF_PARCEL = [member.name for member in fields(ParcelPlan) if member.name != "stop_id"]

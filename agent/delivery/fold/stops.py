@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace as replace_plan
 from typing import Any, Final
 
 from agent.delivery.fold import machine
 from agent.delivery.fold.lookup import block_of, not_in_block, stop_of, subject_id, with_block, with_stop
 from agent.delivery.model.decision import Event
-from agent.delivery.model.state import Block, Contact, DeliveryError, State, Stop, replace
+from agent.delivery.model.error import DeliveryError
+from agent.delivery.model.manifest import StopPlan
+from agent.delivery.model.state import Block, Contact, State, Stop, replace
 from contract.vocabulary import STOP_EVENTS
 
 
@@ -52,28 +55,11 @@ def _stop_added(state: State, event: Event) -> State:
     data = event.data
     before = block.stops.get(data["of_stop_id"]) if data.get("of_stop_id") is not None else None
     ids = tuple(data.get("parcel_ids") or ())
-    stop = Stop(
-        stop_id=stop_id,
-        kind=data["kind"],
-        site_id=data.get("site_id"),
-        parcel_ids=ids,
-        of_stop_id=data.get("of_stop_id"),
-        added=True,
-        since=event.at,
-    )
+    plan = StopPlan(data["kind"], site_id=data.get("site_id"))
     if before is not None:
-        stop = replace(
-            stop,
-            sequence=before.sequence,
-            site_id=before.site_id,
-            location=before.location,
-            address=before.address,
-            window=before.window,
-            recipient_name=before.recipient_name,
-            recipient_phone=before.recipient_phone,
-            service_s=before.service_s,
-            zone=before.zone,
-        )
+        # Work goes on at the same door, but not with the same priority.
+        plan = replace_plan(before.plan, kind=plan.kind, priority=None)
+    stop = Stop(stop_id, plan, parcel_ids=ids, of_stop_id=data.get("of_stop_id"), added=True, since=event.at)
     parcels = dict(block.parcels)
     if stop.kind != "pickup":
         for parcel_id in ids:

@@ -51,15 +51,15 @@ def distance_m(a: Place, b: Place) -> float:
 
 def place_of(block: Block, stop: Stop) -> Place | None:
     """Where a stop is: its own position, else its site's."""
-    if stop.location is not None or stop.site_id is None:
-        return stop.location
-    site = block.sites.get(stop.site_id)
+    if stop.plan.location is not None or stop.plan.site_id is None:
+        return stop.plan.location
+    site = block.sites.get(stop.plan.site_id)
     return site.location if site is not None else None
 
 
 def fence_of(block: Block, stop: Stop, policy: Policy) -> tuple[float, float]:
     """Inner and outer radius in metres; a site may be larger than a door."""
-    site = block.sites.get(stop.site_id) if stop.site_id is not None else None
+    site = block.sites.get(stop.plan.site_id) if stop.plan.site_id is not None else None
     inner = policy.geofence_inner_m
     if site is not None and site.radius_m is not None:
         inner = site.radius_m

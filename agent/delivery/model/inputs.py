@@ -8,10 +8,15 @@ have passed their models, secrets are sealed.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any, Final, Literal
 
+from agent.delivery.model.error import DeliveryError
+from agent.delivery.model.manifest import Manifest
+from agent.delivery.model.reading import read_manifest
 from contract.vocabulary import ClockTrust
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC, written as "Z"
@@ -137,7 +142,11 @@ class Acted:
     facts: Facts = Facts()
 
 
-@dataclass(frozen=True, slots=True)
+BLOCK_MESSAGES: Final = frozenset({"block.assigned", "block.revised"})
+"""Types of messages that hold a manifest."""
+
+
+@dataclass(frozen=True)
 class InboxMessage:
     """A valid message of the cloud. It is an entry of the log itself, ahead of the events it causes."""
 
@@ -148,6 +157,20 @@ class InboxMessage:
     """Without prefix and version: ``block.assigned``."""
     data: Mapping[str, Any] = field(repr=False)
     """Validated; secret members replaced by sealed tokens."""
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """What a block message says: its data, read once.
+
+        :raises DeliveryError: the data is no block
+        """
+        return read_manifest(self.data)
+
+    def prepare(self) -> None:
+        """Read now what the loop would have to read otherwise. The data must be final."""
+        if self.type in BLOCK_MESSAGES:
+            with suppress(DeliveryError):  # the core meets it again, and refuses the message
+                _ = self.manifest
 
 
 @dataclass(frozen=True, slots=True)

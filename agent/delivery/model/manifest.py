@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from agent.delivery.model.times import Instant
+from contract.vocabulary import ParcelState, StopKind
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -108,6 +109,43 @@ NO_INSTRUCTION = Instruction()
 
 
 @dataclass(frozen=True, slots=True)
+class StopPlan:
+    """What the manifest says of one stop."""
+
+    kind: StopKind
+    sequence: int | None = None
+    site_id: str | None = None
+    location: Place | None = None
+    address: Address | None = None
+    window: Window | None = None
+    recipient_name: str | None = None
+    """Sealed token, as is the telephone number."""
+    recipient_phone: str | None = None
+    service_s: float | None = None
+    zone: str | None = None
+    priority: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ParcelPlan:
+    """What the manifest says of one parcel."""
+
+    tracking_number: str
+    aliases: tuple[str, ...] = ()
+    pickup_stop_id: str | None = None
+    point_id: str | None = None
+    stop_id: str | None = None
+    """Its delivery stop."""
+    return_to: str | None = None
+    merchant_id: str | None = None
+    section: str | None = None
+    weight_g: int | None = None
+    size: Size | None = None
+    requirements: Requirements = NO_REQUIREMENTS
+    instruction: Instruction = NO_INSTRUCTION
+
+
+@dataclass(frozen=True, slots=True)
 class Pay:
     """What a block pays."""
 
@@ -131,6 +169,35 @@ class Travel:
 
     stop_ids: tuple[str, ...]
     seconds: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """All that a block message says."""
+
+    block_id: str
+    version: int
+    kind: str
+    starts_at: Instant | None
+    ends_at: Instant | None
+    timezone: str | None
+    driver_id: str | None
+    pay: Pay | None
+    otp_key: str | None
+    service_radius_m: float | None
+    fallback_site_id: str | None
+    vehicle: Vehicle | None
+    travel: Travel | None
+    elsewhere: dict[str, str]
+    """Normal form of a code → the vehicle of this site that carries its parcel."""
+    sites: dict[str, Site]
+    stops: dict[str, StopPlan]
+    """In the order in which they are to be driven."""
+    parcels: dict[str, ParcelPlan]
+    states: dict[str, ParcelState]
+    """How far parcels were on a unit that this one replaces."""
+    codes: dict[str, tuple[str, ...]]
+    """Parcel → the normal forms of its tracking number and aliases."""
 
 
 def as_json(part: DataclassInstance | None) -> dict[str, Any] | None:

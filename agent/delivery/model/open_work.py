@@ -43,17 +43,17 @@ def returns_at(block: Block, parcel: Parcel, stop: Stop) -> bool:
         return True
     other = block.stops.get(parcel.stop_id) if parcel.stop_id is not None else None
     if other is not None and other.kind == "return" and other.state not in STOP_ENDED:
-        return other.site_id == stop.site_id
-    return home(block, parcel) == stop.site_id
+        return other.plan.site_id == stop.plan.site_id
+    return home(block, parcel) == stop.plan.site_id
 
 
 def home(block: Block, parcel: Parcel) -> str | None:
     """The site that a parcel goes back to: its own, else where it was picked up, else the block's first."""
-    if parcel.return_to is not None and parcel.return_to in block.sites:
-        return parcel.return_to
-    pickup = block.stops.get(parcel.pickup_stop_id) if parcel.pickup_stop_id is not None else None
-    if pickup is not None and pickup.site_id is not None:
-        return pickup.site_id
+    if parcel.plan.return_to is not None and parcel.plan.return_to in block.sites:
+        return parcel.plan.return_to
+    pickup = block.stops.get(parcel.plan.pickup_stop_id) if parcel.plan.pickup_stop_id is not None else None
+    if pickup is not None and pickup.plan.site_id is not None:
+        return pickup.plan.site_id
     return next(iter(block.sites), block.fallback_site_id)
 
 
@@ -79,9 +79,9 @@ def has_future(block: Block, stop: Stop) -> bool:
 
 def pickup_is_open(block: Block, parcel: Parcel) -> bool:
     """Whether a parcel can still be picked up."""
-    if parcel.pickup_stop_id is None:
+    if parcel.plan.pickup_stop_id is None:
         return any(True for _ in block.open_stops("pickup"))
-    return any(parcel.pickup_stop_id in {stop.stop_id, stop.of_stop_id} for stop in block.open_stops("pickup"))
+    return any(parcel.plan.pickup_stop_id in {stop.stop_id, stop.of_stop_id} for stop in block.open_stops("pickup"))
 
 
 def can_start(block: Block, stop: Stop) -> bool:

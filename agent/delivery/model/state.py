@@ -11,28 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from agent.delivery.model.inputs import Located, Scanned
-from agent.delivery.model.manifest import (
-    NO_INSTRUCTION,
-    NO_REQUIREMENTS,
-    Address,
-    Instruction,
-    Pay,
-    Place,
-    Requirements,
-    Site,
-    Size,
-    Travel,
-    Vehicle,
-    Window,
-)
+from agent.delivery.model.manifest import ParcelPlan, Pay, Site, StopPlan, Travel, Vehicle
 from agent.delivery.model.messages import Advisory, Earnings, Message, Offer, RecipientFeedback, Roster
 from agent.delivery.model.times import Instant
 from contract.vocabulary import BLOCK_ENDED, CUSTODY, STOP_ENDED, BlockState, ParcelState, StopKind, StopState
-
-
-class DeliveryError(Exception):
-    """Something that cannot have happened: names the subject, its state and the event, or what is wrong with data."""
-
 
 T = TypeVar("T")
 
@@ -68,20 +50,10 @@ class Parcel:
     """One label, one unit of custody."""
 
     parcel_id: str
-    tracking_number: str
+    plan: ParcelPlan
     state: ParcelState = "MANIFESTED"
-    aliases: tuple[str, ...] = ()
-    pickup_stop_id: str | None = None
-    point_id: str | None = None
     stop_id: str | None = None
     """Where it is to be handled next: its delivery stop, or a stop added for another try or for the return."""
-    return_to: str | None = None
-    merchant_id: str | None = None
-    section: str | None = None
-    weight_g: int | None = None
-    size: Size | None = None
-    requirements: Requirements = NO_REQUIREMENTS
-    instruction: Instruction = NO_INSTRUCTION
     since: Instant | None = None
     """When it came into its state."""
     reason: str | None = None
@@ -101,6 +73,11 @@ class Parcel:
     provisional: bool = False
     """Adopted without the cloud's word."""
 
+    @property
+    def tracking_number(self) -> str:
+        """What its label says."""
+        return self.plan.tracking_number
+
 
 @dataclass(frozen=True)
 class Contact:
@@ -116,18 +93,8 @@ class Stop:
     """One place to stand at."""
 
     stop_id: str
-    kind: StopKind
+    plan: StopPlan
     state: StopState = "PLANNED"
-    sequence: int | None = None
-    site_id: str | None = None
-    location: Place | None = None
-    address: Address | None = None
-    window: Window | None = None
-    recipient_name: str | None = None
-    recipient_phone: str | None = None
-    service_s: float | None = None
-    zone: str | None = None
-    priority: int | None = None
     parcel_ids: tuple[str, ...] = ()
     """The parcels that were ever to be handled here, in manifest order."""
     of_stop_id: str | None = None
@@ -143,6 +110,11 @@ class Stop:
     """The driver arrived against what the position said."""
     contacts: tuple[Contact, ...] = ()
     tags: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> StopKind:
+        """What is to be done there."""
+        return self.plan.kind
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ def return_parcels(tx: Transaction, a: dict[str, Any]) -> None:
     site_id, block = a["site_id"], tx.block
     if site_id not in block.sites and site_id != block.fallback_site_id:
         raise Refused("UNKNOWN_SITE", site_id=site_id)
-    stop = next((stop for stop in block.open_stops("return") if stop.site_id == site_id), None)
+    stop = next((stop for stop in block.open_stops("return") if stop.plan.site_id == site_id), None)
     parcels = _going_back(tx, a.get("parcel_ids"), site_id, stop)
     if stop is not None and stop.state == "ARRIVED":
         for parcel in parcels:

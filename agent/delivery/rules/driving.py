@@ -112,7 +112,7 @@ def arrive_at(tx: Transaction, stop: Stop, method: str, **data: Any) -> None:
     tx.momentary(question=None, near_since_ms=None, away_since_ms=None)
     if stop.kind == "pickup":
         tx.on_block("block.extra_pickup_started", tx.block, stop_id=stop.stop_id)
-    tx.tell("ARRIVED", "good", stop_id=stop.stop_id, sequence=stop.sequence, address=as_json(stop.address))
+    tx.tell("ARRIVED", "good", stop_id=stop.stop_id, sequence=stop.plan.sequence, address=as_json(stop.plan.address))
 
 
 def pause(tx: Transaction, a: dict[str, Any]) -> None:

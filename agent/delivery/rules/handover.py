@@ -68,11 +68,11 @@ def _check_handover(stop: Stop, parcels: list[Parcel], handover: str, reason: st
         if because is not None:
             raise Refused("HANDOVER_NOT_ALLOWED", handover=handover, because=because, parcel_id=parcel.parcel_id)
         if reason is None and not _instruction_allows(stop, parcel, handover):
-            raise Refused("HANDOVER_NEEDS_REASON", handover=handover, instruction=parcel.instruction.kind)
+            raise Refused("HANDOVER_NEEDS_REASON", handover=handover, instruction=parcel.plan.instruction.kind)
 
 
 def _forbids(parcel: Parcel, handover: str) -> str | None:
-    wanted = parcel.requirements
+    wanted = parcel.plan.requirements
     otp, age = wanted.otp_hmac is not None, wanted.minimum_age is not None
     if handover == "household":
         return "otp" if otp else "age" if age and "age" not in parcel.proofs else None
@@ -84,11 +84,11 @@ def _forbids(parcel: Parcel, handover: str) -> str | None:
 
 
 def _instruction_allows(stop: Stop, parcel: Parcel, handover: str) -> bool:
-    asked = parcel.instruction
+    asked = parcel.plan.instruction
     if handover == "neighbour":
         return asked.kind == "neighbour" or asked.neighbour is not None
     if handover == "reception":
-        return asked.kind == "reception" or (stop.address is not None and bool(stop.address.business))
+        return asked.kind == "reception" or (stop.plan.address is not None and bool(stop.plan.address.business))
     if handover in UNATTENDED:
         return asked.kind in UNATTENDED or asked.kind == "none"
     if handover == "locker":

@@ -84,14 +84,14 @@ def found(tx: Transaction, a: dict[str, Any]) -> None:
 def left_to_load(block: Block) -> list[Parcel]:
     """The parcels of the open pickups that nobody has accounted for, by section."""
     pickups = {name for stop in open_pickups(block) for name in (stop.stop_id, stop.of_stop_id, None)} or {None}
-    left = [p for p in block.parcels.values() if p.state == "MANIFESTED" and p.pickup_stop_id in pickups]
-    return sorted(left, key=lambda parcel: (parcel.section or "", parcel.tracking_number))
+    left = [p for p in block.parcels.values() if p.state == "MANIFESTED" and p.plan.pickup_stop_id in pickups]
+    return sorted(left, key=lambda parcel: (parcel.plan.section or "", parcel.tracking_number))
 
 
 def listed(parcels: list[Parcel]) -> list[dict[str, Any]]:
     """Parcels to look for."""
     return [
-        {"parcel_id": parcel.parcel_id, "tracking_number": parcel.tracking_number, "section": parcel.section}
+        {"parcel_id": parcel.parcel_id, "tracking_number": parcel.tracking_number, "section": parcel.plan.section}
         for parcel in parcels
     ]
 
@@ -128,7 +128,9 @@ def reopen_loading(tx: Transaction, a: dict[str, Any]) -> None:
         root = before.of_stop_id or before.stop_id
         stop_id = new_stop_id(block, root)
         pickups = {before.stop_id, root}
-        ids = [p.parcel_id for p in block.parcels.values() if p.pickup_stop_id in pickups and p.state in _STILL_THERE]
+        ids = [
+            p.parcel_id for p in block.parcels.values() if p.plan.pickup_stop_id in pickups and p.state in _STILL_THERE
+        ]
         members = {"stop_id": stop_id, "kind": "pickup", "of_stop_id": root, "parcel_ids": ids}
         tx.add("stop.added", f"stop/{stop_id}", {"block_id": block.block_id, **members})
         tx.on_stop("stop.arrived", tx.block.stops[stop_id], method="reopened")

@@ -11,10 +11,12 @@ from dataclasses import replace
 from typing import Any
 
 from agent.delivery.evolve import evolve
-from agent.delivery.fold.codes import normal
 from agent.delivery.model.decision import DIAGNOSTICS, Command, Decision, Refusal, Reply, Work
+from agent.delivery.model.error import DeliveryError
 from agent.delivery.model.inputs import Finished, InboxMessage, InvalidMessage, Moment
-from agent.delivery.model.state import Block, DeliveryError, State
+from agent.delivery.model.manifest import Manifest
+from agent.delivery.model.numbers import normal
+from agent.delivery.model.state import Block, State
 from agent.delivery.model.times import read_instant, text_of
 from agent.delivery.rules.follow_ups import cancel_stop, end_stop, recall, settle
 from agent.delivery.rules.out_of_date import refuse_over, refuse_past
@@ -102,7 +104,7 @@ def _manifest(tx: Transaction, message: InboxMessage, before: State) -> None:
         if parcel.state != "MANIFESTED":
             data["state"] = parcel.state
         tx.of_parcel(block.block_id, "parcel.manifested", parcel, **data)
-    cancelled = 0 if known is None else _left_out(tx, known, message)
+    cancelled = 0 if known is None else _left_out(tx, known, message.manifest)
     if fresh and tx.state.block is tx.state.blocks[block_id]:
         stand_at_pickup(tx)
     if known is not None and not fresh:
@@ -115,26 +117,23 @@ def _manifest(tx: Transaction, message: InboxMessage, before: State) -> None:
         tx.tell("BLOCK_ASSIGNED", "attention", block_id=block_id, starts_at=text_of(block.starts_at), **counts)
 
 
-def _left_out(tx: Transaction, known: Block, message: InboxMessage) -> int:
+def _left_out(tx: Transaction, known: Block, manifest: Manifest) -> int:
     """What a newer manifest leaves out is cancelled, unless the vehicle is answerable for it."""
-    listed = message.data.get("parcels") or ()
-    parcel_ids = {parcel["parcel_id"] for parcel in listed}
-    stop_ids = {stop["stop_id"] for stop in message.data.get("stops") or ()}
-    gone = [parcel for parcel in known.parcels.values() if parcel.parcel_id not in parcel_ids]
+    gone = [parcel for parcel in known.parcels.values() if parcel.parcel_id not in manifest.parcels]
     cancelled = [parcel for parcel in gone if parcel.state == "MANIFESTED"]
     for parcel in cancelled:
         note = "left out of the revised manifest"
         tx.of_parcel(known.block_id, "parcel.recalled", parcel, reason="RECALLED", note=note)
-    codes = {normal(p["tracking_number"]): p["parcel_id"] for p in listed if p["parcel_id"] not in known.parcels}
+    new = {normal(p.tracking_number): name for name, p in manifest.parcels.items() if name not in known.parcels}
     for parcel in gone:
         # What was put aside is on the manifest now, under the cloud's own id: that one is to be scanned.
-        replaced_by = codes.get(normal(parcel.tracking_number))
+        replaced_by = new.get(normal(parcel.tracking_number))
         if parcel.state == "UNEXPECTED" and replaced_by is not None:
             data = {"reason": "NOW_ON_MANIFEST", "replaced_by": replaced_by}
             tx.of_parcel(known.block_id, "parcel.handed_back", parcel, **data)
     block = tx.state.blocks[known.block_id]
     for stop in known.stops.values():
-        if stop.stop_id in stop_ids or stop.added or stop.state not in {"PLANNED", "EN_ROUTE"}:
+        if stop.stop_id in manifest.stops or stop.added or stop.state not in {"PLANNED", "EN_ROUTE"}:
             continue
         aboard = [p for p in block.parcels_of(stop) if p.state in CUSTODY and p.stop_id == stop.stop_id]
         if not aboard:

@@ -24,7 +24,7 @@ def at_door(tx: Transaction) -> Stop:
 
 def missing_proofs(parcel: Parcel) -> list[str]:
     """The proofs that a parcel still needs: ``otp``, ``age``, ``signature``, ``photo``."""
-    wanted = parcel.requirements
+    wanted = parcel.plan.requirements
     missing = []
     if wanted.otp_hmac is not None and "otp" not in parcel.proofs:
         missing.append("otp")

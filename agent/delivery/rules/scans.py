@@ -13,11 +13,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, NoReturn
 
-from agent.delivery.fold.codes import normal
 from agent.delivery.model import geofence
 from agent.delivery.model.decision import Feedback, Tone
 from agent.delivery.model.inputs import NOT_PARCELS, Scanned
 from agent.delivery.model.manifest import as_json
+from agent.delivery.model.numbers import normal
 from agent.delivery.model.open_work import home, returns_at
 from agent.delivery.model.state import Block, Parcel, Question, Stop
 from agent.delivery.model.times import Instant, text_of
@@ -114,8 +114,8 @@ def choices_of(block: Block, parcels: Iterable[Parcel]) -> list[dict[str, Any]]:
             {
                 "parcel_id": parcel.parcel_id,
                 "tracking_number": parcel.tracking_number,
-                "section": parcel.section,
-                "sequence": stop.sequence if stop is not None else None,
+                "section": parcel.plan.section,
+                "sequence": stop.plan.sequence if stop is not None else None,
             }
         )
     return choices
@@ -158,7 +158,7 @@ def _say(tx: Transaction, code: str, tone: Tone, parcel: Parcel | None, /, **par
         return
     stop = tx.block.stops.get(parcel.stop_id) if parcel.stop_id is not None else None
     members = {"parcel_id": parcel.parcel_id, "tracking_number": parcel.tracking_number, **params}
-    tx.feedback = Feedback(code, tone, members, parcel.section, stop.sequence if stop is not None else None)
+    tx.feedback = Feedback(code, tone, members, parcel.plan.section, stop.plan.sequence if stop is not None else None)
 
 
 def _good(tx: Transaction, parcel: Parcel, act: str) -> None:
@@ -313,19 +313,19 @@ def _load(tx: Transaction, scanned: Scanned, parcel: Parcel) -> None:
 
 def _other_store(block: Block, parcel: Parcel) -> str | None:
     """The name of the pickup place that a parcel belongs to, unless that place is open now."""
-    if parcel.pickup_stop_id is None:
+    if parcel.plan.pickup_stop_id is None:
         return None
     for stop in block.stops.values():
         if (
             stop.kind == "pickup"
             and stop.state == "ARRIVED"
-            and parcel.pickup_stop_id in {stop.stop_id, stop.of_stop_id}
+            and parcel.plan.pickup_stop_id in {stop.stop_id, stop.of_stop_id}
         ):
             return None
     # Without any stop to pick up at, there is no other store that it could belong to.
-    pickup = block.stops[parcel.pickup_stop_id]
-    site = block.sites.get(pickup.site_id) if pickup.site_id is not None else None
-    point = site.points.get(parcel.point_id) if site is not None and parcel.point_id is not None else None
+    pickup = block.stops[parcel.plan.pickup_stop_id]
+    site = block.sites.get(pickup.plan.site_id) if pickup.plan.site_id is not None else None
+    point = site.points.get(parcel.plan.point_id) if site is not None and parcel.plan.point_id is not None else None
     if point is not None and point.name is not None:
         return point.name
     return (site.name or site.site_id) if site is not None else pickup.stop_id
@@ -360,7 +360,7 @@ def _right_stop(block: Block, parcel: Parcel) -> dict[str, Any]:
     stop = block.stops.get(parcel.stop_id) if parcel.stop_id is not None else None
     if stop is None or stop.state in STOP_ENDED:
         return {"stop_id": None}
-    return {"stop_id": stop.stop_id, "sequence": stop.sequence, "address": as_json(stop.address)}
+    return {"stop_id": stop.stop_id, "sequence": stop.plan.sequence, "address": as_json(stop.plan.address)}
 
 
 def _return(tx: Transaction, scanned: Scanned, parcel: Parcel, stop: Stop) -> None:
@@ -372,7 +372,7 @@ def _return(tx: Transaction, scanned: Scanned, parcel: Parcel, stop: Stop) -> No
     if parcel.state not in {"RETURN_PENDING", "ATTEMPTED"}:
         _check_finished(tx, scanned, parcel)
         _reject(tx, scanned, "WRONG_STOP", parcel, **_right_stop(block, parcel))
-    if not returns_at(block, parcel, stop) and stop.site_id != block.fallback_site_id:
+    if not returns_at(block, parcel, stop) and stop.plan.site_id != block.fallback_site_id:
         site = block.sites.get(home(block, parcel) or "")
         _reject(tx, scanned, "WRONG_STORE", parcel, store=site.name or site.site_id if site is not None else None)
     give_back(tx, parcel, stop, **_how(scanned))
@@ -383,5 +383,5 @@ def give_back(tx: Transaction, parcel: Parcel, stop: Stop, **how: Any) -> None:
     """A parcel changes hands at a return stop."""
     if parcel.state == "ATTEMPTED":
         tx.on_parcel("parcel.return_pending", parcel, reason=parcel.reason, action="return")
-    data = {"stop_id": stop.stop_id, "site_id": stop.site_id, "reason": parcel.reason, **how}
+    data = {"stop_id": stop.stop_id, "site_id": stop.plan.site_id, "reason": parcel.reason, **how}
     tx.on_parcel("parcel.returned", parcel, **{name: value for name, value in data.items() if value is not None})

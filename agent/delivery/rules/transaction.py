@@ -12,8 +12,9 @@ from typing import Any
 from agent.delivery.evolve import evolve_all
 from agent.delivery.model import geofence
 from agent.delivery.model.decision import Decision, Effect, Event, Feedback, Forget, Refusal, Tone
+from agent.delivery.model.error import DeliveryError
 from agent.delivery.model.inputs import Acted, InboxMessage, Input, Moment
-from agent.delivery.model.state import Block, DeliveryError, Here, Parcel, State, Stop, replace
+from agent.delivery.model.state import Block, Here, Parcel, State, Stop, replace
 from contract.vocabulary import BLOCK_ACTIVE, BLOCK_ENDED
 
 
@@ -157,8 +158,8 @@ class Transaction:
             "tracking_number": parcel.tracking_number,
             **data,
         }
-        if parcel.merchant_id is not None:
-            members["merchant_id"] = parcel.merchant_id
+        if parcel.plan.merchant_id is not None:
+            members["merchant_id"] = parcel.plan.merchant_id
         if parcel.provisional:
             members["provisional"] = True
         self.add(type_, f"parcel/{parcel.parcel_id}", members)

@@ -74,8 +74,8 @@ def _offer(offer: Offer) -> Prompt:
 
 def site_name(block: Block, stop: Stop) -> str | None:
     """What the site of a stop is called."""
-    site = block.sites.get(stop.site_id) if stop.site_id is not None else None
-    return (site.name or site.site_id) if site is not None else stop.site_id
+    site = block.sites.get(stop.plan.site_id) if stop.plan.site_id is not None else None
+    return (site.name or site.site_id) if site is not None else stop.plan.site_id
 
 
 def _at_the_site(state: State, block: Block) -> Prompt:
@@ -91,7 +91,7 @@ def _at_the_site(state: State, block: Block) -> Prompt:
         if late:
             return "REOPEN_LOADING", {"count": late}, ["reopen_loading", "depart"]
         first = next_stop(block)
-        params = {"next_stop_id": first.stop_id, "address": as_json(first.address)} if first is not None else {}
+        params = {"next_stop_id": first.stop_id, "address": as_json(first.plan.address)} if first is not None else {}
         return "DEPART", {"next_stop_id": None, "address": None} | params, ["depart", "reopen_loading"]
     left = left_to_load(block)
     loaded = sum(parcel.state in CUSTODY for parcel in parcels)
@@ -124,8 +124,8 @@ def _on_the_road(state: State, block: Block) -> Prompt:
             return "CONFIRM_LOCATION", asked, ["confirm_location", "start_stop"]
         params: dict[str, Any] = {
             "stop_id": stop.stop_id,
-            "sequence": stop.sequence,
-            "address": as_json(stop.address) or site_name(block, stop),
+            "sequence": stop.plan.sequence,
+            "address": as_json(stop.plan.address) or site_name(block, stop),
             "kind": stop.kind,
             "left": left,
         }
@@ -150,5 +150,5 @@ def _on_the_road(state: State, block: Block) -> Prompt:
     if proofs:
         needed: dict[str, Any] = {"stop_id": stop.stop_id, "proofs": proofs, "parcel_ids": ids}
         return "GIVE_PROOF", needed, [*(["skip_photo"] if "photo" in proofs else []), *instead]
-    kind = here[0].instruction.kind if here else "none"
+    kind = here[0].plan.instruction.kind if here else "none"
     return "DELIVER", {"stop_id": stop.stop_id, "parcel_ids": ids, "instruction": kind}, ["deliver", *instead]

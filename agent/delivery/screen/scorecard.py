@@ -46,11 +46,11 @@ def _on_time(block: Block, parcels: Iterable[Parcel]) -> dict[str, int]:
     good = of = 0
     for parcel in parcels:
         stop = block.stops.get(parcel.stop_id) if parcel.stop_id is not None else None
-        if stop is None or stop.window is None:
+        if stop is None or stop.plan.window is None:
             continue
         tried = parcel.attempts[0].time if parcel.attempts else parcel.since if parcel.state == "DELIVERED" else None
-        if tried is None or stop.window.to is None:
+        if tried is None or stop.plan.window.to is None:
             continue
         of += 1
-        good += tried <= stop.window.to and (stop.window.from_ is None or stop.window.from_ <= tried)
+        good += tried <= stop.plan.window.to and (stop.plan.window.from_ is None or stop.plan.window.from_ <= tried)
     return _share(good, of)

@@ -132,13 +132,13 @@ def _stop(block: Block, stop: Stop) -> dict[str, Any]:
         "stop_id": stop.stop_id,
         "kind": stop.kind,
         "state": stop.state,
-        "sequence": stop.sequence,
-        "site_id": stop.site_id,
+        "sequence": stop.plan.sequence,
+        "site_id": stop.plan.site_id,
         "site": site_name(block, stop),
-        "address": as_json(stop.address),
+        "address": as_json(stop.plan.address),
         "location": _place(geofence.place_of(block, stop)),
-        "window": as_json(stop.window),
-        "zone": stop.zone,
+        "window": as_json(stop.plan.window),
+        "zone": stop.plan.zone,
         "parcel_ids": list(stop.parcel_ids),
         "of_stop_id": stop.of_stop_id,
         "arrived_at": text_of(stop.arrived_at),
@@ -150,29 +150,31 @@ def _stop(block: Block, stop: Stop) -> dict[str, Any]:
 
 def _current_stop(state: State, block: Block, stop: Stop, moment: Moment) -> dict[str, Any]:
     contacts = [{"method": c.method, "outcome": c.outcome, "time": text_of(c.time)} for c in stop.contacts]
-    neighbours = [p.instruction.neighbour for p in block.parcels_of(stop) if p.instruction.neighbour is not None]
+    neighbours = [
+        p.plan.instruction.neighbour for p in block.parcels_of(stop) if p.plan.instruction.neighbour is not None
+    ]
     near = stop.state == "ARRIVED" or geofence.sight(block, stop, state.here, state.policy, moment).tier in {1, 2}
-    codes = [code for p in block.parcels_of(stop) for code in p.instruction.access_codes] if near else []
+    codes = [code for p in block.parcels_of(stop) for code in p.plan.instruction.access_codes] if near else []
     return _stop(block, stop) | {
         "access_codes": codes,
-        "recipient": None if stop.recipient_name is None else {"name": stop.recipient_name},
+        "recipient": None if stop.plan.recipient_name is None else {"name": stop.plan.recipient_name},
         "neighbour": neighbours[0] if neighbours else None,
         "contacts": contacts,
     }
 
 
 def _parcel(parcel: Parcel, stop: Stop | None) -> dict[str, Any]:
-    wanted, asked = parcel.requirements, parcel.instruction
+    wanted, asked = parcel.plan.requirements, parcel.plan.instruction
     return {
         "parcel_id": parcel.parcel_id,
         "tracking_number": parcel.tracking_number,
         "state": parcel.state,
         "stop_id": parcel.stop_id,
-        "sequence": stop.sequence if stop is not None else None,
-        "section": parcel.section,
-        "pickup_stop_id": parcel.pickup_stop_id,
-        "return_to": parcel.return_to,
-        "weight_g": parcel.weight_g,
+        "sequence": stop.plan.sequence if stop is not None else None,
+        "section": parcel.plan.section,
+        "pickup_stop_id": parcel.plan.pickup_stop_id,
+        "return_to": parcel.plan.return_to,
+        "weight_g": parcel.plan.weight_g,
         "requirements": {
             "photo": wanted.photo,
             "signature": wanted.signature,
