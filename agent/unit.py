@@ -138,7 +138,7 @@ class Unit:
             if isinstance(what, Scanned):
                 self._tell(Feedback(refusal.reason, "bad", refusal.params), device)
             elif isinstance(what, Finished) or (isinstance(what, Panel) and what.buttons):
-                self._later(partial(self.take, what))
+                self.later(partial(self.take, what))
             return
         if isinstance(what, Tick):
             self._flush_unit_events()
@@ -197,25 +197,29 @@ class Unit:
             acknowledge()
             return
         if self._refusal():
-            self._later(again)
+            self.later(again)
             return
         moment = self._now()
         decision = self._decide(message, moment)
         self._in_flight[message_id] = [acknowledge]
-        self._submit(
-            decision,
-            moment,
-            message=message,
-            body=body,
-            keys=keys,
-            acknowledge=partial(self._acknowledge, message_id),
-            again=partial(self._take_again, message_id, again),
-        )
+        try:
+            self._submit(
+                decision,
+                moment,
+                message=message,
+                body=body,
+                keys=keys,
+                acknowledge=partial(self._acknowledge, message_id),
+                again=partial(self._take_again, message_id, again),
+            )
+        except BaseException:
+            del self._in_flight[message_id]  # nobody is told of what never went to the writer
+            raise
 
     def reject(self, message: InvalidMessage, acknowledge: Callable[[], None]) -> None:
         """Take an invalid message: answered by an event (rate-limited), and then acknowledged."""
         if self._refusal():
-            self._later(partial(self.reject, message, acknowledge))
+            self.later(partial(self.reject, message, acknowledge))
             return
         moment = self._now()
         decision = self._decide(message, moment)
@@ -321,9 +325,9 @@ class Unit:
         link = self._chain.sequence, self._chain.last_hash
         try:
             entries += [self._chain.add(event.type, event.subject, event.data, moment) for event in decision.events]
-        except JournalError:
+        except JournalError as error:
             self._chain.sequence, self._chain.last_hash = link
-            raise
+            raise DeliveryError(str(error)) from error
         self._state = state
         ticket = _Ticket(tuple(entries), state, decision, device, answer, acknowledge, again)
         self._pending.append(ticket)
@@ -370,7 +374,7 @@ class Unit:
         if ticket.answer and not ticket.answer.done():
             ticket.answer.set_result(Answer(refusal=refusal))
         if ticket.again:
-            self._later(ticket.again)
+            self.later(ticket.again)
         elif not ticket.entries:
             # There was nothing to keep: whoever is only to be answered need not wait for the disk.
             for effect in ticket.decision.effects:
@@ -433,7 +437,8 @@ class Unit:
         self._in_flight.pop(message_id, None)
         again()
 
-    def _later(self, again: Callable[[], None]) -> None:
+    def later(self, again: Callable[[], None]) -> None:
+        """Do something again that could not be done while nothing can be written."""
         self._loop.call_later(RETRY_MESSAGE_S, again)
 
     # --- telling ------------------------------------------------------------------------------------------------

@@ -387,5 +387,6 @@ MESSAGE_REJECTIONS: Final[Mapping[str, str]] = {
     "UNKNOWN_PARCEL": "none of the parcels is known",
     "BLOCK_ENDED": "the block has ended",
     "TOO_LATE": "the block has gone too far for this",
+    "NOT_TAKEN": "a fault of the unit, which its log names; send it again once that is mended",
 }
 """Reasons of ``message.rejected``."""

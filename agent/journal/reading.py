@@ -15,6 +15,8 @@ from agent.journal.envelope import own_hash, trusted_time
 from agent.journal.verify import Finding, Verdict, verify
 
 OLDEST = "SELECT position >> ?, content FROM entries WHERE position & ? = 0 ORDER BY position LIMIT 1"
+LAST_POSITION = 2**63 - 1
+"""The store's key is no larger, whatever number somebody asks for."""
 NEWEST = "SELECT position >> ?, content FROM entries WHERE position & ? = 0 ORDER BY position DESC LIMIT 1"
 
 
@@ -100,7 +102,7 @@ class Reading:
 
     def events(self, first: int = 1, last: int | None = None) -> Iterator[bytes]:
         """The stored bytes of events, in order."""
-        for position, content in rows_after(self._database, (first << SHIFT) - 1):
+        for position, content in rows_after(self._database, min((first << SHIFT) - 1, LAST_POSITION)):
             if last is not None and position >> SHIFT > last:
                 return
             if position & MESSAGE_BITS == 0:

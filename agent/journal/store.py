@@ -267,11 +267,13 @@ class Journal:
         """The events from one sequence number to another, both included; each is checked against its hash."""
         events: list[EventEntry] = []
         size = 0
+        if first > self._sequence:  # such a number may be too large for the store's key
+            return events
         with self._reading() as connection:
             cursor = connection.execute(
                 "SELECT position, content FROM entries WHERE position BETWEEN ? AND ? AND position & ? = 0 "
                 "ORDER BY position LIMIT ?",
-                (first << SHIFT, last << SHIFT, MESSAGE_BITS, limit),
+                (first << SHIFT, min(last, self._sequence) << SHIFT, MESSAGE_BITS, limit),
             )
             for position, payload in cursor:
                 size += len(payload)

@@ -7,6 +7,7 @@ acknowledged is published again by the next one. Tested with paho-mqtt 2.2.
 
 from __future__ import annotations
 
+import logging
 import selectors
 import socket
 import ssl
@@ -18,12 +19,15 @@ from typing import Any, Final
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
+from paho.mqtt.properties import Properties, VariableByteIntegers
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from agent.limited_log import LimitedLog
 from agent.settings import BrokerSettings
 from agent.uplink.backoff import Cause, End, Protocol
+
+unreadable: Final = LimitedLog(logging.getLogger(__name__), "unreadable properties")
 
 PACKET_OVERHEAD_BYTES: Final = 80
 """What an MQTT packet needs around topic and payload, our properties included."""
@@ -39,12 +43,40 @@ MAX_WINDOW: Final = 1000
 NO_SUBSCRIBERS: Final = 0x10
 FAILURE: Final = 0x80
 """Reason codes from here on say that something was not done (MQTT 5 §2.4)."""
+MAX_PROPERTIES_BYTES: Final = 70_000
+"""Response topic and correlation data at their longest; paho's time for reading more of them grows with the square."""
 _READ_ROUNDS: Final = 64
 _HARMLESS: Final = {MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_AGAIN, MQTTErrorCode.MQTT_ERR_NO_CONN}
 
 
 class UplinkError(Exception):
     """The uplink cannot be set up: says which setting, what was found and what to do."""
+
+
+class _Client(Client):
+    """paho's client, for which a message with properties that it cannot read is a message without properties.
+
+    To paho they are a fault of the protocol, although they may be valid (a user property with U+FEFF is one): the
+    connection would end, the broker would send the message again with the next one, and so on for ever.
+    """
+
+    def _handle_publish(self) -> MQTTErrorCode:
+        packet = self._in_packet["packet"]
+        if self._protocol == MQTTProtocolVersion.MQTTv5:
+            start = 2 + int.from_bytes(packet[:2], "big") + (2 if self._in_packet["command"] & 0x06 else 0)
+            length, of_length = VariableByteIntegers.decode(packet[start : start + 4])  # type: ignore[no-untyped-call]
+            if length > MAX_PROPERTIES_BYTES or not _can_be_read(packet[start : start + of_length + length]):
+                unreadable.warning("uplink: a message is taken without its properties, which cannot be read")
+                self._in_packet["packet"] = packet[:start] + b"\x00" + packet[start + of_length + length :]
+        return super()._handle_publish()
+
+
+def _can_be_read(packed: bytes | bytearray) -> bool:
+    try:
+        Properties(PacketTypes.PUBLISH).unpack(packed)  # type: ignore[no-untyped-call]
+    except Exception:  # noqa: BLE001 (whatever paho stumbles over)
+        return False
+    return True
 
 
 class _PackedProperties(Properties):
@@ -113,7 +145,7 @@ class Connection:
 
     def _make_client(self, client_id: str, will: Will) -> Client:
         broker, five = self._broker, self.protocol == "5"
-        client = Client(
+        client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id,
             clean_session=None if five else False,
@@ -234,6 +266,13 @@ class Connection:
         """Queue one QoS 1 message; gives its packet identifier. MQTT 3.1.1 knows no properties."""
         self._traffic_bytes += len(topic) + len(payload) + PACKET_OVERHEAD_BYTES
         return self._client.publish(topic, payload, 1, retain, described if self.protocol == "5" else None).mid
+
+    def packet_bytes(self, topic: str, payload: bytes, described: Properties) -> int:
+        """What `publish` would send, in bytes: the size that the broker's Maximum Packet Size bounds."""
+        rest = 4 + len(topic.encode()) + len(payload)  # length of the topic and packet identifier take two bytes each
+        if self.protocol == "5":
+            rest += len(described.pack())  # type: ignore[no-untyped-call]
+        return 2 + rest + (rest >= 1 << 7) + (rest >= 1 << 14) + (rest >= 1 << 21)
 
     def subscribe(self, inbox: str, status: str) -> int | None:
         """Ask for the inbox (QoS 1) and for what is said about us (QoS 0); gives the packet identifier."""

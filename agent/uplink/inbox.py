@@ -8,17 +8,22 @@ them open.
 from __future__ import annotations
 
 import json
+import logging
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from agent.delivery.model.inputs import InboxMessage, InvalidMessage
-from agent.identity.seal import Sealer
+from agent.identity.seal import Sealer, SealError
+from agent.limited_log import LimitedLog
 from contract import strict_json
 from contract.faults import json_type
 from contract.strict_json import StrictJsonError
 from contract.topics import full_type
 from contract.vocabulary import INBOX
+
+faults: Final = LimitedLog(logging.getLogger(__name__), "messages that could not be read")
 
 MAX_MESSAGE_BYTES = 512 * 1024
 """Of the inbox: a block of several hundred parcels takes 160 KB."""
@@ -66,17 +71,21 @@ class InboxReader:
         response_topic: str | None = None,
         correlation_data: bytes | None = None,
     ) -> Incoming:
-        """What came on `R/inbox/{kind}`.
-
-        :raises SealError: its secrets cannot be sealed under the key that their scope has
-        """
-        message = parse(kind, payload, max_bytes=self._max_bytes)
+        """What came on `R/inbox/{kind}`. Never raises: what cannot be read or sealed here is refused as `NOT_TAKEN`."""
         body: bytes = b""
         keys: Mapping[str, bytes] = {}
-        if isinstance(message, InboxMessage):
-            keys = self._seal(message)
-            body = _dump(message.data).encode()
-            message.prepare()
+        message: InboxMessage | InvalidMessage | None = None
+        try:
+            message = parse(kind, payload, max_bytes=self._max_bytes)
+            if isinstance(message, InboxMessage):
+                keys = self._seal(message)
+                body = _dump(message.data).encode()
+                message.prepare()
+        except Exception as fault:  # noqa: BLE001 (one message must not keep the others back)
+            why = str(fault) if isinstance(fault, SealError) else f"a fault of this unit: {type(fault).__name__}"
+            faults.warning("uplink: a message on inbox/%s is refused: %s", kind, why, fault=fault)
+            message_id = message.message_id if message else message_id_of(payload)
+            message, body, keys = InvalidMessage(message_id, "NOT_TAKEN", None, why), b"", {}
         return Incoming(kind, message, payload, token, body, keys, response_topic, correlation_data)
 
     def _seal(self, message: InboxMessage) -> Mapping[str, bytes]:
@@ -104,12 +113,41 @@ def parse(kind: str, payload: bytes, *, max_bytes: int) -> InboxMessage | Invali
     `max_bytes` is checked before anything is parsed.
     """
     if len(payload) > max_bytes:
-        return InvalidMessage(None, "TOO_LARGE", None, f"expected at most {max_bytes} bytes, got {len(payload)}")
+        expected = f"expected at most {max_bytes} bytes, got {len(payload)}"
+        return InvalidMessage(message_id_of(payload), "TOO_LARGE", None, expected)
     try:
         envelope = strict_json.parse(payload)
     except StrictJsonError as error:
-        return InvalidMessage(None, "INVALID_JSON", None, str(error))
+        return InvalidMessage(message_id_of(payload), "INVALID_JSON", None, str(error))
     return _read(kind, envelope)
+
+
+_STRING: Final = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
+_ID: Final = re.compile(rb'"id"\s*:\s*(' + _STRING + rb")", re.DOTALL)
+_ID_OR_STRING: Final = re.compile(rb'("id"\s*:\s*' + _STRING + rb")|" + _STRING, re.DOTALL)
+
+
+def message_id_of(payload: bytes) -> str | None:
+    """The id of a message that cannot be taken as a whole, wherever it stands; ``None`` where it is not one text.
+
+    It must be found without parsing the message: that may be impossible, or too much.
+    """
+    if not payload.lstrip().startswith(b"{"):
+        return None
+    bare = _ID_OR_STRING.sub(rb"\1", payload)  # of all texts, only those that may be ids are left
+    ids: set[bytes] = set()
+    depth = done = 0
+    for found in _ID.finditer(bare):
+        between = bare[done : found.start()]
+        depth += sum(map(between.count, (b"{", b"["))) - sum(map(between.count, (b"}", b"]")))
+        done = found.end()
+        if depth == 1:
+            ids.add(found[1])
+    try:
+        (said,) = map(strict_json.parse, ids)
+    except ValueError:
+        return None
+    return said if 0 < len(said) <= 128 and said.isprintable() else None
 
 
 def _read(kind: str, envelope: Any) -> InboxMessage | InvalidMessage:

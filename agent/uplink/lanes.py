@@ -24,12 +24,15 @@ from agent.delivery.model.inputs import Moment
 from agent.journal.entries import EventEntry, TelemetryEntry
 from agent.journal.envelope import telemetry
 from agent.journal.store import Journal
+from agent.limited_log import LimitedLog
 from agent.uplink.backoff import TIMING, Pause, Timing
 from agent.uplink.connection import EVENT_PROPERTIES, FAILURE, NO_SUBSCRIBERS, STATUS_PROPERTIES, in_words
 from agent.uplink.session_record import SESSION_RESET, SessionRecord
 from contract.topics import Topics
 
 log = logging.getLogger(__name__)
+
+given_up: Final = LimitedLog(log, "messages that were given up")
 
 READ_AHEAD: Final = 256
 """Events read from the journal at a time."""
@@ -88,9 +91,17 @@ class Lane(ABC):
         return f"the broker does not accept {self.name}: {in_words(code)}" if code >= FAILURE else None
 
     def too_large(self, message: Outgoing, size: int, limit: int) -> None:
-        """It cannot be sent over this connection. Nobody else will ever ask for it: it is given up."""
-        log.error("uplink: a message on %s is given up: %d bytes, the broker allows %d", message.topic, size, limit)
+        """It cannot be sent over this connection."""
+        self.give_up(message, f"{size} bytes, the broker allows {limit}")
+
+    def give_up(self, message: Outgoing, why: str) -> None:
+        """It can never be sent, and nobody else will ever ask for it."""
+        given_up.warning("uplink: a message on %s is given up: %s", message.topic, why)
         self.accepted(message, 0)
+
+    def failed(self, fault: Exception) -> None:
+        """A fault of our own in this lane: it begins again after a pause, and the others go on meanwhile."""
+        self.pause.refused(f"a fault of the unit in {self.name}: {type(fault).__name__}")
 
     def connected(self) -> None:  # noqa: B027 (most lanes have nothing to do then)
         """A connection begins."""
@@ -195,7 +206,7 @@ class RepliesLane(Lane):
     def objection(self, message: Outgoing, code: int) -> str | None:
         """A reply that is refused would be refused again: whoever asked may ask again."""
         if code >= FAILURE:
-            log.warning("uplink: a reply was not accepted: %s", in_words(code))
+            given_up.warning("uplink: a reply on %s was not accepted: %s", message.topic, in_words(code))
         return None
 
     def accepted(self, message: Outgoing, code: int) -> None:
@@ -367,6 +378,12 @@ class ReplaysLane(_StoredEventsLane):
     def rewind(self) -> None:
         for stream in self._streams:
             stream.rewind()
+
+    def failed(self, fault: Exception) -> None:
+        """It ends the replay that met it: whoever wants it may ask again."""
+        if self._streams:
+            self._streams.popleft()
+        super().failed(fault)
 
     @property
     def holds_back(self) -> bool:

@@ -11,15 +11,17 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
 from paho.mqtt.client import MQTTMessage
 
-from agent.identity.seal import SealError
+from agent.journal.entries import JournalError
+from agent.limited_log import LimitedLog
 from agent.uplink.backoff import Cause, Timing
 from agent.uplink.budget import Budget
-from agent.uplink.connection import FAILURE, PACKET_OVERHEAD_BYTES, Connection, in_words
+from agent.uplink.connection import FAILURE, Connection, in_words
 from agent.uplink.inbox import InboxReader, Incoming, Token
 from agent.uplink.lanes import Lane, Outgoing, StatusLane
 from agent.uplink.session_record import SessionRecord
@@ -28,6 +30,10 @@ from contract.topics import Topics
 
 log = logging.getLogger(__name__)
 
+faults: Final = LimitedLog(log, "faults in one connection")
+
+HAND_OVER_TRIES: Final = 3
+HAND_OVER_AGAIN_S: Final = 1.0
 TURN_S: Final = 1.0
 """A turn waits no longer, even if nothing happens."""
 BREATH_S: Final = 0.002
@@ -52,11 +58,21 @@ class Parts:
     reader: InboxReader
     on_message: Callable[[Incoming], None]
     on_session_lost: Callable[[], None]
+    on_damage: Callable[[JournalError], None]
     acknowledged: deque[Token]
     """Inbox messages that are durable; filled by any thread."""
     gives_way: Callable[[], bool]
     """Whether a driver waits for an answer."""
     timing: Timing
+
+
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """A message of the inbox on its way to its owner."""
+
+    incoming: Incoming
+    tries: int = HAND_OVER_TRIES
+    due_s: float = 0.0
 
 
 class Acknowledgements:
@@ -91,6 +107,8 @@ class Session:
         self._parts = parts
         self._in_flight: dict[int, tuple[Lane, Outgoing]] = {}
         self._acknowledgements = Acknowledgements()
+        self._handed_over: deque[HandOver] = deque()
+        """Messages whose owner failed at them, to be handed over again."""
         self._subscription: int | None = None
         self._subscribe_at_s: float | None = None
         self._inbox_fault = ""
@@ -99,11 +117,13 @@ class Session:
         self.last_transfer_ns: int | None = None
         """When the broker last acknowledged something, on the monotonic clock."""
         for lane in parts.lanes:
-            lane.connected()
+            with self._ends_only(lane):
+                lane.connected()
         if parts.record.connected(session_present=connection.session_present, head=parts.head()):
             log.warning("uplink: the broker has lost our session")
             for lane in parts.lanes:
-                lane.session_lost()
+                with self._ends_only(lane):
+                    lane.session_lost()
             parts.on_session_lost()
         self._subscribe()
 
@@ -165,7 +185,8 @@ class Session:
         now_s = time.monotonic()
         for lane in self._parts.lanes:
             lane.under_way = 0
-            lane.rewind()
+            with self._ends_only(lane):
+                lane.rewind()
             if lane.pause.pending:
                 lane.pause.begin(now_s)
 
@@ -177,19 +198,28 @@ class Session:
         for lane in self._parts.lanes:
             if lane.metered and self._parts.budget.used_up:
                 continue
-            while len(self._in_flight) < connection.window and lane.pause.allows(lane.under_way, now_s):
-                if self._in_flight and self._gives_way():
+            with self._ends_only(lane):
+                while len(self._in_flight) < connection.window and lane.pause.allows(lane.under_way, now_s):
+                    if self._in_flight and self._gives_way():
+                        return
+                    if (message := lane.take()) is None:
+                        break
+                    self._send(lane, message)
+                if lane.holds_back:
                     return
-                message = lane.take()
-                if message is None:
-                    break
-                size = len(message.payload) + len(message.topic) + PACKET_OVERHEAD_BYTES
-                if size > connection.max_packet_bytes:
-                    lane.too_large(message, size, connection.max_packet_bytes)
-                else:
-                    self._publish(lane, message)
-            if lane.holds_back:
+
+    def _send(self, lane: Lane, message: Outgoing) -> None:
+        connection = self._connection
+        try:
+            size = connection.packet_bytes(message.topic, message.payload, message.properties)
+            if size <= connection.max_packet_bytes:
+                self._publish(lane, message)
                 return
+        except Exception as fault:  # noqa: BLE001 (whatever of the message cannot be put into a packet)
+            faults.warning("uplink: a message on %s: %s", message.topic, type(fault).__name__, fault=fault)
+            lane.give_up(message, f"it is no packet of MQTT ({type(fault).__name__})")
+        else:
+            lane.too_large(message, size, connection.max_packet_bytes)
 
     def _gives_way(self) -> bool:
         """Both threads want Python's lock: the one that a driver waits for gets it several times for one scan."""
@@ -205,6 +235,17 @@ class Session:
         mid = self._connection.publish(message.topic, message.payload, message.properties, retain=message.retain)
         self._in_flight[mid] = lane, message
         lane.under_way += 1
+
+    @contextmanager
+    def _ends_only(self, lane: Lane) -> Iterator[None]:
+        """A fault of our own in one lane pauses that lane, and nothing else."""
+        try:
+            yield
+        except Exception as fault:  # noqa: BLE001 (the other lanes go on)
+            faults.warning("uplink: %s: %s", lane.name, type(fault).__name__, fault=fault)
+            if isinstance(fault, JournalError):
+                self._parts.on_damage(fault)
+            lane.failed(fault)
 
     def _await_answers(self, until_s: float) -> None:
         while self._connection.ended is None and self._in_flight and time.monotonic() < until_s:
@@ -224,10 +265,12 @@ class Session:
             if (known := self._in_flight.pop(mid, None)) is not None:
                 self._answered(*known, code)
         for lane in self._parts.lanes:
-            lane.settle()
+            with self._ends_only(lane):
+                lane.settle()
             if lane.pause.pending and lane.under_way == 0:
                 lane.pause.begin(time.monotonic())
-                lane.rewind()
+                with self._ends_only(lane):
+                    lane.rewind()
         while self._connection.subscribed:
             self._on_suback(*self._connection.subscribed.popleft())
 
@@ -235,11 +278,12 @@ class Session:
         lane.under_way -= 1
         if code < FAILURE:
             self.last_transfer_ns = time.monotonic_ns()
-        if (why_not := lane.objection(message, code)) is not None:
-            lane.pause.refused(why_not)
-        else:
-            lane.accepted(message, code)
-            lane.pause.accepted()
+        with self._ends_only(lane):
+            if (why_not := lane.objection(message, code)) is not None:
+                lane.pause.refused(why_not)
+            else:
+                lane.accepted(message, code)
+                lane.pause.accepted()
 
     def _subscribe(self) -> None:
         self._subscribe_at_s = None
@@ -263,32 +307,43 @@ class Session:
         while self._connection.arrived:
             message = self._connection.arrived.popleft()
             try:
-                topic = message.topic
-            except UnicodeDecodeError:
-                topic = ""
-            if topic == self._parts.topics.status:
-                self._on_own_status(message)
-                continue
-            if message.qos > 0:
-                self._acknowledgements.came(message.mid)
-            if (kind := self._parts.topics.inbox_kind(topic)) is not None:
-                self._read(kind, message)
-                continue
-            log.warning("uplink: a message on a topic that we did not ask for is ignored")
-            self._acknowledgements.durable(message.mid)
+                self._take_in(message)
+            except Exception as fault:  # noqa: BLE001 (it ends this message; with the connection it would only come again)
+                faults.warning("uplink: a message that came: %s", type(fault).__name__, fault=fault)
+                self._acknowledgements.durable(message.mid)
+        while self._handed_over and self._handed_over[0].due_s <= time.monotonic():
+            self._hand_over(self._handed_over.popleft())
 
-    def _read(self, kind: str, message: MQTTMessage) -> None:
-        given = message.properties
-        token = Token(self._connection.generation, message.mid)
-        answer_to = getattr(given, "ResponseTopic", None), getattr(given, "CorrelationData", None)
+    def _take_in(self, message: MQTTMessage) -> None:
         try:
-            incoming = self._parts.reader.read(kind, bytes(message.payload), token, *answer_to)
-        except SealError as error:
-            # Not acknowledged: the broker sends it again with the next connection, when somebody may have mended it.
-            log.error("uplink: a message of the inbox waits: %s", error)  # noqa: TRY400
-            self._inbox_fault = str(error)
+            topic = message.topic
+        except UnicodeDecodeError:
+            topic = ""
+        if topic == self._parts.topics.status:
+            self._on_own_status(message)
             return
-        self._parts.on_message(incoming)
+        if message.qos > 0:
+            self._acknowledgements.came(message.mid)
+        if (kind := self._parts.topics.inbox_kind(topic)) is None:
+            faults.warning("uplink: a message on a topic that we did not ask for is ignored")
+            self._acknowledgements.durable(message.mid)
+            return
+        token = Token(self._connection.generation, message.mid)
+        given = message.properties
+        answer_to = getattr(given, "ResponseTopic", None), getattr(given, "CorrelationData", None)
+        self._hand_over(HandOver(self._parts.reader.read(kind, bytes(message.payload), token, *answer_to)))
+
+    def _hand_over(self, what: HandOver) -> None:
+        """To the owner of the inbox; where that fails, a few times more."""
+        try:
+            self._parts.on_message(what.incoming)
+        except Exception as fault:  # noqa: BLE001 (the messages behind it are taken)
+            faults.warning("uplink: a message could not be handed over: %s", type(fault).__name__, fault=fault)
+            if what.tries > 1:
+                due_s = time.monotonic() + HAND_OVER_AGAIN_S
+                self._handed_over.append(HandOver(what.incoming, what.tries - 1, due_s))
+            else:
+                self._acknowledgements.durable(what.incoming.token.mid)
 
     def _on_own_status(self, message: MQTTMessage) -> None:
         """A late will of an earlier connection says that we are offline: say again that we are not."""

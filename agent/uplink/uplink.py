@@ -163,6 +163,7 @@ class Uplink:
             reader=reader,
             on_message=listeners.on_message,
             on_session_lost=listeners.on_session_lost,
+            on_damage=listeners.on_damage,
             acknowledged=self._acknowledged,
             gives_way=gives_way,
             timing=timing,
@@ -236,7 +237,8 @@ class Uplink:
             described.CorrelationData = to.correlation_data
         if to is not None and to.response_topic and _may_be_published(to.response_topic):
             topic = to.response_topic
-        self._replies.put(topic, json.dumps(answer, ensure_ascii=False).encode(), described)
+        text = json.dumps(answer, ensure_ascii=False, default=str)
+        self._replies.put(topic, text.encode(errors="backslashreplace"), described)
         self._wake()
 
     def high_water(self, sequence: int) -> None:
@@ -263,11 +265,16 @@ class Uplink:
     # ---------------------------------------------------------------- the thread
 
     def _run(self) -> None:
-        self._tell(online=False, reason=CONNECTING)
         while not self._stopping.is_set():
-            self._backoff.connecting(time.monotonic())
-            end = self._one_connection()
-            self._tell(online=False, reason=self._backoff.ended(end, time.monotonic()))
+            try:
+                if self._generation == 0:
+                    self._tell(online=False, reason=CONNECTING)
+                self._backoff.connecting(time.monotonic())
+                end = self._one_connection()
+                self._tell(online=False, reason=self._backoff.ended(end, time.monotonic()))
+            except Exception:
+                log.exception("uplink: unforeseen fault, the connection starts anew")
+                self._stopping.wait(self._timing.retry_max_s)
             if not self._stopping.is_set():
                 self._stopping.wait(self._backoff.wait_s)
         self._budget.save()
@@ -353,4 +360,5 @@ class Uplink:
 
 
 def _may_be_published(topic: str) -> bool:
-    return len(topic.encode()) <= 1024 and not set("+#\0") & set(topic)
+    """Whether a topic that somebody else has named can be put into a packet that every broker takes."""
+    return topic.isprintable() and len(topic.encode()) <= 1024 and not set("+#") & set(topic)

@@ -14,6 +14,7 @@ import pytest
 from demo.messages import block_of, envelope
 from demo.stage import Agent
 from drivers.simulated import Gpsd, SimulatedReceiver
+from tests.agent.heard import hearing
 from tests.agent.running_agent import World, all_arrived, begin_loading, block_is, tracking_numbers, until
 from tests.waiting import wait_until
 
@@ -60,6 +61,55 @@ def test_a_flood_of_broken_messages_is_answered_sparingly_and_the_next_good_one_
 
     report = all_arrived(agent, cloud)
     assert 0 < report["by_type"]["message.rejected"] < 100
+
+
+@pytest.mark.parametrize("number", [2**40, 2**43, 2**53 - 1, str(2**63 - 1)])
+def test_a_command_with_a_number_beyond_the_log_is_answered_and_the_next_start_goes_well(
+    world: World, number: object
+) -> None:
+    def command(command_id: str, name: str, **arguments: object) -> None:
+        asked = {"command_id": command_id, "command": name, **arguments}
+        world.send("command", envelope("command.requested", asked))
+
+    agent = world.agent(journal={"confirm": "cloud"})
+    with hearing(world.broker) as heard:
+        agent.start_ready()
+        until(agent.screen, lambda seen: seen["unit"]["online"], "the link")
+        command("first", "replay", from_sequence=number)
+        assert heard.wait("replies", command_id="first")["error"]["code"] == "INVALID"
+        agent.kill()
+        command("replay", "replay", from_sequence=number)
+        command("mark", "high_water", sequence=number)
+        agent.start_ready()
+        assert heard.wait("replies", command_id="replay")["error"]["code"] == "INVALID"
+        assert heard.wait("replies", command_id="mark")["error"]["code"] == "INVALID"
+        command("last", "replay", from_sequence=1, to_sequence=2)
+        assert heard.wait("replies", command_id="last")["ok"]
+    seen = until(agent.screen, lambda seen: seen["unit"]["online"], "the link")
+    assert seen["unit"]["backlog"]["events"] == seen["unit"]["sequence"], "a mark beyond the log frees nothing"
+
+
+def test_thousands_of_broken_messages_write_few_lines_and_none_of_their_own(world: World) -> None:
+    agent = world.agent()
+    agent.start_ready()
+    until(agent.screen, lambda seen: seen["unit"]["online"], "the link")
+    flood = world.directory / "flood"
+    forged = {f"x\n2026-11-21 ERROR forged {n}\x1b[2J": n for n in range(3)}
+    messages = [
+        envelope(kind, {**forged, "delivery.x\nERROR forged": 1}) for kind in ("settings.changed", "offer.made")
+    ]
+    flood.write_text("".join(json.dumps(message) + "\n" for message in messages * 1000))
+    for kind in ("settings", "offer"):
+        subprocess.run(
+            ["mosquitto_pub", "-p", str(world.broker.port), "-q", "1", "-t", f"kerbside/demo/u1/inbox/{kind}", "-l"],
+            stdin=flood.open(),
+            check=True,
+        )
+    world.send("block", block_of(tracking_numbers(2)))
+    until(agent.screen, block_is("ACCEPTED"), "the good block behind the flood", timeout_s=60)
+    lines = (world.directory / "agent.log").read_text().splitlines()
+    assert len(lines) < 60
+    assert not [line for line in lines if line.startswith("2026-11-21 ERROR") or "\x1b" in line]
 
 
 def test_a_flood_of_messages_for_a_block_that_nobody_has_is_answered_sparingly(world: World) -> None:

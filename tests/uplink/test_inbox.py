@@ -105,10 +105,15 @@ def test_a_kind_that_is_not_known_is_refused_by_its_name() -> None:
     assert refused("weather", message("block.assigned", block())).reason == "UNKNOWN_KIND"
 
 
-def test_what_is_not_json_for_every_reader_is_refused_and_has_no_id() -> None:
+def test_what_is_not_json_for_every_reader_is_refused_by_its_id_where_that_can_be_read() -> None:
     answer = refused("block", b'{"id": "M-1", "a": NaN}')
-    assert (answer.reason, answer.message_id) == ("INVALID_JSON", None)
+    assert (answer.reason, answer.message_id) == ("INVALID_JSON", "M-1")
     assert answer.expected == "expected JSON, which does not know NaN"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-8-sig", "cp037"])
+def test_a_message_in_another_encoding_than_utf_8_is_refused(encoding: str) -> None:
+    assert refused("block", message("block.assigned", block()).decode().encode(encoding)).reason == "INVALID_JSON"
 
 
 @pytest.mark.parametrize("payload", [b"[]", b"null", b"1", b'"text"'])
@@ -120,6 +125,48 @@ def test_a_message_that_is_too_large_is_not_even_parsed() -> None:
     answer = parse("block", b"[" * 1001, max_bytes=1000)
     assert isinstance(answer, InvalidMessage)
     assert answer.reason == "TOO_LARGE"
+
+
+LARGE = "x" * 2000
+
+
+@pytest.mark.parametrize(
+    ("payload", "message_id"),
+    [
+        (json.dumps({"id": "M-1", "data": {"id": "other", "text": LARGE}}), "M-1"),
+        (json.dumps({"data": {"id": "other", "text": LARGE}, "id": "M-1"}), "M-1"),
+        (json.dumps({"data": [LARGE, {"id": "{["}, '"id": "}'], "id": "M \\ \u00e9 1"}), "M \\ \u00e9 1"),
+        ('{"id" :\n"M-1", "data": [' + "[" * 2000, "M-1"),
+        (json.dumps({"id": "M-1"})[:-1] + ', "id": "M-2", "a": "' + LARGE + '"}', None),
+        (json.dumps({"id": 7, "data": LARGE}), None),
+        (json.dumps({"data": {"id": "inner"}, "text": LARGE}), None),
+        (json.dumps([{"id": "M-1"}, LARGE]), None),
+        (json.dumps({"id": LARGE}), None),
+        (json.dumps({"id": "a\nb", "data": LARGE}), None),
+        (json.dumps({"id": "M-1", "data": LARGE}).encode("utf-16").decode("latin-1"), None),
+    ],
+)
+def test_a_message_that_is_too_large_is_refused_by_its_id_wherever_that_stands(
+    payload: str, message_id: str | None
+) -> None:
+    answer = parse("block", payload.encode("latin-1"), max_bytes=1000)
+    assert isinstance(answer, InvalidMessage)
+    assert (answer.reason, answer.message_id) == ("TOO_LARGE", message_id)
+
+
+@given(st.binary(max_size=300))
+def test_looking_for_the_id_of_a_message_raises_nothing(payload: bytes) -> None:
+    assert parse("block", b'{"id": "' + payload, max_bytes=0)
+
+
+def test_a_message_whose_secrets_cannot_be_sealed_is_refused_by_its_id_and_holds_nobody_up(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    scope = Sealer(other, {}).scope("B7")
+    incoming = InboxReader(Sealer(tmp_path, scope.keys)).read("block", message("block.assigned", block()), Token(1, 1))
+    assert isinstance(incoming.message, InvalidMessage)
+    assert (incoming.message.reason, incoming.message.message_id) == ("NOT_TAKEN", "M-1")
+    assert (incoming.body, incoming.keys) == (b"", {})
 
 
 JSON = st.recursive(
