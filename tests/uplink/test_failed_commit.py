@@ -77,7 +77,7 @@ def test_a_message_that_was_not_written_is_sealed_anew_and_written_with_its_key(
             assert isinstance(incoming.message, InboxMessage)
             unit.receive(incoming.message, incoming.body, incoming.keys, durable.set, partial(take, incoming))
 
-        take(reader.read("block", message("block.assigned", block()), Token(1, 1)))
+        take(reader.read("block", message("block.assigned", block(ends_at="2090-01-01T00:00:00Z")), Token(1, 1)))
         await asyncio.wait_for(durable.wait(), 20)
 
     asyncio.run(run())
