@@ -1,5 +1,8 @@
 """A consumer as it should be: stable client id, lasting session, acknowledgement only after its own commit.
 
+What comes below a unit's topic is that unit's: an envelope that names another, or does not fulfil the contract, is
+counted, kept aside and acknowledged like any other, so that it cannot come again at every start.
+
     python -m cloud.consumer run --broker mqtt://127.0.0.1:1883 --fleet demo --unit u1 --store events.sqlite
     python -m cloud.consumer report --store events.sqlite
 
@@ -10,6 +13,7 @@ object tells what has arrived: events, duplicates removed, gaps, whether the cha
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import queue
@@ -18,6 +22,7 @@ import sys
 import threading
 import time
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -28,14 +33,19 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from cloud.ledger import Ledger
+from cloud.intake import Intake, Message, Unreadable
+from cloud.ledger import Ledger, LedgerError
 from contract.topics import Topics, full_type
 
 log = logging.getLogger(__name__)
 
 SESSION_EXPIRY_S: Final = 7 * 86_400
 BATCH: Final = 500
-"""Messages in one transaction."""
+"""Messages in one transaction, and on their way from the broker before the first is acknowledged."""
+MAX_PACKET_BYTES: Final = 16 * 1024 * 1024
+"""What is larger the broker leaves out."""
+WARN_EVERY_S: Final = 10.0
+"""At most one line is logged in this time about what could not be read."""
 HIGH_WATER_EVERY_S: Final = 1.0
 REPLAY_AFTER_S: Final = 3.0
 """How long an event may be missing before the unit is asked for it: one that was refused comes late, but it comes."""
@@ -60,6 +70,7 @@ class Consumer:
     ) -> None:
         self._ledger = ledger
         self._topic_root = topic_root
+        self._intake = Intake(topic_root)
         self._topics = Topics(topic_root, fleet, unit)
         self._high_water = high_water
         self._told: dict[str, int] = {}
@@ -70,7 +81,10 @@ class Consumer:
         """Units that have sent something since they were told, or still owe something."""
         self._missing_since_s: dict[str, float] = {}
         self._generation = 0
-        self._arrived: queue.SimpleQueue[tuple[int, MQTTMessage] | None] = queue.SimpleQueue()
+        self._arrived: queue.Queue[_Arrived] = queue.Queue(2 * BATCH)
+        self._warned_s = -WARN_EVERY_S
+        self._not_told = 0
+        """Unreadable messages since the last line about them."""
         self._stopping = threading.Event()
         parts = urlsplit(broker)
         self._host, self._port = (
@@ -96,6 +110,8 @@ class Consumer:
         """Consume until `stop`, or until everything up to a sequence number is there; false if the time ran out."""
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.SessionExpiryInterval = SESSION_EXPIRY_S
+        properties.ReceiveMaximum = BATCH
+        properties.MaximumPacketSize = MAX_PACKET_BYTES
         self._client.connect_async(self._host, self._port, 30, clean_start=False, properties=properties)
         self._client.loop_start()
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
@@ -114,32 +130,38 @@ class Consumer:
     def stop(self, *_signal: Any) -> None:
         """End `run`; may be called from a signal handler."""
         self._stopping.set()
-        self._arrived.put(None)
 
     def _take(self) -> None:
         """Everything that has come, in one transaction, and only then the acknowledgements."""
-        batch: list[tuple[int, MQTTMessage]] = []
-        try:
-            item = self._arrived.get(timeout=0.2)
-            while item is not None:
-                batch.append(item)
-                if len(batch) >= BATCH:
-                    break
-                item = self._arrived.get_nowait()
-        except queue.Empty:
-            pass
+        batch: list[_Arrived] = []
+        with contextlib.suppress(queue.Empty):
+            batch.append(self._arrived.get(timeout=0.2))
+            while len(batch) < BATCH:
+                batch.append(self._arrived.get_nowait())
         if batch:
-            self._fresh |= self._ledger.add(bytes(message.payload) for _, message in batch)
-            for generation, message in batch:
+            self._fresh |= self._ledger.add(arrived.content for arrived in batch)
+            for arrived in batch:
                 # An identifier belongs to its connection: on the next one it may stand for another message.
-                if generation == self._generation:
-                    self._client.ack(message.mid, message.qos)
+                if arrived.generation == self._generation:
+                    self._client.ack(arrived.mid, arrived.qos)
+            self._warn(batch)
         if self._tell_again:
             self._tell_again = False
             self._told.clear()
             self._fresh.update(self._ledger.units())
         if self._high_water and self._fresh and time.monotonic() - self._told_s >= HIGH_WATER_EVERY_S:
             self._talk_back()
+
+    def _warn(self, batch: list[_Arrived]) -> None:
+        """Say what could not be read: one line for many, because anybody may send what cannot be read."""
+        unreadable = [arrived.content for arrived in batch if isinstance(arrived.content, Unreadable)]
+        self._not_told += len(unreadable)
+        now_s = time.monotonic()
+        if unreadable and now_s - self._warned_s >= WARN_EVERY_S:
+            newest = unreadable[-1]
+            topic, reason = json.dumps(newest.topic[:200]), newest.reason[:200]
+            log.warning("unreadable, kept aside: %d, the newest on %s: %s", self._not_told, topic, ascii(reason))
+            self._warned_s, self._not_told = now_s, 0
 
     def _talk_back(self) -> None:
         """Tell each unit up to where everything has arrived, and ask again for what is missing."""
@@ -182,7 +204,26 @@ class Consumer:
         client.subscribe([(self._topics.all_events, once), (self._topics.all_telemetry, once)])
 
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
-        self._arrived.put((self._generation, message))
+        topic = ""
+        with contextlib.suppress(UnicodeDecodeError):
+            topic = message.topic
+        # Read here, so that what is too large is not held until its turn comes.
+        content = self._intake.read(topic, bytes(message.payload))
+        arrived = _Arrived(self._generation, message.mid, message.qos, content)
+        while not self._stopping.is_set():
+            with contextlib.suppress(queue.Full):
+                self._arrived.put(arrived, timeout=0.2)
+                return
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrived:
+    """What came, and what acknowledges it on the connection that it came on."""
+
+    generation: int
+    mid: int
+    qos: int
+    content: Message | Unreadable
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -218,7 +259,11 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.verb == "report" and not chosen.store.exists():
         print(f"{chosen.store}: expected the store of a consumer, found nothing", file=sys.stderr)
         return 1
-    ledger = Ledger(chosen.store, from_sequence=chosen.from_sequence)
+    try:
+        ledger = Ledger(chosen.store, from_sequence=chosen.from_sequence)
+    except LedgerError as error:
+        print(error, file=sys.stderr)
+        return 1
     complete = True
     if chosen.verb == "run":
         consumer = Consumer(

@@ -1,33 +1,51 @@
 """What has arrived, kept once and checked: the consumer's own store.
 
-One SQLite file holds every envelope by its `id`. Whatever the order of arrival, the account is made by `sequence` per
-unit and lane: gaps are losses unless a `unit.journal_recovered` declares them, and each event's hash must be that of
-its content (RFC 8785, SHA-256) and continue the hash of the event before.
+One SQLite file holds every envelope by its unit, lane and `id`. Whatever the order of arrival, the account is made by
+`sequence` per unit and lane: gaps are losses unless a `unit.journal_recovered` declares them, and each event's hash
+must be that of its content (RFC 8785, SHA-256) and continue the hash of the event before. An event that does not match
+its hash is shown as a break and is owed as long as the one that does has not come.
+
+What could not be read is counted, and the newest of it is kept aside for whoever looks for the reason.
 """
 
 from __future__ import annotations
 
-import json
+import re
 import sqlite3
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
-from contract.canonical import GENESIS, content_hash
-from contract.topics import short_type
-from contract.vocabulary import PARCEL_BEGINS, PARCEL_TRANSITIONS
+from cloud.intake import Message, Unreadable
+from contract import strict_json
+from contract.canonical import GENESIS
+from contract.topics import SOURCE
+from contract.vocabulary import PARCEL_BEGINS, PARCEL_TRANSITIONS, ParcelState
 
-_SHOWN_GAPS: Final = 20
+MAX_KEPT_ASIDE: Final = 200
+"""The newest of what could not be read; what is older is only counted."""
+_SHOWN: Final = 20
+"""Gaps, breaks and unreadable messages that a report names."""
+_MAX_SEQUENCE: Final = strict_json.SAFE_INTEGER
+_PARCEL_STATES: Final = get_args(ParcelState)
 
-SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS events (
-    id TEXT PRIMARY KEY, unit TEXT NOT NULL, lane TEXT NOT NULL, sequence INTEGER NOT NULL, type TEXT NOT NULL,
-    previous TEXT, hash TEXT, sound INTEGER NOT NULL, payload BLOB NOT NULL
+VERSION: Final = 1
+"""Of the tables; in version 0 an id was unique among all units, so that one unit could take the id of another's."""
+SCHEMA: Final = f"""
+CREATE TABLE events (
+    id TEXT NOT NULL, unit TEXT NOT NULL, lane TEXT NOT NULL, sequence INTEGER NOT NULL, type TEXT NOT NULL,
+    previous TEXT, hash TEXT, sound INTEGER NOT NULL, payload BLOB NOT NULL, PRIMARY KEY (unit, lane, id)
 ) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS by_sequence ON events (unit, lane, sequence);
+CREATE INDEX by_unit_and_sequence ON events (unit, lane, sequence);
 CREATE TABLE IF NOT EXISTS counts (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE kept_aside (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, reason TEXT NOT NULL, size INTEGER NOT NULL,
+    excerpt BLOB NOT NULL
+);
+PRAGMA user_version = {VERSION};
 """
 
 
@@ -60,34 +78,79 @@ class Account:
     """Where the chain does not hold."""
 
 
-def _without(span: tuple[int, int], declared: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """What is left of a span of sequence numbers once the declared ones are taken out."""
+def _merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The same numbers in ascending spans that do not touch each other."""
+    merged: list[tuple[int, int]] = []
+    for first, last in sorted(span for span in spans if span[0] <= span[1]):
+        if merged and first <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
+        else:
+            merged.append((first, last))
+    return merged
+
+
+def _without(span: tuple[int, int], declared: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """What is left of a span of sequence numbers once the declared ones, which are merged, are taken out."""
     left = []
     start, end = span
-    for first, last in declared:
-        if last < start or first > end:
-            continue
+    for first, last in declared[bisect_left(declared, start, key=lambda each: each[1]) :]:
+        if first > end:
+            break
         if first > start:
             left.append((start, first - 1))
         start = last + 1
     return [*left, (start, end)] if start <= end else left
 
 
+class LedgerError(Exception):
+    """The store cannot be used: says which file, and what to do."""
+
+
 class Ledger:
-    """The store. One process writes; others may read at the same time."""
+    """The store. One process writes; others may read at the same time.
+
+    :raises LedgerError: the file is no store of a consumer, or cannot be opened
+    """
 
     def __init__(self, path: Path, *, from_sequence: int = 1) -> None:
         self._first = from_sequence
-        self._database = sqlite3.connect(path, isolation_level=None)
-        self._database.execute("PRAGMA journal_mode = WAL")
-        self._database.execute("PRAGMA synchronous = FULL")
-        self._database.executescript(SCHEMA)
+        try:
+            self._database = sqlite3.connect(path, isolation_level=None)
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute("PRAGMA synchronous = FULL")
+            self._bring_up_to_date()
+        except sqlite3.Error as error:
+            raise LedgerError(f"{path}: expected the store of a consumer ({error}); name another file") from error
+
+    def _bring_up_to_date(self) -> None:
+        if self._version() == VERSION:
+            return
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            if self._version() == 0:
+                earlier = self._database.execute("SELECT 1 FROM sqlite_master WHERE name = 'events'").fetchone()
+                if earlier:
+                    self._database.execute("ALTER TABLE events RENAME TO earlier")
+                for statement in SCHEMA.split(";"):
+                    self._database.execute(statement)
+                if earlier:
+                    self._database.execute("INSERT INTO events SELECT * FROM earlier")
+                    self._database.execute("DROP TABLE earlier")
+        except BaseException:
+            self._database.execute("ROLLBACK")
+            raise
+        self._database.execute("COMMIT")
+        if self._version() != VERSION:
+            raise sqlite3.DatabaseError(f"its tables are those of version {self._version()}, which is newer")
+
+    def _version(self) -> int:
+        return int(self._database.execute("PRAGMA user_version").fetchone()[0])
 
     def close(self) -> None:
         """Close the file."""
         self._database.close()
 
-    def add(self, payloads: Iterable[bytes]) -> set[str]:
+    def add(self, arrived: Iterable[Message | Unreadable]) -> set[str]:
         """Keep what is new, in one transaction; gives the units that it came from.
 
         When this returns, everything is durable and may be acknowledged.
@@ -95,43 +158,53 @@ class Ledger:
         units: set[str] = set()
         self._database.execute("BEGIN IMMEDIATE")
         try:
-            for payload in payloads:
-                unit = self._add(payload)
-                if unit is not None:
-                    units.add(unit)
+            for each in arrived:
+                if isinstance(each, Message):
+                    self._add(each)
+                    units.add(each.unit)
+                else:
+                    self._keep_aside(each)
         except BaseException:
             self._database.execute("ROLLBACK")
             raise
         self._database.execute("COMMIT")
         return units
 
-    def _add(self, payload: bytes) -> str | None:
-        try:
-            # JSON has one kind of number, and so has the hash: canonical JSON writes 1e16 as a whole number, which
-            # `strict_json` refuses.
-            envelope = json.loads(payload, parse_int=float)
-            row = (
-                str(envelope["id"]),
-                str(envelope["source"]),
-                str(envelope["lane"]),
-                int(envelope["sequence"]),
-                short_type(envelope["type"]),
-                envelope.get("previoushash"),
-                envelope.get("hash"),
-                envelope["lane"] != "events" or content_hash(envelope) == envelope.get("hash"),
-                payload,
-            )
-        except (ValueError, TypeError, KeyError, RecursionError):
-            self._count("unreadable")
-            return None
-        known = self._database.execute("SELECT payload FROM events WHERE id = ?", row[:1]).fetchone()
-        if known is None:
-            self._database.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
-        else:
+    def _add(self, message: Message) -> None:
+        key = (message.unit, message.lane, message.id)
+        known = self._database.execute(
+            "SELECT payload, sound FROM events WHERE unit = ? AND lane = ? AND id = ?", key
+        ).fetchone()
+        if known is not None:
             self._count("duplicates_removed")
-            if known[0] != payload:
-                self._count("altered")
-        return row[1]
+            if known[0] == message.payload:
+                return
+            self._count("altered")
+            if known[1] or not message.sound:
+                return
+        self._database.execute(
+            "INSERT OR REPLACE INTO events (id, unit, lane, sequence, type, previous, hash, sound, payload) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                message.id,
+                message.unit,
+                message.lane,
+                message.sequence,
+                message.type,
+                message.previous,
+                message.hash,
+                message.sound,
+                message.payload,
+            ),
+        )
+
+    def _keep_aside(self, unreadable: Unreadable) -> None:
+        self._count("unreadable")
+        number = self._database.execute(
+            "INSERT INTO kept_aside (topic, reason, size, excerpt) VALUES (?, ?, ?, ?)",
+            (unreadable.topic, unreadable.reason, unreadable.size, unreadable.excerpt),
+        ).lastrowid
+        self._database.execute("DELETE FROM kept_aside WHERE number <= ?", ((number or 0) - MAX_KEPT_ASIDE,))
 
     def _count(self, name: str) -> None:
         self._database.execute(
@@ -141,27 +214,33 @@ class Ledger:
     def units(self) -> list[str]:
         """Every unit that has sent events, as its source ``/{fleet}/{unit}``."""
         rows = self._database.execute("SELECT DISTINCT unit FROM events WHERE lane = 'events' ORDER BY unit")
-        return [unit for (unit,) in rows]
+        return [unit for (unit,) in rows if re.fullmatch(SOURCE, unit)]
 
     def account(self, unit: str, lane: str = "events", *, after: int | None = None) -> Account:
         """Gaps and chain of one unit, by sequence; `after` leaves out what an earlier account found complete."""
         start = self._first - 1 if after is None else after
         account = Account(last_sequence=start)
         declared = self._recoveries(unit) if lane == "events" else {}
-        account.declared = sorted({gap for recovery in declared.values() for gap in recovery.gaps if gap[0] <= gap[1]})
+        account.declared = _merged(gap for recovery in declared.values() for gap in recovery.gaps)
         start_hash = self._hash_of(unit, start)
         before = None if start_hash is None else (start, start_hash)
+        highest = start
         for sequence, previous, digest, sound in self._database.execute(
             "SELECT sequence, previous, hash, sound FROM events WHERE unit = ? AND lane = ? AND sequence > ? "
             "ORDER BY sequence",
             (unit, lane, start),
         ):
             account.received += 1
+            highest = max(highest, sequence)
+            if not sound:
+                account.breaks.append(f"{unit}: event {sequence} does not match its hash")
+                continue
             if lane == "events":
-                self._check(account, unit, before, (sequence, previous, digest, sound), declared.get(sequence))
+                self._check(account, unit, before, (sequence, previous, digest), declared.get(sequence))
             account.missing += _without((account.last_sequence + 1, sequence - 1), account.declared)
             account.last_sequence = sequence
             before = (sequence, digest)
+        account.missing += _without((account.last_sequence + 1, highest), account.declared)
         account.through = account.missing[0][0] - 1 if account.missing else account.last_sequence
         return account
 
@@ -179,12 +258,10 @@ class Ledger:
         account: Account,
         unit: str,
         before: tuple[int, str] | None,
-        event: tuple[int, str, str, int],
+        event: tuple[int, str, str],
         recovery: _Recovery | None,
     ) -> None:
-        sequence, previous, digest, sound = event
-        if not sound:
-            account.breaks.append(f"{unit}: event {sequence} does not match its hash")
+        sequence, previous, digest = event
         if before is not None and sequence == before[0]:
             if digest != before[1]:
                 account.breaks.append(f"{unit}: two events have the sequence {sequence}")
@@ -199,19 +276,19 @@ class Ledger:
         if sequence == 0:
             return GENESIS
         row = self._database.execute(
-            "SELECT hash FROM events WHERE unit = ? AND lane = 'events' AND sequence = ?", (unit, sequence)
+            "SELECT hash FROM events WHERE unit = ? AND lane = 'events' AND sequence = ? AND sound", (unit, sequence)
         ).fetchone()
         return None if row is None else str(row[0])
 
     def _recoveries(self, unit: str) -> dict[int, _Recovery]:
         rows = self._database.execute(
             "SELECT sequence, payload FROM events "
-            "WHERE unit = ? AND lane = 'events' AND type = 'unit.journal_recovered'",
+            "WHERE unit = ? AND lane = 'events' AND type = 'unit.journal_recovered' AND sound",
             (unit,),
         )
         found = {}
         for sequence, payload in rows:
-            recovery = _Recovery.read(json.loads(payload).get("data"))
+            recovery = _Recovery.read(_envelope(payload).get("data"))
             if recovery is not None and recovery.next_sequence == sequence:
                 found[sequence] = recovery
         return found
@@ -239,11 +316,17 @@ class Ledger:
             "last_sequence": max((account.last_sequence for account in accounts.values()), default=0),
             "parcels": self._parcels(),
             "by_type": by_type,
-            "missing": missing[:_SHOWN_GAPS],
+            "missing": missing[:_SHOWN],
             "declared_gaps": [[unit, *gap] for unit, account in accounts.items() for gap in account.declared],
-            "breaks": breaks[:_SHOWN_GAPS],
+            "breaks": breaks[:_SHOWN],
             "telemetry_received": telemetry,
             "unreadable": counts.get("unreadable", 0),
+            "kept_aside": [
+                {"topic": topic, "reason": reason, "bytes": size}
+                for topic, reason, size in self._database.execute(
+                    "SELECT topic, reason, size FROM kept_aside ORDER BY number DESC LIMIT ?", (_SHOWN,)
+                )
+            ],
             "units": units,
         }
 
@@ -254,14 +337,24 @@ class Ledger:
             "SELECT unit, type, payload FROM events WHERE lane = 'events' AND type LIKE 'parcel.%' "
             "ORDER BY unit, sequence"
         ):
-            envelope = json.loads(payload)
-            parcel = (unit, envelope["subject"])
+            envelope = _envelope(payload)
+            parcel = (unit, str(envelope.get("subject")))
             state = parcel_state(type_, states.get(parcel))
-            if type_ == "parcel.manifested":
-                state = (envelope.get("data") or {}).get("state") or state
+            data = envelope.get("data")
+            if type_ == "parcel.manifested" and isinstance(data, dict) and data.get("state") in _PARCEL_STATES:
+                state = data["state"]
             if state is not None:
                 states[parcel] = state
         return dict(sorted(Counter(states.values()).items()))
+
+
+def _envelope(payload: bytes) -> dict[str, Any]:
+    """What was kept, which an earlier version did not check; nothing where it cannot be read."""
+    try:
+        envelope = strict_json.parse(bytes(payload))
+    except (strict_json.StrictJsonError, TypeError):
+        return {}
+    return envelope if isinstance(envelope, dict) else {}
 
 
 @dataclass(frozen=True)
@@ -275,11 +368,17 @@ class _Recovery:
 
     @classmethod
     def read(cls, data: Any) -> _Recovery | None:
-        try:
-            last, following = int(data["last_sequence"]), int(data["next_sequence"])
-            lost = data.get("lost") or {}
-            pairs = lost.get("events") if isinstance(lost, dict) else None
-            gaps = [(int(first), int(end)) for first, end in pairs or ()]
-            return cls(last, str(data["last_hash"]), following, (*gaps, (last + 1, following - 1)))
-        except (KeyError, TypeError, ValueError):
-            return None
+        """What the event's data declare; ``None`` where they do not say it in the form that the contract has."""
+        match data:
+            case {"last_sequence": last, "last_hash": str(last_hash), "next_sequence": following}:
+                lost = data.get("lost")
+                pairs = lost.get("events") if isinstance(lost, dict) else None
+                gaps = [tuple(pair) for pair in pairs if isinstance(pair, list)] if isinstance(pairs, list) else []
+                numbers = [last, following, *(number for gap in gaps for number in gap)]
+                if all(map(_is_sequence, numbers)) and all(len(gap) == 2 for gap in gaps):
+                    return cls(last, last_hash, following, (*gaps, (last + 1, following - 1)))
+        return None
+
+
+def _is_sequence(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= _MAX_SEQUENCE

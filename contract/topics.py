@@ -5,16 +5,31 @@
 'kerbside/demo/u1/events/parcel/delivered'
 >>> topics.inbox_kind("kerbside/demo/u1/inbox/block")
 'block'
+>>> Topics.sender("kerbside", "kerbside/demo/u1/events/parcel/delivered")
+Sender(source='/demo/u1', channel='events')
 >>> short_type(full_type("parcel.delivered"))
 'parcel.delivered'
 """
 
 from __future__ import annotations
 
-from typing import Final
+import re
+from typing import Final, NamedTuple
 
 PREFIX: Final = "org.kerbside."
 SUFFIX: Final = ".v1"
+
+SOURCE: Final = r"^/[^/+#\x00-\x1f\x7f]{1,128}/[^/+#\x00-\x1f\x7f]{1,128}$"
+"""The `source` of what a unit sends: ``/{fleet}/{unit}``, each of them a level that a topic can have."""
+
+
+class Sender(NamedTuple):
+    """Whose topic it is, and what comes on it."""
+
+    source: str
+    """``/{fleet}/{unit}``."""
+    channel: str
+    """The level below the unit: ``events``, ``telemetry``, ``status`` …"""
 
 
 def full_type(name: str) -> str:
@@ -43,6 +58,14 @@ class Topics:
         """The topics of the unit that an event's `source`, ``/{fleet}/{unit}``, names."""
         fleet, _, unit = source.removeprefix("/").partition("/")
         return cls(topic_root, fleet, unit)
+
+    @staticmethod
+    def sender(topic_root: str, topic: str) -> Sender | None:
+        """Who speaks on a topic; ``None`` where it is not below a unit's."""
+        below = topic.removeprefix(f"{topic_root}/")
+        fleet, unit, channel, *_ = [*below.split("/", 3), "", "", ""]
+        source = f"/{fleet}/{unit}"
+        return Sender(source, channel) if below != topic and channel and re.fullmatch(SOURCE, source) else None
 
     def event(self, name: str) -> str:
         """Where an event such as ``parcel.delivered`` is published."""

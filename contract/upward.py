@@ -9,7 +9,11 @@ from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
 
 from contract.models import Digest, Identifier, Time
+from contract.topics import SOURCE
 from contract.vocabulary import ClockTrust
+
+Source = Annotated[str, Field(pattern=SOURCE, description="/{fleet}/{unit}, as in the topic")]
+SequenceNumber = Annotated[str, Field(pattern=r"^0{5}[0-9]{15}$", description="20 digits, below 2^53")]
 
 
 class Event(TypedDict):
@@ -17,12 +21,12 @@ class Event(TypedDict):
 
     specversion: Literal["1.0"]
     id: Annotated[str, Field(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$")]
-    source: Annotated[str, Field(pattern=r"^/[^/]+/[^/]+$")]
+    source: Source
     type: Annotated[str, Field(pattern=r"^org\.kerbside\.[a-z_]+\.[a-z_]+\.v[0-9]+$")]
     subject: Annotated[str, Field(pattern=r"^(unit|(parcel|stop|block|driver|[a-z_]+)/.+)$")]
     time: Time
     datacontenttype: NotRequired[Literal["application/json"] | None]
-    sequence: Annotated[str, Field(pattern=r"^[0-9]{20}$")]
+    sequence: SequenceNumber
     lane: Literal["events"]
     bootid: Identifier
     uptimems: Annotated[str, Field(pattern=r"^[0-9]{1,20}$")]
@@ -43,11 +47,11 @@ class Telemetry(TypedDict):
 
     specversion: Literal["1.0"]
     id: Identifier
-    source: Annotated[str, Field(pattern=r"^/[^/]+/[^/]+$")]
+    source: Source
     type: Annotated[str, Field(pattern=r"^org\.kerbside\.[a-z_]+\.[a-z_]+\.v[0-9]+$")]
     subject: Identifier
     time: Time
-    sequence: Annotated[str, Field(pattern=r"^[0-9]{20}$")]
+    sequence: SequenceNumber
     lane: Literal["telemetry"]
     bootid: Identifier
     uptimems: Annotated[str, Field(pattern=r"^[0-9]{1,20}$")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -33,10 +34,15 @@ class Consumer:
 
     def __init__(self, broker: Broker, store: Path, *more: str) -> None:
         self.store = store
-        who = ["--broker", broker.url, "--fleet", "fleet", "--unit", "u1", "--store", str(store)]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "cloud.consumer", *who, *more], cwd=HERE, stdout=subprocess.PIPE
-        )
+        self._log = store.with_suffix(".log")
+        who = ["--broker", broker.url, "--fleet", "fleet", "--store", str(store)]
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "cloud.consumer", *who, *more], cwd=HERE, stdout=subprocess.PIPE, stderr=log
+            )
+
+    def log(self) -> str:
+        return self._log.read_text()
 
     def report(self) -> dict[str, Any]:
         answer = subprocess.run(
@@ -85,8 +91,8 @@ def consumer(broker: Broker, tmp_path: Path) -> Iterator[Callable[..., Consumer]
         each.process.communicate()
 
 
-def send(broker: Broker, payloads: list[bytes]) -> None:
-    messages = [(f"{ROOT}/events/parcel/loaded", payload, 1, False) for payload in payloads]
+def send(broker: Broker, payloads: list[bytes], topic: str = f"{ROOT}/events/parcel/loaded") -> None:
+    messages = [(topic, payload, 1, False) for payload in payloads]
     publish.multiple(messages, hostname="127.0.0.1", port=broker.port, protocol=MQTTv5)
 
 
@@ -115,8 +121,8 @@ def test_it_ends_by_itself_once_everything_up_to_a_sequence_is_there(
     assert (running.process.returncode, json.loads(answer)["events_received"]) == (0, 20)
 
 
-def test_it_gives_up_when_the_time_is_over(broker: Broker, consumer: Callable[..., Consumer]) -> None:
-    running = consumer("--until-sequence", "20", "--timeout", "1")
+def test_it_gives_up_when_the_time_is_over(broker: Broker, tmp_path: Path) -> None:
+    running = Consumer(broker, tmp_path / "cloud.sqlite", "--until-sequence", "20", "--timeout", "1")
     running.process.communicate(timeout=PATIENCE_S)
     assert running.process.returncode == 1
 
@@ -153,27 +159,117 @@ def test_it_survives_a_broker_that_restarts(broker: Broker, consumer: Callable[.
     assert running.until(lambda report: report["events_received"] == 20)["gaps"] == 0
 
 
+@contextlib.contextmanager
+def commands(broker: Broker) -> Iterator[Iterator[tuple[str, dict[str, Any]]]]:
+    """What the consumer tells the units of the fleet: the inbox's topic and the command."""
+    hearing = subprocess.Popen(
+        ["mosquitto_sub", "-h", "127.0.0.1", "-p", str(broker.port), "-t", "kerbside/+/+/inbox/#", "-q", "1", "-v"],
+        stdout=subprocess.PIPE,
+    )
+    assert hearing.stdout is not None
+    lines = (line.split(b" ", 1) for line in hearing.stdout)
+    try:
+        yield ((topic.decode(), json.loads(message)["data"]) for topic, message in lines)
+    finally:
+        hearing.kill()
+        hearing.communicate()
+
+
+def test_a_unit_that_speaks_for_another_is_not_booked_and_the_other_is_told_nothing(
+    broker: Broker, consumer: Callable[..., Consumer]
+) -> None:
+    with commands(broker) as told:
+        running, writer = consumer("--high-water"), Writer()
+        events = [writer.event() for _ in range(3)]
+        for topic in ("events/parcel/loaded", "telemetry/position"):
+            send(broker, events, f"kerbside/fleet/mallory/{topic}")
+        other = [event.replace(b'"/fleet/u1"', b'"/fleet/mallory"') for event in events]
+        send(broker, other, "kerbside/fleet/mallory/events/parcel/loaded")
+        honest = [event.replace(b'"/fleet/u1"', b'"/fleet/u3"') for event in events]
+        send(broker, honest, "kerbside/fleet/u3/events/parcel/loaded")
+        heard = {next(told)[0]}
+        while "kerbside/fleet/u3/inbox/command" not in heard:
+            heard.add(next(told)[0])
+    assert heard <= {"kerbside/fleet/mallory/inbox/command", "kerbside/fleet/u3/inbox/command"}
+    report = running.report()
+    assert report["units"] == ["/fleet/mallory", "/fleet/u3"]
+    assert report["events_received"] == 6
+    assert {each["reason"].partition(":")[0] for each in report["kept_aside"][:6]} == {"source", "lane"}
+
+
+HOSTILE: dict[str, Callable[[bytes], bytes]] = {
+    "a sequence of twenty digits": lambda event: event.replace(b"00000000000000000001", b"99999999999999999999"),
+    "a wildcard in its source": lambda event: event.replace(b"/fleet/u1", b"/fleet/+"),
+    "every unit as its source": lambda event: event.replace(b"/fleet/u1", b"/fleet/#"),
+    "a further level in its source": lambda event: event.replace(b"/fleet/u1", b"/fleet/u1/x"),
+    "no subject": lambda event: event.replace(b'"subject"', b'"object"'),
+    "no object as data": lambda event: event.replace(b'"data":{}', b'"data":[1]'),
+    "no type": lambda event: event.replace(b'"org.kerbside.parcel.loaded.v1"', b"null"),
+    "an object as its hash": lambda event: event.replace(b'"previoushash":"', b'"previoushash":{},"x":"'),
+    "NaN": lambda event: event.replace(b'"data":{}', b'"data":{"n":NaN}'),
+    "an infinite number": lambda event: event.replace(b'"data":{}', b'"data":{"n":1e999}'),
+    "half a character": lambda event: event.replace(b"parcel/P1", b"parcel/\\ud800"),
+    "deep nesting": lambda event: event.replace(b'"data":{}', b'"data":' + b'{"a":' * 5000 + b"1" + b"}" * 5001),
+    "UTF-16": lambda event: event.decode().encode("utf-16"),
+    "three megabytes": lambda event: event.replace(b'"data":{}', b'"data":{"n":"' + b"x" * 3_000_000 + b'"}'),
+    "nothing at all": lambda _event: b"",
+}
+
+
+def test_no_payload_ends_the_consumer_neither_now_nor_at_its_next_start(
+    broker: Broker, consumer: Callable[..., Consumer]
+) -> None:
+    running, writer = consumer("--high-water"), Writer()
+    before = running.report()["unreadable"]
+    bad = [change(Writer().event()) for change in HOSTILE.values()]
+    for payload in bad:
+        send(broker, [payload, writer.event()])
+    report = running.until(lambda report: report["events_received"] == len(bad))
+    assert report["unreadable"] == before + len(bad)
+    running.end()
+    send(broker, [*bad, writer.event()])
+    running = consumer("--high-water")
+    report = running.until(lambda report: report["events_received"] == len(bad) + 1)
+    assert (report["gaps"], report["chain_intact"], report["units"]) == (0, True, ["/fleet/u1"])
+    assert running.end()["events_received"] == len(bad) + 1
+    assert "Traceback" not in running.log()
+
+
+def test_a_flood_of_what_cannot_be_read_is_a_few_lines_of_its_log(
+    broker: Broker, consumer: Callable[..., Consumer]
+) -> None:
+    running = consumer()
+    send(broker, [b"\x1b[2J no event %d" % n for n in range(3000)], "kerbside/fleet/u1/events/\u202eé")
+    running.until(lambda report: report["unreadable"] >= 3000)
+    running.end()
+    lines = running.log().splitlines()
+    assert 0 < len(lines) < 10
+    assert all(line.isprintable() and len(line) < 600 for line in lines)
+
+
+def test_a_store_of_another_program_is_named_in_one_line(broker: Broker, tmp_path: Path) -> None:
+    store = tmp_path / "other.sqlite"
+    store.write_bytes(b"something else" * 100)
+    running = Consumer(broker, store)
+    running.process.communicate(timeout=PATIENCE_S)
+    assert running.process.returncode == 1
+    assert running.log().startswith(f"{store}: expected the store of a consumer")
+    assert len(running.log().splitlines()) == 1
+
+
 def test_it_tells_the_unit_up_to_where_everything_has_arrived_and_asks_for_what_is_missing(
     broker: Broker, consumer: Callable[..., Consumer]
 ) -> None:
-    unit = subprocess.Popen(
-        ["mosquitto_sub", "-h", "127.0.0.1", "-p", str(broker.port), "-t", f"{ROOT}/inbox/command", "-q", "1"],
-        stdout=subprocess.PIPE,
-    )
-    assert unit.stdout is not None
-    consumer("--high-water")
-    writer = Writer()
-    events = [writer.event() for _ in range(10)]
-    send(broker, [*events[:6], *events[8:]])
-    told = []
-    try:
-        for line in unit.stdout:
-            told.append(json.loads(line)["data"])
-            if told[-1]["command"] == "replay":
+    with commands(broker) as told:
+        consumer("--high-water")
+        writer = Writer()
+        events = [writer.event() for _ in range(10)]
+        send(broker, [*events[:6], *events[8:]])
+        heard = []
+        for topic, command in told:
+            assert topic == f"{ROOT}/inbox/command"
+            heard.append(command)
+            if command["command"] == "replay":
                 break
-    finally:
-        unit.kill()
-        unit.communicate()
-    assert told[-2]["command"] == "high_water"
-    assert told[-2]["sequence"] == 6
-    assert (told[-1]["from_sequence"], told[-1]["to_sequence"]) == (7, 8)
+    assert (heard[-2]["command"], heard[-2]["sequence"]) == ("high_water", 6)
+    assert (heard[-1]["from_sequence"], heard[-1]["to_sequence"]) == (7, 8)
