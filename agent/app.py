@@ -16,7 +16,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from typing import Any, Final
 
-from agent import __version__, checkup
+from agent import __version__, checkup, containment
 from agent.actions import Actions
 from agent.clock import Clock
 from agent.cloud_requests import CloudRequests, changed_by_cloud
@@ -176,12 +176,21 @@ class App:
             extra={"mount": self.panel.shown, "receiver": self.vehicle.reported},
         )
         self.supervisor = Supervisor(self._part_changed)
+        self.unit.containment.on_change = self._parts_changed
         self.fitted: dict[str, Fitted[Any]] = {}
         for fitted in (each for make in PARTS for each in make(self)):
             self.supervisor.add(fitted.part, fitted.out)
             self.fitted[fitted.part.name] = fitted
         self.unit.tell(
-            Effects(self.fitted.values(), self.uplink, self.requests, self.workers, self.sealer, self.journal)
+            Effects(
+                self.fitted.values(),
+                self.uplink,
+                self.requests,
+                self.workers,
+                self.sealer,
+                self.journal,
+                self.unit.containment,
+            )
         )
 
     async def _say_farewell(self) -> None:
@@ -199,17 +208,17 @@ class App:
 
     async def _each_second(self) -> None:
         """The clock, the core's tick, the watchdog, the collector; each minute a health sample."""
-        loop = asyncio.get_running_loop()
+        loop, attempt = asyncio.get_running_loop(), self.unit.containment.attempt
         health_due = loop.time()
         while True:
             await asyncio.sleep(1.0)
-            self.vehicle.tick()
-            self.unit.take(Tick())
-            self.collector.each_second(self.unit.last_feedback)
-            notify("WATCHDOG=1")
+            attempt("clock", self.vehicle.tick, None)
+            attempt("tick", lambda: self.unit.take(Tick()), None)
+            attempt("collector", lambda: self.collector.each_second(self.unit.last_feedback), None)
+            attempt("watchdog", lambda: notify("WATCHDOG=1"), None)
             if loop.time() >= health_due:
                 health_due += HEALTH_EVERY_S
-                self._sample_health()
+                attempt("health sample", self._sample_health, None)
 
     def _sample_health(self) -> None:
         status = self.journal.status()
@@ -227,10 +236,15 @@ class App:
         for name, part in parts.items():
             if part["state"] == Condition.READY and not part["reason"]:
                 part["reason"] = self.fitted[name].remark() or ""
+        if (failing := self.unit.containment.state) is not None:
+            parts |= shown({containment.PART: failing}, self.clock.now())
         return parts
 
     def _part_changed(self, name: str, state: PartState) -> None:
-        self.fitted[name].on_state(state)
+        self.unit.containment.attempt(f"state of {name}", lambda: self.fitted[name].on_state(state), None)
+        self._parts_changed()
+
+    def _parts_changed(self) -> None:
         self._report_status()
         self.unit.changed()
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any, assert_never
 
 from agent.cloud_requests import CloudRequests
+from agent.containment import Containment
 from agent.delivery.model.decision import Command, Effect, Feedback, Forget, Reply, Work
 from agent.identity.seal import Sealer
 from agent.journal.store import Journal
@@ -25,6 +26,7 @@ class Effects:
         workers: Workers,
         sealer: Sealer,
         journal: Journal,
+        containment: Containment,
     ) -> None:
         self._parts = tuple(part for part in parts if part.signal)
         self._uplink = uplink
@@ -32,6 +34,7 @@ class Effects:
         self._workers = workers
         self._sealer = sealer
         self._journal = journal
+        self._containment = containment
 
     def committed(self) -> None:
         """New events are durable: they can be sent."""
@@ -39,9 +42,12 @@ class Effects:
 
     def feedback(self, feedback: Feedback, device: str | None) -> None:
         """Let the scanner that asked answer, and the mount sound every tone."""
-        for fitted in self._parts:
-            if fitted.signal and (fitted.signals_all or fitted.part.name == device):
-                fitted.signal(feedback.tone)
+        signals = [
+            fitted.signal
+            for fitted in self._parts
+            if fitted.signal and (fitted.signals_all or fitted.part.name == device)
+        ]
+        self._containment.attempt_each("tones", signals, lambda signal: signal(feedback.tone))
 
     def carry_out(self, effect: Effect) -> None:
         """Hand an effect to who does it."""

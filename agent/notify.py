@@ -23,12 +23,12 @@ def notify(state: str) -> None:
         return
     if address.startswith("@"):
         address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
-        sender.setblocking(False)
-        try:
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+            sender.setblocking(False)
             sender.sendto(state.encode(), address)
-        except OSError as error:
-            _LOGGER.warning("systemd did not take %r: %s", state, error.strerror)
+    except OSError as error:
+        _LOGGER.warning("systemd did not take %r: %s", state, error.strerror or error)
 
 
 def ask_power_off() -> None:

@@ -6,11 +6,14 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from agent import __version__, words
 from agent.clock import Clock
 from agent.delivery.model.decision import Answer
+from agent.delivery.model.inputs import Moment
+from agent.delivery.screen.zone import zone_of
 from agent.identity.seal import PREFIX as SEALED
 from agent.identity.seal import Sealer, SealError
 from agent.journal.store import Journal
@@ -18,6 +21,7 @@ from agent.parts import PartsShown, shown
 from agent.settings import UnitSettings
 from agent.unit import Unit
 from agent.uplink.uplink import Uplink
+from agent.words import Calendar
 from drivers.readings import Condition, PartState
 
 log = logging.getLogger(__name__)
@@ -62,32 +66,44 @@ class ScreenState:
         self._extra = extra
 
     def view(self) -> dict[str, Any]:
-        """All of ``GET /api/state``."""
-        uplink = self._uplink.state
-        moment = self._clock.now()
-        status = self._journal.status()
+        """All of ``GET /api/state``. What cannot be shown is left out, and told as a part."""
+        moment, attempt = self._clock.now(), self._unit.containment.attempt
         deliveries = self._unit.view()
-        self._open_secrets(deliveries)
-        broker = PartState(Condition.READY if uplink.online else Condition.FAULTY, uplink.reason, uplink.since_ns)
+        attempt("secrets", lambda: self._open_secrets(deliveries), None)
+        attempt("words", lambda: self._put_into_words(deliveries, moment), None)
+        status = attempt("journal", self._journal.status, {})
         return {
             "unit": {
                 "id": self._settings.id,
                 "fleet": self._settings.fleet,
                 "version": __version__,
-                "online": uplink.online,
-                "sequence": status["sequence"],
-                "backlog": status["backlog"],
+                **attempt("uplink", self._link, {"online": False}),
+                "sequence": status.get("sequence"),
+                "backlog": status.get("backlog"),
                 "clock": {"time": moment.time, "trust": moment.trust},
-                **{name: show() for name, show in self._extra.items()},
-                "parts": {**self._parts(), **shown({"broker": broker}, moment)},
+                **{name: attempt(name, show, None) for name, show in self._extra.items()},
+                "parts": attempt("parts", lambda: {**self._parts(), **self._broker(moment)}, {}),
             },
             **deliveries,
-            "feedback": self._feedback(),
+            "feedback": attempt("last feedback", lambda: self._feedback(moment), None),
         }
+
+    def health(self) -> list[str]:
+        """What is wrong with the agent itself, for ``GET /healthz``; nothing where all is well.
+
+        It tries all that is shown, since what nobody looks at fails unseen. Devices that are missing are not meant.
+        """
+        self.view()
+        failing = [f"{place} cannot be shown or told" for place in self._unit.containment.failing]
+        return failing if self._unit.is_keeping else ["the journal cannot be written", *failing]
 
     async def act(self, action: str, arguments: Mapping[str, Any]) -> Answer:
         """Carry out a driver's action."""
-        return await self._act(action, arguments)
+        answer = await self._act(action, arguments)
+        if answer.refusal is None:
+            return answer
+        calendar = self._calendar(self._clock.now(), answer.refusal.params)
+        return replace(answer, message=words.refusal(answer.refusal, calendar=calendar))
 
     async def checkup(self) -> dict[str, Any]:
         """All of ``GET /api/checkup``. Whoever asks while the unit is being checked gets the same result."""
@@ -109,11 +125,41 @@ class ScreenState:
         async with self._unit.watch() as changed:
             yield views(changed)
 
-    def _feedback(self) -> dict[str, Any] | None:
+    def _link(self) -> dict[str, Any]:
+        return {"online": self._uplink.state.online}
+
+    def _broker(self, moment: Moment) -> PartsShown:
+        uplink = self._uplink.state
+        condition = Condition.READY if uplink.online else Condition.FAULTY
+        return shown({"broker": PartState(condition, uplink.reason, uplink.since_ns)}, moment)
+
+    def _feedback(self, moment: Moment) -> dict[str, Any] | None:
         if self._unit.last_feedback is None:
             return None
         feedback, time = self._unit.last_feedback
-        return {**words.feedback(feedback), "time": time}
+        calendar = self._calendar(moment, feedback.params)
+        return {**words.feedback(feedback, calendar=calendar), "time": time}
+
+    def _calendar(self, moment: Moment, about: Mapping[str, Any]) -> Calendar:
+        """By whose clock times are told of something that names its block or offer."""
+        zone = zone_of(self._unit.state, about.get("block_id"), about.get("offer_id"))
+        return Calendar(zone, moment.wall_ms if moment.is_trusted else None)
+
+    def _put_into_words(self, deliveries: dict[str, Any], moment: Moment) -> None:
+        """Add what is read and what the core says in codes and times only."""
+        if (prompt := deliveries["prompt"]) is not None:
+            calendar = self._calendar(moment, prompt["params"])
+            prompt["text"] = words.prompt(prompt["code"], prompt["params"], calendar=calendar)
+        for offer in deliveries["offers"]:
+            offer["hours"] = words.hours(offer["starts_at"], offer["ends_at"], self._calendar(moment, offer))
+        if (block := deliveries["block"]) is None:
+            return
+        calendar = self._calendar(moment, block)
+        block["hours"] = words.hours(block.get("starts_at"), block.get("ends_at"), calendar)
+        current = deliveries["current_stop"]
+        for stop in (*deliveries["stops"], *([] if current is None else [current])):
+            window = stop["window"] or {}
+            stop["hours"] = words.hours(window.get("from"), window.get("to"), calendar)
 
     def _open_secrets(self, deliveries: dict[str, Any]) -> None:
         """Put in names and codes of the stop under way, which the core knows only sealed."""

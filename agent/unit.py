@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
+from agent.containment import Containment
 from agent.delivery.decide import decide
 from agent.delivery.evolve import evolve, evolve_all
 from agent.delivery.fold.snapshot import dump, load
@@ -34,7 +35,7 @@ from agent.delivery.model.inputs import (
     Tick,
 )
 from agent.delivery.model.state import Policy, State
-from agent.delivery.screen.view import Drawn, view
+from agent.delivery.screen.view import NOTHING, Drawn, view
 from agent.journal.entries import Batch, EventEntry, InboxEntry, JournalError, JournalFull
 from agent.journal.envelope import Chain, parse
 from agent.journal.store import Journal
@@ -99,6 +100,7 @@ PANIC = "driver.panic"
 NOT_STORED = "NOT_STORED"
 STORE_FULL = "STORE_FULL"
 BUSY = "BUSY"
+FAULT = "FAULT"
 
 
 class Unit:
@@ -116,6 +118,8 @@ class Unit:
         self._unit_events: deque[Event] = deque(maxlen=MAX_UNIT_EVENTS)
         self._watchers: set[asyncio.Event] = set()
         self._in_flight: dict[str, list[Callable[[], None]]] = {}
+        self.containment = Containment()
+        """What only shows or tells something goes through it."""
         self.last_feedback: tuple[Feedback, str] | None = None
         """What the driver was told last, and when."""
         self._state, self._chain = self._from_disk()
@@ -270,7 +274,15 @@ class Unit:
 
     def view(self) -> dict[str, Any]:
         """The deliveries' part of ``GET /api/state``, of what is durable."""
-        return view(self._shown, self._now(), self._drawn)
+        return self.containment.attempt("deliveries", self._draw, dict(NOTHING))
+
+    def _draw(self) -> dict[str, Any]:
+        return view(self._shown, self._now(), self._drawn, self.containment)
+
+    @property
+    def is_keeping(self) -> bool:
+        """Whether the journal takes what is decided."""
+        return self._failure is None
 
     @contextlib.asynccontextmanager
     async def watch(self) -> AsyncIterator[asyncio.Event]:
@@ -288,7 +300,8 @@ class Unit:
 
     def _decide(self, what: Input, moment: Moment) -> Decision:
         """Ask the core; what is only momentary holds from now on, whatever becomes of the events."""
-        decision = decide(self._state, what, moment)
+        faulty = _undecided(what, moment)
+        decision = self.containment.attempt("decisions", lambda: decide(self._state, what, moment), faulty)
         if decision.here is not None:
             self._state = self._state.with_here(decision.here)
         return decision
@@ -357,11 +370,11 @@ class Unit:
         if ticket.answer and not ticket.answer.done():
             ids = tuple(entry.id for entry in ticket.entries if isinstance(entry, EventEntry))
             ticket.answer.set_result(Answer(ids, decision.refusal))
+        # Whoever is told must not keep the others from being told.
         if ticket.acknowledge:
-            ticket.acknowledge()
-        self._listener.committed()
-        for effect in decision.effects:
-            self._listener.carry_out(effect)
+            self.containment.attempt("acknowledgement", ticket.acknowledge, None)
+        self.containment.attempt("news for the uplink", self._listener.committed, None)
+        self.containment.attempt_each("effects", decision.effects, self._listener.carry_out)
         self._changed()
 
     def _fail(self, ticket: _Ticket, error: Exception) -> None:
@@ -444,13 +457,23 @@ class Unit:
     # --- telling ------------------------------------------------------------------------------------------------
 
     def _tell(self, feedback: Feedback, device: str | None) -> None:
-        self._listener.feedback(feedback, device)
         self.last_feedback = feedback, self._now().time
+        self.containment.attempt("feedback", lambda: self._listener.feedback(feedback, device), None)
         self._changed()
 
     def _changed(self) -> None:
         for watcher in self._watchers:
             watcher.set()
+
+
+def _undecided(what: Input, moment: Moment) -> Decision:
+    """What is answered where the core itself fails: nothing has changed, and whoever asked hears it."""
+    if isinstance(what, Scanned):
+        return Decision(feedback=Feedback(FAULT, "bad"))
+    if isinstance(what, InboxMessage | InvalidMessage):
+        answer = {"message_id": what.message_id, "reason": FAULT, "path": None}
+        return Decision((Event("message.rejected", "unit", answer, moment.time),), refusal=Refusal(FAULT))
+    return Decision(refusal=Refusal(FAULT))
 
 
 def _what_follows(state: State, entries: list[Event | InboxMessage]) -> State:

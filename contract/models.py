@@ -273,6 +273,7 @@ class OfferMade(TypedDict):
     distance_m: NotRequired[Metres | None]
     starts_at: Time
     ends_at: Time
+    timezone: NotRequired[ShortText | None]
     pay: Pay
     expires_at: Time
 

@@ -14,8 +14,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from agent import words
 from agent.console.backend import Backend
+from agent.console.encoding import encoded
 from agent.console.guard import Guard
 from agent.console.problem import problem
 from agent.console.stream import Streams
@@ -43,9 +43,9 @@ def app(backend: Backend, *, hosts: Collection[str], token: str, closing: asynci
     routes = [Route(path, _file(name, media_type)) for path, (name, media_type) in ROUTES.items()]
     api = _Api(backend, token)
     routes += [
-        Route("/healthz", _health),
+        Route("/healthz", api.health),
         Route("/api/state", api.state),
-        Route("/api/stream", Streams(backend, _worded, closing).open),
+        Route("/api/stream", Streams(backend, closing).open),
         Route("/api/session", api.session),
         Route("/api/checkup", api.checkup),
         Route("/api/actions", api.act, methods=["POST"]),
@@ -65,7 +65,11 @@ class _Api:
         self._token = token
 
     async def state(self, _request: Request) -> Response:
-        return JSONResponse(_worded(self._backend.view()))
+        return Response(encoded(self._backend.view()), media_type="application/json")
+
+    async def health(self, _request: Request) -> Response:
+        faults = self._backend.health()
+        return JSONResponse({"ok": False, "faults": faults}, 503) if faults else JSONResponse({"ok": True})
 
     async def session(self, _request: Request) -> Response:
         return JSONResponse({"token": self._token})
@@ -93,7 +97,7 @@ class _Api:
         answer = await self._backend.act(action, asked)
         if (refusal := answer.refusal) is None:
             return JSONResponse({"accepted": True, "events": list(answer.events)})
-        return JSONResponse({"accepted": False, "reason": refusal.reason, "message": words.refusal(refusal)}, 409)
+        return JSONResponse({"accepted": False, "reason": refusal.reason, "message": answer.message}, 409)
 
 
 async def _body(request: Request) -> bytes | None:
@@ -112,14 +116,6 @@ async def _body(request: Request) -> bytes | None:
     return bytes(body)
 
 
-def _worded(view: dict[str, Any]) -> dict[str, Any]:
-    """The view, its prompt in words."""
-    prompt = view.get("prompt")
-    if not prompt:
-        return view
-    return {**view, "prompt": {**prompt, "text": words.prompt(prompt["code"], prompt["params"])}}
-
-
 def _file(name: str, media_type: str) -> Callable[[Request], Any]:
     content = (PAGES / name).read_bytes()
 
@@ -127,10 +123,6 @@ def _file(name: str, media_type: str) -> Callable[[Request], Any]:
         return Response(content, media_type=media_type)
 
     return file
-
-
-async def _health(_request: Request) -> Response:
-    return JSONResponse({"ok": True})
 
 
 async def _http_problem(_request: Request, error: Exception) -> Response:

@@ -18,8 +18,14 @@ class Backend(Protocol):
     def view(self) -> dict[str, Any]:
         """All of ``GET /api/state``: JSON values only."""
 
+    def health(self) -> list[str]:
+        """What is wrong with the agent itself; nothing where all is well."""
+
     async def act(self, action: str, arguments: Mapping[str, Any]) -> Answer:
-        """Carry out a driver's action (contract §5); an unknown one or a wrong argument is refused, not raised."""
+        """Carry out a driver's action (contract §5); an unknown one or a wrong argument is refused, not raised.
+
+        A refusal comes with its message.
+        """
 
     async def checkup(self) -> dict[str, Any]:
         """All of ``GET /api/checkup``, the document of ``kerbside doctor --json``; takes seconds."""

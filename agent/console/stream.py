@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Final
 
-from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from agent.console.backend import Backend
+from agent.console.encoding import encoded
 from agent.console.problem import problem
 
 MAX_STREAMS: Final = 8
@@ -25,15 +25,11 @@ KEEP_ALIVE_S: Final = 15.0
 class Streams:
     """``GET /api/stream`` for everybody who follows.
 
-    :param shown: makes of a state what a screen gets
     :param closing: set when the server is about to stop: streams end, and no new one begins
     """
 
-    def __init__(
-        self, backend: Backend, shown: Callable[[dict[str, Any]], dict[str, Any]], closing: asyncio.Event
-    ) -> None:
+    def __init__(self, backend: Backend, closing: asyncio.Event) -> None:
         self._backend = backend
-        self._shown = shown
         self._closing = closing
         self._followers: set[asyncio.Event] = set()
         """What is set when there is a newer state, for each that follows."""
@@ -70,7 +66,7 @@ class Streams:
         """Make of each change what a screen gets, once for all who follow."""
         async with self._backend.watch() as views:
             async for view in views:
-                newest = _encoded(self._shown(view))
+                newest = encoded(view)
                 if newest != self._newest:
                     self._newest = newest
                     for news in self._followers:
@@ -125,10 +121,6 @@ class _Stream(Response):
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         await self._follow(receive, send_chunk)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-def _encoded(view: dict[str, Any]) -> bytes:
-    return to_json(view, inf_nan_mode="null")
 
 
 async def _disconnected(receive: Receive) -> None:

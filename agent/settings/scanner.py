@@ -11,7 +11,7 @@ from drivers.hotplug import Subsystem
 
 
 def _part_name(text: str) -> str:
-    if text in {"broker", "camera", "clock", "console", "gps", "journal", "mount", "workers"}:
+    if text in {"broker", "camera", "clock", "console", "gps", "journal", "mount", "screen", "workers"}:
         raise ValueError("expected a name that no other part of the unit has")
     return valid_name(text)
 

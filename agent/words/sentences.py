@@ -251,6 +251,9 @@ FEEDBACK: Final[Mapping[str, Phrase]] = {
         say("Not kept: the unit's store is full. Tell your dispatcher."),
         speech=(say("Not kept. The store is full."),),
     ),
+    "FAULT": phrase(
+        say("A fault of the unit: nothing was done. Tell your dispatcher."), speech=(say("A fault of the unit."),)
+    ),
     "BUSY": phrase(say("The unit is busy. Do it again."), speech=(say("Busy. Again, please."),)),
 }
 """By the code of a feedback: results of scans and actions, and what the unit says by itself."""

@@ -25,15 +25,19 @@ class FakeBackend:
         self.acted: list[tuple[str, dict[str, Any]]] = []
         self.watchers: set[asyncio.Event] = set()
         self.views = 0
+        self.faults: list[str] = []
 
     def view(self) -> dict[str, Any]:
         self.views += 1
         return self.shown
 
+    def health(self) -> list[str]:
+        return self.faults
+
     async def act(self, action: str, arguments: Mapping[str, Any]) -> Answer:
         self.acted.append((action, dict(arguments)))
         if action == "refuse":
-            return Answer(refusal=Refusal("NO_STOP"))
+            return Answer(refusal=Refusal("NO_STOP"), message="No stop is under way.")
         if action == "break":
             raise RuntimeError("the backend is broken")
         if action == "wait":

@@ -87,24 +87,15 @@ def test_the_state_is_all_that_the_desk_shows(served: Served) -> None:
     assert served.json("GET", "/api/state") == (200, served.backend.shown)
 
 
-def test_the_prompt_is_said_in_words_in_the_state_and_in_the_stream(served: Served) -> None:
-    prompt = {
-        "code": "DEPART",
-        "params": {"next_stop_id": "T1", "address": {"line1": "Oudegracht 12"}},
-        "action": "depart",
-    }
-    served.show({"prompt": prompt})
-    worded = {"prompt": {**prompt, "text": "Drive off. First stop: Oudegracht 12"}}
-    assert served.json("GET", "/api/state") == (200, worded)
-    stream = Stream(served)
-    stream.begin()
-    assert next(stream.states()) == worded
-    stream.close()
-
-
 def test_health_is_answered_without_looking_at_the_desk(served: Served) -> None:
     assert served.json("GET", "/healthz") == (200, {"ok": True})
     assert served.backend.views == 0
+
+
+def test_health_says_what_is_wrong(served: Served) -> None:
+    served.backend.faults = ["block cannot be shown or told"]
+    wrong = {"ok": False, "faults": ["block cannot be shown or told"]}
+    assert served.json("GET", "/healthz") == (503, wrong)
 
 
 @pytest.mark.parametrize("path", ["/", "/api/state", "/api/actions", "/nothing"])

@@ -26,7 +26,7 @@ from agent.words.sentences import FEEDBACK, PROMPTS, REFUSALS
 from agent.words.terms import TERMS
 from contract import vocabulary
 
-OF_THE_UNIT = ("NOT_STORED", "STORE_FULL", "BUSY")
+OF_THE_UNIT = ("NOT_STORED", "STORE_FULL", "BUSY", "FAULT")
 """What the loop itself says when the store does not take anything; no params."""
 
 IN_A_SENTENCE: dict[str, set[str]] = {

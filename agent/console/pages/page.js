@@ -161,8 +161,9 @@ function part(name, value, draw) {
 function render() {
   const { unit = {}, block, stops = [], parcels = [] } = state;
   part("link", [unit.id, unit.online, unit.backlog, unit.version, unit.clock?.trust], () => drawUnit(unit));
-  part("block", block && [block.block_id, block.state], () => {
-    $("block").textContent = block ? `${block.block_id} · ${words(block.state)}` : "No block";
+  part("block", block && [block.block_id, block.state, block.hours], () => {
+    const about = block ? [block.block_id, words(block.state), block.hours] : ["No block"];
+    $("block").textContent = about.filter(Boolean).join(" · ");
   });
   part("driver", state.driver, (driver) => {
     $("driver").textContent = driver ? driver.name ?? driver.driver_id ?? "" : "";
@@ -278,8 +279,7 @@ function drawChoices(choices) {
 function offerText(offer) {
   const pay = offer.pay ? `${offer.pay.amount} ${offer.pay.currency}` : "";
   const distance = offer.distance_m ? `${(offer.distance_m / 1000).toFixed(1)} km away` : "";
-  const hours = offer.starts_at ? `${clock(offer.starts_at)} to ${clock(offer.ends_at)}` : "";
-  return [offer.place, hours, distance, pay, offer.kind].filter(Boolean).join(", ");
+  return [offer.place, offer.hours, distance, pay, offer.kind].filter(Boolean).join(", ");
 }
 
 function drawOffers(offers) {
@@ -305,9 +305,8 @@ function stopText({ address, site, kind }) {
   return where || site || words(kind);
 }
 
-function stopNote({ kind, window: hours }) {
-  const when = hours?.from ? `${clock(hours.from)} to ${clock(hours.to)}` : "";
-  return [kind === "delivery" ? "" : words(kind), when].filter(Boolean).join(" · ");
+function stopNote({ kind, hours }) {
+  return [kind === "delivery" ? "" : words(kind), hours].filter(Boolean).join(" · ");
 }
 
 function drawStops([stops, current]) {
@@ -379,10 +378,26 @@ function drawParts(parts) {
     reason ? el("small", {}, reason) : "")));
 }
 
-const clock = (text) => {
-  const time = new Date(text ?? NaN);
-  return Number.isNaN(time.getTime()) ? "" : time.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
-};
+// In the zone of the block, and with the day when that is not today.
+function clock(text) {
+  const time = new Date(text ?? NaN), now = new Date(state.unit?.clock?.time ?? NaN);
+  if (Number.isNaN(time.getTime())) {
+    return "";
+  }
+  const zone = { timeZone: known(state.block?.timezone) };
+  const day = (at) => at.toLocaleDateString([], { ...zone, weekday: "short", day: "numeric", month: "short" });
+  const today = !Number.isNaN(now.getTime()) && day(now) === day(time);
+  return [today ? "" : day(time), time.toLocaleTimeString([], { ...zone, hour: "2-digit", minute: "2-digit", hourCycle: "h23" })]
+    .filter(Boolean).join(" ");
+}
+
+function known(zone) {
+  try {
+    return zone ? new Intl.DateTimeFormat([], { timeZone: zone }).resolvedOptions().timeZone : undefined;
+  } catch { // a name that this browser does not know: its own zone
+    return undefined;
+  }
+}
 
 // --- forms -----------------------------------------------------------------------------------------------------
 

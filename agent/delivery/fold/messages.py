@@ -76,6 +76,7 @@ def _offer_made(state: State, message: InboxMessage) -> State:
         distance_m=data.get("distance_m"),
         starts_at=read_instant(data.get("starts_at")),
         ends_at=read_instant(data.get("ends_at")),
+        timezone=data.get("timezone"),
         pay=read_pay(data.get("pay")),
         expires_at=read_instant(data.get("expires_at")),
     )
@@ -84,6 +85,7 @@ def _offer_made(state: State, message: InboxMessage) -> State:
         kind=offer.kind or "station",
         starts_at=offer.starts_at,
         ends_at=offer.ends_at,
+        timezone=offer.timezone,
         pay=offer.pay,
     )
     return replace(with_block(state, block), offers={**state.offers, offer.offer_id: offer})

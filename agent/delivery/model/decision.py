@@ -119,3 +119,5 @@ class Answer:
     """Ids of the events it caused; a refused scan has one too."""
     refusal: Refusal | None = None
     """Why it was not accepted; ``None`` when it was."""
+    message: str = ""
+    """The same as the driver reads it, once it was put into words."""

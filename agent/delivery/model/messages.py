@@ -20,6 +20,7 @@ class Offer:
     distance_m: float | None = None
     starts_at: Instant | None = None
     ends_at: Instant | None = None
+    timezone: str | None = None
     pay: Pay | None = None
     expires_at: Instant | None = None
     requested_at: Instant | None = None

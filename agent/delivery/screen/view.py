@@ -7,15 +7,17 @@ came as; telephone numbers and material of one-time codes never appear.
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 from agent.delivery.model import geofence
 from agent.delivery.model.inputs import Moment
 from agent.delivery.model.manifest import Place, as_json
-from agent.delivery.model.messages import Offer
+from agent.delivery.model.messages import Message, Offer
 from agent.delivery.model.state import Block, Parcel, State, Stop
 from agent.delivery.model.times import text_of
 from agent.delivery.rules.proofs import missing_proofs
+from agent.delivery.screen.attempts import Attempts, Plain
 from agent.delivery.screen.earnings import earnings
 from agent.delivery.screen.prompt import prompt, site_name
 from agent.delivery.screen.scorecard import scorecard
@@ -31,47 +33,67 @@ class Drawn:
     def __init__(self) -> None:
         self._parcels: dict[str, tuple[Parcel, Stop | None, dict[str, Any]]] = {}
 
-    def parcels(self, block: Block) -> list[dict[str, Any]]:
+    def parcels(self, block: Block, attempts: Attempts) -> list[dict[str, Any]]:
         """All parcels of the block; those that are the same objects as before are not drawn again."""
         before, self._parcels = self._parcels, {}
-        for parcel in block.parcels.values():
+
+        def draw(parcel: Parcel) -> dict[str, Any]:
             stop = block.stops.get(parcel.stop_id) if parcel.stop_id is not None else None
             drawn = before.get(parcel.parcel_id)
             if drawn is None or drawn[0] is not parcel or drawn[1] is not stop:
                 drawn = parcel, stop, _parcel(parcel, stop)
             self._parcels[parcel.parcel_id] = drawn
-        return [drawn for _, _, drawn in self._parcels.values()]
+            return drawn[2]
+
+        return attempts.attempt_each("parcels", block.parcels.values(), draw)
 
 
-def view(state: State, moment: Moment, drawn: Drawn | None = None) -> dict[str, Any]:
+NOTHING: Final[Mapping[str, Any]] = {
+    "driver": None,
+    "offers": [],
+    "block": None,
+    "stops": [],
+    "parcels": [],
+    "current_stop": None,
+    "prompt": None,
+    "position": None,
+    "route": [],
+    "messages": [],
+    "scorecard": {},
+    "earnings": {"agreed": None, "elapsed_s": None, "stated": []},
+}
+"""Each member where there is nothing to show, or where it cannot be shown."""
+
+
+def view(state: State, moment: Moment, drawn: Drawn | None = None, attempts: Attempts | None = None) -> dict[str, Any]:
     """Members of contract §5 that the core knows. JSON values only, which must not be changed.
 
     :param drawn: what was drawn last, so that less has to be drawn now
+    :param attempts: what becomes of a member that cannot be drawn; without it the fault is raised
     """
-    drawn = drawn or Drawn()
-    block = state.block
-    stop = block.current_stop if block is not None else None
+    drawn, attempts = drawn or Drawn(), attempts or Plain()
+    block = attempts.attempt("block under way", lambda: state.block, None)
+    shown = {
+        **NOTHING,
+        "driver": attempts.attempt("driver", lambda: _driver(state, block), None),
+        "offers": attempts.attempt_each("offers", state.offers.values(), _offer),
+        "prompt": attempts.attempt("prompt", lambda: prompt(state, moment), None),
+        "position": attempts.attempt("position", lambda: _position(state, moment), None),
+        "messages": attempts.attempt_each("messages", state.messages, _message),
+        "earnings": attempts.attempt("earnings", lambda: earnings(state, block, moment), NOTHING["earnings"]),
+    }
+    return shown if block is None else shown | _of_block(state, block, moment, drawn, attempts)
+
+
+def _of_block(state: State, block: Block, moment: Moment, drawn: Drawn, attempts: Attempts) -> dict[str, Any]:
+    least = {"block_id": block.block_id, "state": block.state, "counts": {}}
     return {
-        "driver": _driver(state, block),
-        "offers": [_offer(offer) for offer in state.offers.values()],
-        "block": None if block is None else _block(block, state.here.distance_m),
-        "stops": [] if block is None else [_stop(block, block.stops[stop_id]) for stop_id in block.route],
-        "parcels": [] if block is None else drawn.parcels(block),
-        "current_stop": None if block is None or stop is None else _current_stop(state, block, stop, moment),
-        "prompt": prompt(state, moment),
-        "position": _position(state, moment),
-        "route": [] if block is None else [stop.stop_id for stop in block.open_stops()],
-        "messages": [
-            {
-                "message_id": message.message_id,
-                "text": message.text,
-                "needs_ack": message.needs_ack,
-                "acknowledged": message.acknowledged,
-            }
-            for message in state.messages
-        ],
-        "scorecard": {} if block is None else scorecard(block),
-        "earnings": earnings(state, block, moment),
+        "block": attempts.attempt("block", lambda: _block(block, state.here.distance_m), least),
+        "stops": attempts.attempt_each("stops", block.route, lambda stop_id: _stop(block, block.stops[stop_id])),
+        "parcels": drawn.parcels(block, attempts),
+        "current_stop": attempts.attempt("current_stop", lambda: _current_stop(state, block, moment), None),
+        "route": attempts.attempt("route", lambda: [stop.stop_id for stop in block.open_stops()], []),
+        "scorecard": attempts.attempt("scorecard", lambda: scorecard(block), {}),
     }
 
 
@@ -98,6 +120,15 @@ def _offer(offer: Offer) -> dict[str, Any]:
         "pay": as_json(offer.pay),
         "expires_at": text_of(offer.expires_at),
         "requested_at": text_of(offer.requested_at),
+    }
+
+
+def _message(message: Message) -> dict[str, Any]:
+    return {
+        "message_id": message.message_id,
+        "text": message.text,
+        "needs_ack": message.needs_ack,
+        "acknowledged": message.acknowledged,
     }
 
 
@@ -148,7 +179,10 @@ def _stop(block: Block, stop: Stop) -> dict[str, Any]:
     }
 
 
-def _current_stop(state: State, block: Block, stop: Stop, moment: Moment) -> dict[str, Any]:
+def _current_stop(state: State, block: Block, moment: Moment) -> dict[str, Any] | None:
+    stop = block.current_stop
+    if stop is None:
+        return None
     contacts = [{"method": c.method, "outcome": c.outcome, "time": text_of(c.time)} for c in stop.contacts]
     neighbours = [
         p.plan.instruction.neighbour for p in block.parcels_of(stop) if p.plan.instruction.neighbour is not None
