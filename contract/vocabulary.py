@@ -312,10 +312,32 @@ UNREACHABLE_REASONS: Final = ("ROAD_CLOSED", "WEATHER", "VEHICLE_BREAKDOWN", "AC
 """Reasons for which a stop may fail before the vehicle has arrived."""
 ABORT_REASONS: Final = ("VEHICLE_BREAKDOWN", "ACCIDENT", "ILLNESS", "OUT_OF_TIME", "WEATHER", "UNSAFE_PLACE", "OTHER")
 
+AWAY_REASONS: Final = ("pin_wrong", "no_position", "parked_away", "other")
+"""Why the driver is at the place although the position says otherwise: `check_in`, `arrive`."""
+MISSING_REASONS: Final = ("not_found", "not_handed_over", "other")
+"""Of `mark_missing`."""
+LATER_REASONS: Final = ("not_open_yet", "no_parking", "traffic", "other")
+"""Of `skip_stop`."""
+NO_PHOTO_REASONS: Final = ("recipient_objects", "handed_over", "too_dark", "unsafe", "no_camera", "other")
+"""Of `skip_photo`."""
+OTHERWISE_REASONS: Final = ("recipient_asked", "label_unreadable", "no_other_way", "other")
+"""Why a handover differs from what was asked for: `deliver`."""
+MISTAKE_REASONS: Final = ("wrong_parcel", "wrong_door", "not_handed_over", "pressed_by_mistake", "other")
+"""Of `void`."""
+OWED_REASONS: Final = ("place_closed", "out_of_time", "no_way_back", "other")
+"""Why parcels go back only after the block: `close_block`."""
+
 # ------------------------------------------------------------------------------------------------ the driver
 
 TAGS: Final = ("fuel", "toilet", "break", "traffic", "parking", "wait", "other")
 """What a driver may say about a halt."""
+
+CONTACT_METHODS: Final = ("doorbell", "call", "text", "other")
+CONTACT_OUTCOMES: Final = ("no_answer", "reached", "other")
+"""How the driver tried to reach the recipient, and what came of it."""
+
+ITEMS: Final = ("block", "stop", "parcel", "vehicle", "unit", "other")
+"""What a note may be about; of a stop or a parcel also with its id, as ``parcel/P1``."""
 
 HANDOVERS: Final = ("recipient", "household", "neighbour", "reception", "front_door", "safe_place", "locker")
 

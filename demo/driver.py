@@ -74,7 +74,7 @@ class Driver:
     async def _arrive_at_station(self, _seen: dict[str, Any]) -> None:
         self._receiver.move(*self.plan.places["T0"])
         await asyncio.sleep(self._pause_s)
-        await self._press("check_in", reason="first day at this station")
+        await self._press("check_in", reason="no_position")
 
     async def _start_loading(self, _seen: dict[str, Any]) -> None:
         await self._press("start_loading")
@@ -156,7 +156,7 @@ class Driver:
             await self._read(label)
         answer = await self._press("deliver", handover="recipient")
         if answer and not answer["accepted"] and "PHOTO" in answer["reason"]:
-            await self._press("skip_photo", reason="handed to the recipient in person")
+            await self._press("skip_photo", reason="handed_over")
 
     async def _return(self, seen: dict[str, Any]) -> None:
         states = _states(seen)

@@ -38,13 +38,15 @@ from agent.delivery.rules import (
     scans,
     timeouts,
 )
-from agent.delivery.rules.arguments import Arguments, Field, check, ids, maybe, one_of, text, word
+from agent.delivery.rules.arguments import Arguments, Field, check, ids, maybe, named_id, one_of, reason, text, word
 from agent.delivery.rules.follow_ups import settle
 from agent.delivery.rules.transaction import Refused, Transaction
 from contract import vocabulary
 from contract.vocabulary import (
     ABORT_REASONS,
     BLOCK_ACTIVE,
+    CONTACT_METHODS,
+    CONTACT_OUTCOMES,
     FAIL_REASONS,
     HANDOVERS,
     INSTEAD_REASONS,
@@ -181,12 +183,12 @@ ACTIONS: dict[str, Action] = {
     "accept_offer": Action(offers.accept_offer, None, {"offer_id": text()}),
     "decline_offer": Action(offers.decline_offer, None, {"offer_id": text()}),
     "give_back": Action(offers.give_back, None, {"block_id": text()}),
-    "check_in": Action(pickup.check_in, BLOCK_ACTIVE | {"ACCEPTED"}, {"reason": maybe(text())}),
+    "check_in": Action(pickup.check_in, BLOCK_ACTIVE | {"ACCEPTED"}, {"reason": maybe(reason())}),
     "start_loading": Action(loading.start_loading, _in("CHECKED_IN")),
     "scan": Action(_scan, None, {"code": text()}),
     "choose": Action(_choose, None, {"code": text()}),
     "not_ready": Action(loading.not_ready, _in("LOADING"), {"parcel_ids": ids(), "reason": one_of(NOT_READY_REASONS)}),
-    "mark_missing": Action(loading.mark_missing, _in("LOADING"), PARCEL | {"reason": text()}),
+    "mark_missing": Action(loading.mark_missing, _in("LOADING"), PARCEL | {"reason": reason()}),
     "reject": Action(loading.reject, _in("LOADING"), PARCEL | {"reason": one_of(REJECT_REASONS)}),
     "unload": Action(loading.unload, _in("LOADING"), PARCEL),
     "adopt": Action(loading.adopt, _in("LOADING", "LOADED", "ON_ROUTE", "PAUSED"), PARCEL),
@@ -195,13 +197,11 @@ ACTIONS: dict[str, Action] = {
     "reopen_loading": Action(loading.reopen_loading, _in("LOADED")),
     "depart": Action(loading.depart, _in("LOADED")),
     "start_stop": Action(driving.start_stop, ROAD, {"stop_id": text()}),
-    "arrive": Action(driving.arrive, ROAD, {"reason": maybe(text())}),
+    "arrive": Action(driving.arrive, ROAD, {"reason": maybe(reason())}),
     "confirm_location": Action(driving.confirm_location, ROAD),
-    "skip_stop": Action(driving.skip_stop, ROAD, {"reason": text()}),
-    "contact": Action(
-        handover.contact, ROAD, {"method": word("call, text or doorbell"), "outcome": word("reached or no_answer")}
-    ),
-    "skip_photo": Action(proofs.skip_photo, ROAD, {"reason": text()}),
+    "skip_stop": Action(driving.skip_stop, ROAD, {"reason": reason()}),
+    "contact": Action(handover.contact, ROAD, {"method": word(CONTACT_METHODS), "outcome": word(CONTACT_OUTCOMES)}),
+    "skip_photo": Action(proofs.skip_photo, ROAD, {"reason": reason()}),
     "deliver": Action(
         handover.deliver,
         ROAD,
@@ -209,7 +209,7 @@ ACTIONS: dict[str, Action] = {
             "handover": one_of(HANDOVERS),
             "name": maybe(text()),
             "parcel_ids": maybe(ids()),
-            "reason": maybe(text()),
+            "reason": maybe(reason()),
         },
     ),
     "fail": Action(
@@ -226,13 +226,13 @@ ACTIONS: dict[str, Action] = {
     "not_in_vehicle": Action(handover.not_in_vehicle, _in("LOADED", "ON_ROUTE", "PAUSED", "RETURNING"), PARCEL),
     "found": Action(loading.found, BLOCK_ACTIVE, PARCEL),
     "lost": Action(handover.lost, ROAD, PARCEL),
-    "void": Action(handover.void, BLOCK_ACTIVE, PARCEL | {"reason": text()}),
+    "void": Action(handover.void, BLOCK_ACTIVE, PARCEL | {"reason": reason()}),
     "reattempt": Action(handover.reattempt, ROAD, PARCEL),
     "return": Action(closing.return_parcels, ROAD, {"site_id": text(), "parcel_ids": maybe(ids())}),
     "transfer": Action(
         closing.transfer,
         _in("LOADING", "LOADED", "ON_ROUTE", "PAUSED", "RETURNING"),
-        {"parcel_ids": ids(), "driver_id": maybe(text()), "point_id": maybe(text())},
+        {"parcel_ids": ids(), "driver_id": maybe(named_id()), "point_id": maybe(named_id())},
     ),
     "pause": Action(driving.pause, _in("ON_ROUTE")),
     "resume": Action(driving.resume, _in("PAUSED")),
@@ -243,6 +243,6 @@ ACTIONS: dict[str, Action] = {
     "acknowledge": Action(notes.acknowledge, None, {"message_id": text()}),
     "undo": Action(loading.undo, _in("LOADING")),
     "panic": Action(safety.panic, None),
-    "close_block": Action(closing.close_block, _in("CHECKED_IN", "ON_ROUTE", "RETURNING"), {"reason": maybe(text())}),
+    "close_block": Action(closing.close_block, _in("CHECKED_IN", "ON_ROUTE", "RETURNING"), {"reason": maybe(reason())}),
 }
 """Every action that this unit can carry out."""

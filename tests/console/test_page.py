@@ -21,7 +21,13 @@ def listed(name: str) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize(
-    "name", ["HANDOVERS", "FAIL_REASONS", "NOT_READY_REASONS", "REJECT_REASONS", "ABORT_REASONS", "TAGS"]
+    "name",
+    [
+        "HANDOVERS",
+        *("FAIL_REASONS", "NOT_READY_REASONS", "REJECT_REASONS", "ABORT_REASONS", "AWAY_REASONS", "MISSING_REASONS"),
+        *("LATER_REASONS", "NO_PHOTO_REASONS", "OTHERWISE_REASONS", "MISTAKE_REASONS", "OWED_REASONS"),
+        *("TAGS", "ITEMS", "CONTACT_METHODS", "CONTACT_OUTCOMES"),
+    ],
 )
 def test_the_driver_is_offered_every_choice_that_the_core_takes(name: str) -> None:
     assert listed(name) == getattr(vocabulary, name)

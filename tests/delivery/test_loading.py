@@ -44,8 +44,8 @@ def test_checking_in_from_afar_needs_a_reason_which_is_written_down() -> None:
     assert unit.refused("check_in") == "REASON_NEEDED"
     assert unit.last.refusal is not None
     assert unit.last.refusal.params["why"] == "FAR"
-    assert unit.must("check_in", reason="gate moved") == ["geofence.overridden", "block.checked_in", "stop.arrived"]
-    assert unit.last.events[0].data["reason"] == "gate moved"
+    assert unit.must("check_in", reason="parked_away") == ["geofence.overridden", "block.checked_in", "stop.arrived"]
+    assert unit.last.events[0].data["reason"] == "parked_away"
     assert unit.block.overrides == 1
 
 

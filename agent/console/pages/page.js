@@ -177,6 +177,7 @@ function render() {
   part("counts", block?.counts, drawCounts);
   part("stops", [stops, stopId()], drawStops);
   part("messages", state.messages, drawMessages);
+  part("notes", state.notes, drawNotes);
   part("position", state.position, drawPosition);
   part("parts", Object.entries(unit.parts ?? {}).map(([name, one]) => [name, one.state, one.reason, clock(one.since)]),
     drawParts);
@@ -333,6 +334,12 @@ function drawMessages(messages) {
   if (!list.length) {
     $("messages").append(el("li", { className: "none" }, "None"));
   }
+}
+
+function drawNotes(notes) {
+  const list = (notes ?? []).slice().reverse();
+  $("notes").replaceChildren(...list.map(({ item, text }) => el("li", {}, `${words(item)}: ${text}`)));
+  $("noted").hidden = !list.length;
 }
 
 function drawPosition(position) {

@@ -208,6 +208,15 @@ class Question:
 
 
 @dataclass(frozen=True)
+class Note:
+    """The driver's own words: for the screen of this unit, in no event and on no disk."""
+
+    item: str
+    text: str = field(repr=False)
+    time: str
+
+
+@dataclass(frozen=True)
 class Here:
     """What is only momentary: it is not in the log and begins empty after a restart."""
 
@@ -222,6 +231,8 @@ class Here:
     away_since_ms: int | None = None
     """Since when the conditions of having left hold."""
     question: Question | None = None
+    notes: tuple[Note, ...] = ()
+    """What the driver noted in this block, the latest last."""
     looked_again: frozenset[str] = frozenset()
     """Parcels that the driver was asked to look for once more."""
     offers_told: frozenset[str] = frozenset()

@@ -121,7 +121,8 @@ def fail(tx: Transaction, a: dict[str, Any]) -> None:
         raise Refused("NOTE_NEEDED", reason=reason.code, least_length=reason.least_note)
     data: dict[str, Any] = {"stop_id": stop.stop_id, "reason": reason.code, "action": reason.next_action}
     if note:
-        data["note"] = note
+        data["noted"] = True
+        tx.note(f"stop/{stop.stop_id}", note)
     if reason.action in _INSTEAD:
         tx.each(_INSTEAD[reason.action], parcels, **data)
     elif stop.state == "EN_ROUTE" and reason.code == "OUT_OF_TIME":

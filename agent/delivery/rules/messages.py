@@ -18,6 +18,7 @@ from agent.delivery.model.manifest import Manifest
 from agent.delivery.model.numbers import normal
 from agent.delivery.model.state import Block, State
 from agent.delivery.model.times import read_instant, text_of
+from agent.delivery.rules.arguments import reason_code_of_cloud
 from agent.delivery.rules.follow_ups import cancel_stop, end_stop, recall, settle
 from agent.delivery.rules.out_of_date import refuse_over, refuse_past
 from agent.delivery.rules.pickup import stand_at_pickup
@@ -157,7 +158,7 @@ def _cancelled(tx: Transaction, message: InboxMessage, before: State) -> None:
     block = tx.state.blocks[message.data["block_id"]]
     reason = message.data.get("reason")
     if block.state == "OFFERED":
-        tx.on_block("block.expired", block, reason=reason)
+        tx.on_block("block.expired", block, reason=reason_code_of_cloud(reason))
         return
     if tx.state.block is block:
         for stop in list(block.open_stops()):
@@ -165,7 +166,7 @@ def _cancelled(tx: Transaction, message: InboxMessage, before: State) -> None:
                 end_stop(tx, stop)
             else:
                 cancel_stop(tx, stop, "BLOCK_CANCELLED")
-    tx.on_block("block.cancelled", tx.state.blocks[block.block_id], reason=reason)
+    tx.on_block("block.cancelled", tx.state.blocks[block.block_id], reason=reason_code_of_cloud(reason))
     tx.tell("BLOCK_CANCELLED", "attention", block_id=block.block_id, reason=reason)
 
 
@@ -217,7 +218,7 @@ def _offer_confirmed(tx: Transaction, message: InboxMessage, before: State) -> N
 
 def _offer_refused(tx: Transaction, message: InboxMessage, before: State) -> None:
     block, reason = tx.state.blocks[message.data["block_id"]], message.data.get("reason")
-    tx.on_block("block.expired", block, reason=reason)
+    tx.on_block("block.expired", block, reason=reason_code_of_cloud(reason))
     tx.tell("OFFER_REFUSED", "attention", block_id=block.block_id, reason=reason)
 
 

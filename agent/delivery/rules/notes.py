@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
+from agent.delivery.model.state import Block
 from agent.delivery.rules.transaction import Refused, Transaction
+from contract.vocabulary import ITEMS
 
 
 def tag_stop(tx: Transaction, a: dict[str, Any]) -> None:
@@ -15,10 +18,23 @@ def tag_stop(tx: Transaction, a: dict[str, Any]) -> None:
 
 
 def annotate(tx: Transaction, a: dict[str, Any]) -> None:
-    """The driver's own words on anything."""
+    """The driver's own words on anything: they stay on the unit's screen until the block ends, and only what they are
+    about is written down."""
     block = tx.state.block
-    members = {"item": a["item"], "text": a["text"]} | ({} if block is None else {"block_id": block.block_id})
+    item = _item(block, a["item"])
+    tx.note(item, a["text"])
+    members = {"item": item, "noted": True} | ({} if block is None else {"block_id": block.block_id})
     tx.add("item.annotated", "unit" if block is None else f"block/{block.block_id}", members)
+
+
+def _item(block: Block | None, item: str) -> str:
+    kind, _, name = item.partition("/")
+    if kind not in ITEMS:
+        return "other"
+    if block is None:
+        return kind
+    known: dict[str, Collection[str]] = {"stop": block.stops, "parcel": block.parcels, "block": (block.block_id,)}
+    return item if name in known.get(kind, ()) else kind
 
 
 def acknowledge(tx: Transaction, a: dict[str, Any]) -> None:

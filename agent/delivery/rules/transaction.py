@@ -14,8 +14,11 @@ from agent.delivery.model import geofence
 from agent.delivery.model.decision import Decision, Effect, Event, Feedback, Forget, Refusal, Tone
 from agent.delivery.model.error import DeliveryError
 from agent.delivery.model.inputs import Acted, InboxMessage, Input, Moment
-from agent.delivery.model.state import Block, Here, Parcel, State, Stop, replace
+from agent.delivery.model.state import Block, Here, Note, Parcel, State, Stop, replace
 from contract.vocabulary import BLOCK_ACTIVE, BLOCK_ENDED
+
+MOST_NOTES = 50
+"""Of the driver's notes that are shown; an older one goes for a newer one."""
 
 
 class Refused(Exception):  # noqa: N818 - an answer to what was asked for, not an error
@@ -139,6 +142,7 @@ class Transaction:
         self._block_id = None
         if self.state.blocks[block.block_id].state in BLOCK_ENDED and block.state not in BLOCK_ENDED:
             self.effects.append(Forget(block.block_id))
+            self.momentary(notes=())
 
     def on_stop(self, type_: str, stop: Stop, /, **data: Any) -> None:
         """An event about a stop of the block under way."""
@@ -177,6 +181,11 @@ class Transaction:
     def momentary(self, **members: Any) -> None:
         """Change what is not in the log."""
         self.here = replace(self.here, **members)
+
+    def note(self, item: str, text: str) -> None:
+        """Keep the driver's own words on the screen, and nowhere else, until the block ends."""
+        notes = (*self.here.notes, Note(item, text, self._time))
+        self.momentary(notes=notes[-MOST_NOTES:])
 
     def decision(self, refusal: Refusal | None = None) -> Decision:
         """The finished decision."""

@@ -59,6 +59,7 @@ NOTHING: Final[Mapping[str, Any]] = {
     "position": None,
     "route": [],
     "messages": [],
+    "notes": [],
     "scorecard": {},
     "earnings": {"agreed": None, "elapsed_s": None, "stated": []},
 }
@@ -80,6 +81,7 @@ def view(state: State, moment: Moment, drawn: Drawn | None = None, attempts: Att
         "prompt": attempts.attempt("prompt", lambda: prompt(state, moment), None),
         "position": attempts.attempt("position", lambda: _position(state, moment), None),
         "messages": attempts.attempt_each("messages", state.messages, _message),
+        "notes": [{"item": note.item, "text": note.text, "time": note.time} for note in state.here.notes],
         "earnings": attempts.attempt("earnings", lambda: earnings(state, block, moment), NOTHING["earnings"]),
     }
     return shown if block is None else shown | _of_block(state, block, moment, drawn, attempts)
