@@ -14,11 +14,11 @@ from starlette.types import ASGIApp
 
 from agent.console.api import app
 from agent.console.backend import Backend
+from agent.console.connections import Connection
 from agent.console.guard import served_hosts
 from agent.settings import split_address
 from drivers.readings import Condition, DriverError, PartState, Reading
 
-MAX_CONNECTIONS: Final = 32
 UNREAD_BYTES: Final = 64 * 1024
 """How much of a stream the kernel may hold for one reader, so that what a slow one reads next is not minutes old."""
 UNREAD_TIMEOUT_MS: Final = 30_000
@@ -102,7 +102,7 @@ def _listener(listen: str) -> socket.socket:
 def _server(application: ASGIApp) -> uvicorn.Server:
     config = uvicorn.Config(
         application,
-        http="h11",
+        http=Connection,
         ws="none",
         loop="none",
         lifespan="off",
@@ -113,7 +113,6 @@ def _server(application: ASGIApp) -> uvicorn.Server:
         proxy_headers=False,
         server_header=False,
         date_header=False,
-        limit_concurrency=MAX_CONNECTIONS,
         timeout_graceful_shutdown=1,
     )
     config.load()

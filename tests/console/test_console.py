@@ -527,15 +527,6 @@ def test_a_body_that_never_comes_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
             assert response.status == 408
 
 
-def test_a_flood_of_connections_is_bounded_and_passes(served: Served) -> None:
-    connections = [socket.create_connection((served.host, served.port), TIMEOUT_S) for _ in range(40)]
-    status, _, _ = served.ask("GET", "/healthz")
-    assert status == 503
-    for connection in connections:
-        connection.close()
-    wait_until(lambda: served.ask("GET", "/healthz")[0] == 200, "the server")
-
-
 # --- starting and stopping ----------------------------------------------------------------------------------------
 
 
