@@ -4,11 +4,29 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from contract.models import MODELS
+from contract.members import JSON_ITEMS, JSON_MARK, JSON_MEMBERS, JSON_NAME, JSON_TEXT
+from contract.models import ENVELOPE, MODELS
 from contract.topics import full_type
 from contract.upward import UPWARD
+from contract.vocabulary import MAX_MESSAGE_BYTES
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+
+_JSON: Final[dict[str, Any]] = {"$ref": "#/$defs/Json"}
+_JSON_DEFINITION: Final = {
+    "anyOf": [
+        {"type": ["null", "boolean", "number"]},
+        {"type": "string", "maxLength": JSON_TEXT},
+        {"type": "array", "maxItems": JSON_ITEMS, "items": _JSON},
+        {
+            "type": "object",
+            "maxProperties": JSON_MEMBERS,
+            "propertyNames": {"maxLength": JSON_NAME},
+            "additionalProperties": _JSON,
+        },
+    ]
+}
+"""Whatever the sender likes, within bounds (`contract.members.Json`)."""
 
 
 def names() -> list[str]:
@@ -22,22 +40,23 @@ def schema(name: str) -> dict[str, Any]:
     :raises KeyError: the name is not one of `names()`
     """
     if name in UPWARD:
-        body = UPWARD[name].json_schema()
-        return {"$schema": DIALECT, **body, "title": name}
-    body = MODELS[name].json_schema()
-    definitions = body.pop("$defs", {})
+        return {"$schema": DIALECT, **UPWARD[name].json_schema(), "title": name}
+    envelope = ENVELOPE.json_schema()
+    body = _with_any_json(MODELS[name].json_schema())
     return {
         "$schema": DIALECT,
         "title": name,
+        "description": f"JSON in UTF-8, of at most {MAX_MESSAGE_BYTES} bytes",
         "type": "object",
-        "required": ["specversion", "id", "source", "type", "data"],
-        "properties": {
-            "specversion": {"const": "1.0"},
-            "id": {"type": "string", "minLength": 1, "maxLength": 128},
-            "source": {"type": "string", "minLength": 1},
-            "type": {"const": full_type(name)},
-            "time": {"type": "string", "format": "date-time"},
-            "data": body,
-        },
-        **({"$defs": definitions} if definitions else {}),
+        "required": [*envelope["required"], "data"],
+        "properties": envelope["properties"] | {"type": {"const": full_type(name)}, "data": body},
+        "$defs": body.pop("$defs", {}) | {"Json": _JSON_DEFINITION},
     }
+
+
+def _with_any_json(node: Any) -> Any:
+    """The schema with a reference in each place that is marked as free."""
+    if isinstance(node, dict):
+        free = _JSON if node.get(JSON_MARK) else {}
+        return {name: _with_any_json(each) for name, each in node.items() if name != JSON_MARK} | free
+    return [_with_any_json(each) for each in node] if isinstance(node, list) else node

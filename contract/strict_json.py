@@ -19,6 +19,7 @@ contract.strict_json.StrictJsonError: expected JSON, which does not know NaN
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, Final, NoReturn
 
 from contract.canonical import canonical
@@ -31,6 +32,15 @@ MAX_DEPTH: Final = 64
 
 _WHOLE_FLOAT_DIGITS: Final = 21
 """Canonical JSON writes what has more digits with an exponent."""
+
+
+MOST_SOUGHT: Final = 2 << 20
+"""Bytes in which a member of a text that cannot be parsed is sought."""
+
+_TEXT: Final = rb'"(?:[^"\\]++|\\.)*+"'
+_TOKENS: Final = re.compile(_TEXT + rb"?|[{}\[\]]", re.DOTALL)
+"""Texts (the last may have no end) and brackets."""
+_VALUE: Final = re.compile(rb"\s*:\s*(" + _TEXT + rb")", re.DOTALL)
 
 
 class StrictJsonError(ValueError):
@@ -63,6 +73,28 @@ def parse(payload: bytes) -> Any:
         raise _too_deep() from None
     _check_depth(value)
     return value
+
+
+def text_member(payload: bytes, name: str) -> str | None:
+    """A text of the outermost object, also of one that `parse` does not take; ``None`` where it is not one text.
+
+    At most `MOST_SOUGHT` bytes are looked at.
+    """
+    depth, wanted = 0, f'"{name}"'.encode()
+    found: set[bytes] = set()
+    for token in _TOKENS.finditer(payload, 0, MOST_SOUGHT):
+        if token[0] in (b"{", b"["):
+            depth += 1
+        elif token[0] in (b"}", b"]"):
+            depth -= 1
+        elif depth == 1 and token[0] == wanted and (value := _VALUE.match(payload, token.end(), MOST_SOUGHT)):
+            found.add(value[1])
+    try:
+        (text,) = map(json.loads, found)
+        str(text).encode()
+    except ValueError:
+        return None
+    return str(text)
 
 
 def _check_depth(value: Any) -> None:

@@ -8,12 +8,13 @@ from typing import Annotated, Any, Final, Literal, NotRequired
 from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
 
-from contract.models import Digest, Identifier, Time
+from contract.members import Digest, Identifier, LongText, ShortText, Time
 from contract.topics import SOURCE
 from contract.vocabulary import ClockTrust
 
-Source = Annotated[str, Field(pattern=SOURCE, description="/{fleet}/{unit}, as in the topic")]
-SequenceNumber = Annotated[str, Field(pattern=r"^0{5}[0-9]{15}$", description="20 digits, below 2^53")]
+Source = Annotated[str, Field(max_length=258, pattern=SOURCE, description="/{fleet}/{unit}, as in the topic")]
+Type = Annotated[str, Field(max_length=100, pattern=r"^org\.kerbside\.[a-z_]+\.[a-z_]+\.v[0-9]+$")]
+SequenceNumber = Annotated[str, Field(max_length=20, pattern=r"^0{5}[0-9]{15}$", description="20 digits, below 2^53")]
 
 
 class Event(TypedDict):
@@ -22,8 +23,8 @@ class Event(TypedDict):
     specversion: Literal["1.0"]
     id: Annotated[str, Field(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$")]
     source: Source
-    type: Annotated[str, Field(pattern=r"^org\.kerbside\.[a-z_]+\.[a-z_]+\.v[0-9]+$")]
-    subject: Annotated[str, Field(pattern=r"^(unit|(parcel|stop|block|driver|[a-z_]+)/.+)$")]
+    type: Type
+    subject: Annotated[str, Field(max_length=200, pattern=r"^(unit|(parcel|stop|block|driver|[a-z_]+)/.+)$")]
     time: Time
     datacontenttype: NotRequired[Literal["application/json"] | None]
     sequence: SequenceNumber
@@ -48,7 +49,7 @@ class Telemetry(TypedDict):
     specversion: Literal["1.0"]
     id: Identifier
     source: Source
-    type: Annotated[str, Field(pattern=r"^org\.kerbside\.[a-z_]+\.[a-z_]+\.v[0-9]+$")]
+    type: Type
     subject: Identifier
     time: Time
     sequence: SequenceNumber
@@ -63,32 +64,32 @@ class PartStatus(TypedDict):
     """One part of the unit."""
 
     state: Literal["absent", "opening", "ready", "stale", "faulty"]
-    reason: NotRequired[str | None]
-    since: NotRequired[str | None]
+    reason: NotRequired[LongText | None]
+    since: NotRequired[ShortText | None]
 
 
 class Status(TypedDict):
     """The retained word on the status topic; in the will, `since` is null: a broker does not say when."""
 
     state: Literal["online", "offline"]
-    version: str
-    boot_id: str
-    since: NotRequired[str | None]
-    parts: dict[str, PartStatus]
+    version: ShortText
+    boot_id: ShortText
+    since: NotRequired[ShortText | None]
+    parts: Annotated[dict[str, PartStatus], Field(max_length=200)]
 
 
 class ReplyError(TypedDict):
     """Why a command was not carried out."""
 
-    code: str
-    message: str
+    code: ShortText
+    message: LongText
     oldest_sequence: NotRequired[int | None]
 
 
 class Reply(TypedDict):
     """The answer to a command: `result` when `ok`, else `error`."""
 
-    command_id: str
+    command_id: ShortText
     ok: bool
     result: NotRequired[Any]
     error: NotRequired[ReplyError | None]
@@ -99,7 +100,7 @@ class MediaManifest(TypedDict):
 
     sha256: Digest
     bytes: Annotated[int, Field(ge=1)]
-    content_type: str
+    content_type: ShortText
     part_bytes: Annotated[int, Field(ge=1, description="of every part but the last")]
     parts: Annotated[int, Field(ge=1, description="numbered from 0")]
 

@@ -397,6 +397,12 @@ COMMAND_ARGUMENTS: Final[Mapping[str, str | None]] = {
 
 CHANGEABLE_SECTIONS: Final = ("delivery", "route", "gps", "camera")
 """The sections of the settings that a message of the cloud may change."""
+SETTING_NAME: Final = rf"^({'|'.join(CHANGEABLE_SECTIONS)})\.[a-z0-9_]+$"
+SETTING_NAME_LENGTH: Final = 60
+"""What such a setting's name looks like, and its most characters."""
+
+MAX_MESSAGE_BYTES: Final = 1024 * 1024
+"""Of every message to a unit: a block of three hundred stops with its travel times has 800 KB."""
 
 MESSAGE_REJECTIONS: Final[Mapping[str, str]] = {
     "INVALID_JSON": "not JSON that every reader understands alike",

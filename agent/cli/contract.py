@@ -11,6 +11,7 @@ from agent.cli import JsonOption, print_json
 from contract import canonical, strict_json
 from contract.faults import Fault, json_type
 from contract.topics import full_type, short_type
+from contract.vocabulary import MAX_MESSAGE_BYTES
 
 app = typer.Typer(help="Print the contract and check messages against it.", no_args_is_help=True)
 
@@ -66,6 +67,8 @@ def _checked(content: bytes) -> tuple[str | None, list[Fault]]:
     """What the file is by its own type, and every fault."""
     from contract import models
 
+    if len(content) > MAX_MESSAGE_BYTES:
+        return None, [Fault("", f"expected at most {MAX_MESSAGE_BYTES} bytes, got {len(content)}")]
     try:
         envelope = strict_json.parse(content)
     except strict_json.StrictJsonError as error:

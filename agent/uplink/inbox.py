@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -21,12 +20,9 @@ from contract import strict_json
 from contract.faults import json_type
 from contract.strict_json import StrictJsonError
 from contract.topics import full_type
-from contract.vocabulary import INBOX
+from contract.vocabulary import INBOX, MAX_MESSAGE_BYTES
 
 faults: Final = LimitedLog(logging.getLogger(__name__), "messages that could not be read")
-
-MAX_MESSAGE_BYTES = 512 * 1024
-"""Of the inbox: a block of several hundred parcels takes 160 KB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,21 +106,16 @@ class InboxReader:
 def parse(kind: str, payload: bytes, *, max_bytes: int) -> InboxMessage | InvalidMessage:
     """What the payload of `R/inbox/{kind}` says, secrets still open. Never raises.
 
-    `max_bytes` is checked before anything is parsed.
+    `max_bytes` is checked before anything is parsed. What is refused is named by its id wherever that can be read.
     """
-    if len(payload) > max_bytes:
-        expected = f"expected at most {max_bytes} bytes, got {len(payload)}"
-        return InvalidMessage(message_id_of(payload), "TOO_LARGE", None, expected)
     try:
+        if len(payload) > max_bytes:
+            why = f"expected at most {max_bytes} bytes, got {len(payload)}"
+            return InvalidMessage(message_id_of(payload), "TOO_LARGE", None, why)
         envelope = strict_json.parse(payload)
     except StrictJsonError as error:
         return InvalidMessage(message_id_of(payload), "INVALID_JSON", None, str(error))
     return _read(kind, envelope)
-
-
-_STRING: Final = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
-_ID: Final = re.compile(rb'"id"\s*:\s*(' + _STRING + rb")", re.DOTALL)
-_ID_OR_STRING: Final = re.compile(rb'("id"\s*:\s*' + _STRING + rb")|" + _STRING, re.DOTALL)
 
 
 def message_id_of(payload: bytes) -> str | None:
@@ -132,22 +123,10 @@ def message_id_of(payload: bytes) -> str | None:
 
     It must be found without parsing the message: that may be impossible, or too much.
     """
-    if not payload.lstrip().startswith(b"{"):
-        return None
-    bare = _ID_OR_STRING.sub(rb"\1", payload)  # of all texts, only those that may be ids are left
-    ids: set[bytes] = set()
-    depth = done = 0
-    for found in _ID.finditer(bare):
-        between = bare[done : found.start()]
-        depth += sum(map(between.count, (b"{", b"["))) - sum(map(between.count, (b"}", b"]")))
-        done = found.end()
-        if depth == 1:
-            ids.add(found[1])
-    try:
-        (said,) = map(strict_json.parse, ids)
-    except ValueError:
-        return None
-    return said if 0 < len(said) <= 128 and said.isprintable() else None
+    from contract.members import is_identifier
+
+    message_id = strict_json.text_member(payload, "id")
+    return message_id if message_id is not None and is_identifier(message_id) else None
 
 
 def _read(kind: str, envelope: Any) -> InboxMessage | InvalidMessage:
@@ -166,10 +145,11 @@ def _read(kind: str, envelope: Any) -> InboxMessage | InvalidMessage:
     type_ = by_name.get(envelope["type"])
     if type_ is None:
         return InvalidMessage(message_id, "UNKNOWN_TYPE", "type", "expected " + " or ".join(by_name))
-    data = envelope.get("data")
-    found = models.faults(type_, data)
-    if found or not isinstance(data, dict):
-        return InvalidMessage(message_id, "INVALID", found[0].path or "data", found[0].expected)
+    try:
+        data = models.read(type_, envelope.get("data"))
+    except models.MessageError as error:
+        first = error.faults[0]
+        return InvalidMessage(message_id, "INVALID", first.path or "data", first.expected)
     NEEDS.get(type_, Needs()).fill_in(data)
     return InboxMessage(message_id or "", kind, type_, data)
 
@@ -201,12 +181,6 @@ def _fill_in_pickup_stops(data: dict[str, Any]) -> None:
             parcel["pickup_stop_id"] = pickups[0]
 
 
-def _fill_in_sequence_numbers(data: dict[str, Any]) -> None:
-    for member in ("from_sequence", "to_sequence", "sequence"):
-        if data.get(member) is not None:
-            data[member] = int(data[member])
-
-
 def _secrets_of_block(data: Mapping[str, Any]) -> Iterable[Place]:
     """The key of its one-time codes, its access codes, and names and telephone numbers of recipients and neighbours."""
     if data.get("otp_key") is not None:
@@ -234,7 +208,6 @@ NEEDS: Final[Mapping[str, Needs]] = {
     "block.assigned": _BLOCK,
     "block.revised": _BLOCK,
     "roster.replaced": Needs(secrets=lambda data: [(data, "key")], scope=lambda _data: "roster"),
-    "command.requested": Needs(fill_in=_fill_in_sequence_numbers),
 }
 """Of the types that need something. A new kind is a line in the contract's `INBOX` and its model, and one here."""
 

@@ -12,6 +12,8 @@ import pytest
 
 from agent.delivery.model.inputs import Moment
 from agent.journal.envelope import Chain
+from contract.vocabulary import MAX_MESSAGE_BYTES
+from tests.contract import examples
 
 
 def kerbside(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -84,6 +86,16 @@ def test_an_altered_event_is_found_by_its_hash(tmp_path: Path, event: dict[str, 
     answer = kerbside("validate", written(tmp_path / "e.json", {**event, "data": {"a": "u"}}))
     assert answer.returncode == 1
     assert answer.stdout.startswith("hash:")
+
+
+def test_a_message_that_a_unit_would_not_take_for_its_size_is_a_finding(tmp_path: Path) -> None:
+    document = json.loads(examples.message("message.sent", {"message_id": "N1", "text": "x"}))
+    document["more"] = ""
+    room = MAX_MESSAGE_BYTES - len(json.dumps(document))
+    assert kerbside("validate", written(tmp_path / "most.json", document | {"more": "x" * room})).returncode == 0
+    answer = kerbside("validate", written(tmp_path / "more.json", document | {"more": "x" * (room + 1)}))
+    assert answer.returncode == 1
+    assert "expected at most 1048576 bytes, got 1048577" in answer.stdout
 
 
 def test_what_is_no_json_is_a_finding_and_a_missing_file_is_wrong_use(tmp_path: Path) -> None:

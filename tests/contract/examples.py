@@ -79,6 +79,19 @@ def block(**changes: Any) -> dict[str, Any]:
     }
 
 
+def large_block(parcels: int) -> dict[str, Any]:
+    """A block with a door for each parcel, and everything that the example says of one."""
+    data = block()
+    pickup, stop = data["stops"]
+    parcel = data["parcels"][0]
+    data["stops"] = [pickup, *({**stop, "stop_id": f"T{n}", "sequence": n} for n in range(1, parcels + 1))]
+    data["parcels"] = [
+        {**parcel, "parcel_id": f"P{n}", "tracking_number": f"TBA{n:012d}", "stop_id": f"T{n}"}
+        for n in range(1, parcels + 1)
+    ]
+    return data
+
+
 def message(type_: str, data: Any, /, **changes: Any) -> bytes:
     envelope = {
         "specversion": "1.0",

@@ -21,4 +21,4 @@ def test_everything_has_a_schema_whose_references_resolve(name: str) -> None:
 
 def test_the_settings_that_may_be_sent_are_those_of_the_sections_that_the_cloud_may_change() -> None:
     names = schema.schema("settings.changed")["properties"]["data"]["propertyNames"]
-    assert names == {"pattern": r"^(delivery|route|gps|camera)\.[a-z0-9_]+$"}
+    assert names == {"pattern": r"^(delivery|route|gps|camera)\.[a-z0-9_]+$(?!\n)", "maxLength": 60}

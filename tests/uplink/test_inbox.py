@@ -14,10 +14,15 @@ from agent.delivery.model.inputs import InboxMessage, InvalidMessage
 from agent.delivery.model.reading import read_manifest
 from agent.identity.seal import Sealer
 from agent.uplink.inbox import InboxReader, Incoming, Token, parse
-from contract.vocabulary import INBOX
-from tests.contract.examples import EXAMPLES, KEY, block, message
+from contract.vocabulary import INBOX, MAX_MESSAGE_BYTES
+from tests.contract.examples import EXAMPLES, KEY, block, large_block, message
 
 LIMIT = 131_072
+
+
+@pytest.fixture
+def sealer(tmp_path: Path) -> Sealer:
+    return Sealer(tmp_path, {})
 
 
 def refused(kind: str, payload: bytes) -> InvalidMessage:
@@ -40,9 +45,15 @@ def test_every_message_of_the_contract_is_taken_as_it_is(type_: str) -> None:
 
 
 @pytest.mark.parametrize("type_", [name for name in EXAMPLES if name != "settings.changed"])
-def test_members_that_are_not_known_yet_are_kept(type_: str) -> None:
+def test_members_that_are_not_known_are_tolerated_and_go_no_further(type_: str) -> None:
+    def more(node: Any) -> Any:
+        if isinstance(node, list):
+            return [more(each) for each in node]
+        return {name: more(each) for name, each in node.items()} | {"later": "x"} if isinstance(node, dict) else node
+
     kind, data = EXAMPLES[type_]
-    assert taken(kind, message(type_, {**data, "later": {"more": 1}})).data["later"] == {"more": 1}
+    data = {name: each if name == "content" else more(each) for name, each in data.items()}
+    assert taken(kind, message(type_, {**data, "later": {"more": 1}})).data == EXAMPLES[type_][1]
 
 
 @pytest.mark.parametrize("type_", [name for name in EXAMPLES if name != "settings.changed"])
@@ -105,10 +116,27 @@ def test_a_kind_that_is_not_known_is_refused_by_its_name() -> None:
     assert refused("weather", message("block.assigned", block())).reason == "UNKNOWN_KIND"
 
 
-def test_what_is_not_json_for_every_reader_is_refused_by_its_id_where_that_can_be_read() -> None:
-    answer = refused("block", b'{"id": "M-1", "a": NaN}')
+@pytest.mark.parametrize(
+    ("payload", "expected"),
+    [
+        (b'{"id": "M-1", "a": NaN}', "expected JSON, which does not know NaN"),
+        (b'{"specversion": "1.0", "data": {"id": "no"}, "id" : "M-1", "a": [', None),
+        (b'{"a": "\\"id\\": 1", "id": "M-1", "b": "\xff"}', "expected UTF-8, which byte 38 is not"),
+        (b'{"id": "M-1", "a": ' + b"[" * 100 + b"]" * 100 + b"}", "expected at most 64 levels of nesting"),
+    ],
+)
+def test_a_message_that_does_not_parse_as_a_whole_is_refused_by_its_id(payload: bytes, expected: str | None) -> None:
+    answer = refused("block", payload)
     assert (answer.reason, answer.message_id) == ("INVALID_JSON", "M-1")
-    assert answer.expected == "expected JSON, which does not know NaN"
+    assert expected in (None, answer.expected)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b'{"id": 7, "x": "M-1", NaN}', b'{"data": {"id": "M-1"}, NaN}', b'{"id": "\\u0007", NaN}', b'"id', b"\xff"],
+)
+def test_an_id_that_is_none_is_not_answered(payload: bytes) -> None:
+    assert refused("block", payload).message_id is None
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-8-sig", "cp037"])
@@ -169,6 +197,19 @@ def test_a_message_whose_secrets_cannot_be_sealed_is_refused_by_its_id_and_holds
     assert (incoming.body, incoming.keys) == (b"", {})
 
 
+def test_a_block_of_three_hundred_stops_with_its_travel_times_is_taken(sealer: Sealer) -> None:
+    data = large_block(300)
+    data["travel"] = {"stop_ids": [f"T{n}" for n in range(300)], "seconds": [[3600.5] * 300 for _ in range(300)]}
+    payload = message("block.assigned", data)
+    assert 512 * 1024 < len(payload) < MAX_MESSAGE_BYTES
+    assert isinstance(InboxReader(sealer).read("block", payload, Token(1, 1)).message, InboxMessage)
+
+
+def test_a_block_of_eight_hundred_parcels_with_everything_is_taken(sealer: Sealer) -> None:
+    payload = message("block.assigned", large_block(800))
+    assert isinstance(InboxReader(sealer).read("block", payload, Token(1, 1)).message, InboxMessage)
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
@@ -201,11 +242,6 @@ def test_no_json_in_place_of_a_members_value_makes_it_raise(data: st.DataObject)
 
 
 # ------------------------------------------------------------------------------------------------ secrets
-
-
-@pytest.fixture
-def sealer(tmp_path: Path) -> Sealer:
-    return Sealer(tmp_path, {})
 
 
 def read(sealer: Sealer, kind: str, payload: bytes) -> Incoming:
