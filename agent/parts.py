@@ -44,6 +44,8 @@ class Fitted(Generic[Output]):
     """Told when its state has changed."""
     remark: Callable[[], str | None] = _nothing
     """What is to be said of it although it is ready, and what to do; from any thread."""
+    counts: Callable[[], Mapping[str, int]] | None = None
+    """What the health telemetry tells of it: how much of each kind since the start."""
     awaited: bool = False
     """Whether the agent has started only when it is ready, or has said why it is not."""
     device: str | None = None

@@ -30,6 +30,7 @@ from agent.delivery.model.inputs import (
     InvalidMessage,
     Located,
     Moment,
+    NotRead,
     Panel,
     Scanned,
     Tick,
@@ -139,7 +140,7 @@ class Unit:
         A reading that comes while nothing can be written is given up; a result and a pressed button are taken again.
         """
         if refusal := self._refusal():
-            if isinstance(what, Scanned):
+            if isinstance(what, Scanned | NotRead):
                 self._tell(Feedback(refusal.reason, "bad", refusal.params), device)
             elif isinstance(what, Finished) or (isinstance(what, Panel) and what.buttons):
                 self.later(partial(self.take, what))

@@ -9,9 +9,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from drivers.jpeg import Data, Jpeg
+
+Encoding = Literal["utf-8", "windows-1252"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,16 @@ class Scan:
     """The same code came from the same device within the last 1.5 s: marked, not swallowed."""
     others: tuple[Scan, ...] = ()
     """Codes that came into view at the same instant and may be meant as well as this one."""
+    encoding: Encoding = "utf-8"
+    """What its bytes were read as: any but UTF-8 is the scanner's older default, and a guess."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotRead:
+    """A scanner has read a code, and beeped, and what arrived is none: it is to be scanned again."""
+
+    device: str
+    monotonic_ns: int
 
 
 class Doubt(StrEnum):
@@ -110,7 +122,7 @@ class Panel:
     uptime_ms: int
 
 
-Reading = Scan | Fix | Frame | Panel
+Reading = Scan | NotRead | Fix | Frame | Panel
 
 
 class Condition(StrEnum):

@@ -18,6 +18,7 @@ from agent.delivery.model.inputs import (
     InvalidMessage,
     Located,
     Moment,
+    NotRead,
     Panel,
     Scanned,
     Tick,
@@ -86,6 +87,8 @@ def _apply(tx: Transaction, given: Input) -> None:
             tx.momentary(question=None)  # the driver has gone on without choosing
     elif isinstance(given, Scanned):
         scans.scan(tx, given)
+    elif isinstance(given, NotRead):
+        tx.tell("NOT_READ", "attention")
     elif isinstance(given, Located):
         driving.located(tx, given)
     elif isinstance(given, Panel):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
+from agent.delivery.model import inputs
 from agent.labels.identity import to_input
 from agent.parts import Fitted
 from agent.settings import ScannerSettings
-from drivers.readings import Scan
+from drivers.readings import NotRead, Scan
+from drivers.scanner.framing import Counters
 
 if TYPE_CHECKING:
     from agent.unit import Unit
@@ -16,15 +19,19 @@ if TYPE_CHECKING:
     from drivers.scanner.serial_port import SerialScanner
 
 
-def scanners(settings: Iterable[ScannerSettings], unit: Unit) -> Iterator[Fitted[Scan]]:
+def scanners(settings: Iterable[ScannerSettings], unit: Unit) -> Iterator[Fitted[Scan | NotRead]]:
     """A part for each."""
 
-    def take(scan: Scan) -> None:
-        unit.take(to_input(scan), device=scan.device)
+    def take(reading: Scan | NotRead) -> None:
+        unit.take(to_input(reading) if isinstance(reading, Scan) else inputs.NotRead(), device=reading.device)
 
     for each in settings:
         driver = _driver(each)
-        yield Fitted(driver, take, signal=driver.signal, device=each.port)
+        yield Fitted(driver, take, signal=driver.signal, counts=partial(_counts, driver.counters), device=each.port)
+
+
+def _counts(counters: Counters) -> dict[str, int]:
+    return {"read": counters.codes, "not_read": counters.lost}
 
 
 def _driver(scanner: ScannerSettings) -> SerialScanner | KeyboardScanner | HidPosScanner:

@@ -104,6 +104,7 @@ FEEDBACK: Final[Mapping[str, Phrase]] = {
     "CONFIRM_PARCEL": phrase(
         say("Is it this one? {choices}"), say("Confirm the parcel."), speech=(say("Confirm the parcel."),)
     ),
+    "NOT_READ": phrase(say("Not read. Scan again.")),
     "NO_BLOCK": phrase(say("There is no block to scan for."), speech=(say("No block."),)),
     "NOT_CHECKED_IN": phrase(say("Check in before you scan."), speech=(say("Check in first."),)),
     "NOT_LOADING": phrase(

@@ -6,7 +6,7 @@ takes "Sound Good Read Beep" and its like; `STANDARD` is the form that nearly al
 What does not become a code is dropped and counted, nothing raises.
 
 >>> HidPosFramer().feed(bytes((2, 4)) + b"]C0TBA1".ljust(62, b"\\0"))
-[Code(text='TBA1', identifier=']C0', symbology='Code 128')]
+[Code(text='TBA1', identifier=']C0', symbology='Code 128', encoding='utf-8')]
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
-from drivers.scanner.code import IDENTIFIER, NOISE, Code
+from drivers.scanner.code import FRAMING, IDENTIFIER, Code, read
 from drivers.scanner.framing import MAX_MESSAGE_BYTES, Counters, Tone
 from drivers.scanner.keyboard import DROPS_IN_A_ROW
 
@@ -185,28 +185,20 @@ class HidPosFramer:
 
     def _end(self) -> Code | None:
         self._begun = False
-        try:
-            text = self._data.decode()
-        except UnicodeDecodeError:
-            # The character set of bar codes where they name no other.
-            text = self._data.decode("latin-1")
-        text = text.strip("\r\n")
-        if not text:
+        if not self._data.strip(FRAMING):
             return None
-        if NOISE.search(text):
+        # A scanner may be set to put the identifier into the data as well.
+        code = read(self._data, self._identifier.strip(b"\0").decode() or None, proven=True)
+        if code is None:
             self.counters.unreadable += 1
             self._lose()
             return None
-        self.counters.codes += 1
         self.trouble = None
         self._lost = 0
-        if self._identifier == _NO_IDENTIFIER:
-            return Code.of(text)
-        # A scanner may be set to put the identifier into the data as well.
-        identifier = self._identifier.decode()
-        return Code.of(identifier + (text.removeprefix(identifier) or text))
+        return self.counters.took(code)
 
     def _lose(self) -> None:
+        self.counters.lose()
         self._lost += 1
         if self._lost >= DROPS_IN_A_ROW:
             self.trouble = (

@@ -1,7 +1,8 @@
 """What a Honeywell scanner understands on its serial line; it sends its codes as lines.
 
 SYN BEL CR lets it beep. One that is set to Host ACK gives no sign of its own and reads no further code until the host
-has answered with ESC sequences, or ten seconds have passed: there the only beep is that of the verdict. Nothing here
+has answered with ESC sequences, or ten seconds have passed: there the only beep is that of the verdict, or of a code
+that did not arrive. Nothing here
 changes a setting of the scanner.
 """
 

@@ -20,12 +20,12 @@ from typing import Final, TypeVar
 
 from drivers.hotplug import claim, resolve
 from drivers.node import not_opened
-from drivers.readings import Condition, DriverError, PartState, Scan
+from drivers.readings import Condition, DriverError, NotRead, PartState, Scan
 from drivers.scanner.code import Code, Repeats
 from drivers.scanner.framing import Counters, Tone
+from drivers.scanner.handover import HandOver
 from drivers.scanner.hidpos import HidPosFramer, Reports
 from drivers.scanner.keyboard import DIGIT_KEYS, EV_KEY, KeyboardFramer, Layout
-from drivers.scanner.keyboard import Counters as KeyCounters
 
 Opened = TypeVar("Opened")
 
@@ -69,11 +69,11 @@ class KeyboardScanner:
         self._port = port
 
     @property
-    def counters(self) -> KeyCounters:
-        """Codes read and strokes lost since the start."""
+    def counters(self) -> Counters:
+        """Codes read and lost since the start."""
         return self.framer.counters
 
-    async def run(self, out: Callable[[Scan], None], report: Callable[[PartState], None]) -> None:
+    async def run(self, out: Callable[[Scan | NotRead], None], report: Callable[[PartState], None]) -> None:
         """Read until cancelled.
 
         :raises DriverError: when the device is not there, cannot be opened or grabbed, is no keyboard or goes away.
@@ -109,10 +109,10 @@ class HidPosScanner:
 
     @property
     def counters(self) -> Counters:
-        """Codes read and reports lost since the start."""
+        """Codes read and lost since the start."""
         return self.framer.counters
 
-    async def run(self, out: Callable[[Scan], None], report: Callable[[PartState], None]) -> None:
+    async def run(self, out: Callable[[Scan | NotRead], None], report: Callable[[PartState], None]) -> None:
         """Read until cancelled.
 
         :raises DriverError: when the device is not there, cannot be opened, is no such scanner or goes away.
@@ -259,14 +259,13 @@ class _Session:
         scanner: KeyboardScanner | HidPosScanner,
         who: str,
         fd: int,
-        out: Callable[[Scan], None],
+        out: Callable[[Scan | NotRead], None],
         report: Callable[[PartState], None],
     ) -> None:
-        self._scanner = scanner
         self._framer = scanner.framer
+        self._hand_over = HandOver(scanner.name, scanner.counters, scanner.repeats, out)
         self._who = who
         self._fd = fd
-        self._out = out
         self._report = report
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[None] = self._loop.create_future()
@@ -306,8 +305,7 @@ class _Session:
 
     def _take(self, codes: list[Code]) -> None:
         try:
-            for code in codes:
-                self._out(self._scanner.repeats.scan(self._scanner.name, code, self._read_ns))
+            self._hand_over.give(codes, self._read_ns)
         except Exception as error:  # noqa: BLE001 - it belongs to whoever awaits the session, not to the loop
             self._end(error)
             return

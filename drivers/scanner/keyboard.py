@@ -8,9 +8,9 @@ become a code is dropped and counted, nothing raises.
 >>> def typed(*keys):
 ...     return b"".join(EVENT.pack(0, 0, EV_KEY, key, value) for key in keys for value in (1, 0))
 >>> KeyboardFramer().feed(typed(2, 3, 4, 28))
-[Code(text='123', identifier=None, symbology=None)]
+[Code(text='123', identifier=None, symbology=None, encoding='utf-8')]
 >>> KeyboardFramer("fr").feed(typed(2, 3, 4, 28))
-[Code(text='&é"', identifier=None, symbology=None)]
+[Code(text='&é"', identifier=None, symbology=None, encoding='utf-8')]
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ from __future__ import annotations
 import struct
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from drivers.scanner.code import NOISE, Code
-from drivers.scanner.framing import MAX_MESSAGE_BYTES
+from drivers.scanner.code import Code, bare, read
+from drivers.scanner.framing import MAX_MESSAGE_BYTES, Counters
 
 Layout: TypeAlias = Literal["us", "de", "fr", "uk"]
 
@@ -107,35 +106,14 @@ _WITH_CTRL: Final = dict(zip("[\\]34567-/", "\x1b\x1c\x1d\x1b\x1c\x1d\x1e\x1f\x1
 """What Ctrl makes of keys by their place, named as on a US keyboard: Ctrl+] is GS, and so is Ctrl+5."""
 _NOTHING: Final = "\0"
 """Stands for a stroke that types nothing: harmless around a code, and a sign of a lost character within it."""
-_AROUND: Final = f"{_NOTHING}\x02\x03\r\n"
-"""What a scanner may put around a code: strokes that type nothing, STX and ETX, a second Enter."""
-
-
-@dataclass(slots=True)
-class Counters:
-    """What a framer has seen since it was made."""
-
-    codes: int = 0
-    too_long: int = 0
-    unreadable: int = 0
-    """Codes with strokes in them that type nothing, or with control characters that no label holds."""
-    unterminated: int = 0
-    """Rests that were dropped because no Enter came."""
-    overrun: int = 0
-    """How often the kernel has lost strokes because nobody read them in time."""
-
-    @property
-    def dropped(self) -> int:
-        """Everything that did not become a code."""
-        return self.too_long + self.unreadable + self.unterminated + self.overrun
 
 
 class KeyboardFramer:
     """Reads what is typed on a keyboard of `layout`. Times are of one monotonic clock, in nanoseconds.
 
-    `terminator` is what ends a code: ``auto`` is Enter, the Enter of the keypad or Tab; ``cr``, ``lf`` and ``crlf`` are
-    Enter alone; ``etx`` is Ctrl+C; ``none`` leaves the end to `idle_flush_ms` of silence. Without that, silence ends no
-    code.
+    `terminator` is what ends a code: ``auto`` is Enter, the Enter of the keypad or Tab; ``cr``, ``lf`` and ``crlf``
+    are Enter alone; ``etx`` is Ctrl+C; ``none`` leaves the end to `idle_flush_ms` of silence. Without that,
+    silence ends no code.
 
     :raises ValueError: for any other layout or terminator
     """
@@ -219,9 +197,12 @@ class KeyboardFramer:
             code = self._end()
         elif self._text():
             self.counters.unterminated += 1
+            end = next((end for end in ("auto", "etx") if self._typed[-1] in _ENDS[end]), None)
             self._lose(
-                "types codes without an Enter: let it read the code of its manual for Enter (CR) as suffix, or set "
-                'terminator = "none" and idle_flush_ms = 50'
+                f'ends its codes with another key than is set: set terminator = "{end}"'
+                if end
+                else "types codes without an Enter: let it read the code of its manual for Enter (CR) as suffix, or "
+                'set terminator = "none" and idle_flush_ms = 50'
             )
         self._typed, self._dead, self._skipping = [], "", False
         # A scanner holds no key in silence: one that seems to be held went up unheard.
@@ -233,6 +214,7 @@ class KeyboardFramer:
     def _overrun(self) -> None:
         """The kernel lost strokes: what is typed up to the next end has a hole, and what is held is not known."""
         self.counters.overrun += 1
+        self.counters.lose()
         self._held, self._caps_lock = set(), False
         self._typed, self._digits, self._dead = [], "", ""
         self._stale = self._unsure = self._skipping = True
@@ -320,33 +302,32 @@ class KeyboardFramer:
         if len(self._typed) >= self._max_characters:
             self.counters.too_long += 1
             self._typed, self._skipping = [], True
-            self._lose(
-                f"has typed {self._max_characters} characters and no Enter: set terminator as the scanner is set"
-            )
+            self._lose(f'has typed {self._max_characters} characters and no end: set terminator = "auto"')
         else:
             self._typed.append(char)
 
     def _text(self) -> str:
-        return "".join(self._typed).strip(_AROUND)
+        return bare("".join(self._typed))
 
     def _end(self) -> Code | None:
         text = self._text()
         self._typed, self._skipping = [], False
         if not text:
             return None
-        if NOISE.search(text):
+        code = read(text)
+        if code is None:
             self.counters.unreadable += 1
             self._lose(
                 f'types keys that no code has in layout "{self._layout}": set layout as the scanner is set, and set no '
                 "function keys in it"
             )
             return None
-        self.counters.codes += 1
         self.trouble = None
         self._lost = 0
-        return Code.of(text)
+        return self.counters.took(code)
 
     def _lose(self, why: str) -> None:
+        self.counters.lose()
         self._lost += 1
         if self._lost >= DROPS_IN_A_ROW:
             self.trouble = why

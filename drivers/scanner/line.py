@@ -1,14 +1,15 @@
 """Scanners that send each code as a line: bytes in, codes out, however the bytes were chunked.
 
 A line longer than the cap is dropped up to its end, a line that is no text is dropped, and a rest without an end is
-dropped or taken as a code when the line falls silent, as set; each is counted. The AIM symbology identifier
-(`]C1`, ISO/IEC 15424) is taken off the text and kept beside it. Nothing is sent unless `signals` say what may be.
+dropped or taken as a code when the line falls silent, as set; each is counted. What is wrong with the settings is
+learned from what was dropped, and what is then advised has been tried on it. Nothing is sent unless `signals` say what
+may be.
 
 >>> framer = LineFramer()
 >>> framer.feed(b"]C100340434161094042557\\r\\nTBA1234")
-[Code(text='00340434161094042557', identifier=']C1', symbology='Code 128')]
+[Code(text='00340434161094042557', identifier=']C1', symbology='Code 128', encoding='utf-8')]
 >>> framer.feed(b"56789012\\r")
-[Code(text='TBA123456789012', identifier=None, symbology=None)]
+[Code(text='TBA123456789012', identifier=None, symbology=None, encoding='utf-8')]
 """
 
 from __future__ import annotations
@@ -18,20 +19,21 @@ from collections.abc import Mapping
 from typing import Final
 
 from drivers.scanner import ssi
-from drivers.scanner.code import Code
-from drivers.scanner.framing import MAX_MESSAGE_BYTES, Counters, Tone, text_of
+from drivers.scanner.code import FRAMING, Code, is_printable, read
+from drivers.scanner.framing import MAX_MESSAGE_BYTES, Counters, Tone
 
 PARTIAL_AFTER_MS: Final = 500
 """A line that has been silent this long without its end will not get one."""
 LINES_IN_A_ROW: Final = 2
-"""So many lines lost with no code between mean a wrong setting; one may be an accident."""
-NOISE_BYTES: Final = 32
-"""So much noise with no code between is no accident of a plug."""
+"""So many lines of text lost with no code between mean a wrong end; one may be an accident."""
+NOISE_IN_A_ROW: Final = 3
+"""So many lines of noise with no code between mean a wrong speed, and no accident of a plug; twice as many where a
+person could read them, but for a character or two."""
 UNREAD_BYTES: Final = 600
 """What is kept of the bytes since the last code, to tell what they are: two packets of SSI."""
 
 _STX, _ETX = b"\x02", b"\x03"
-_FRAME = _STX + _ETX + b"\r\n"
+_CONTROLS: Final = bytes(range(0x21)) + b"\x7f"
 _NAMES: Final = {"cr": "\r", "lf": "\n", "crlf": "\r\n", "etx": "\x03", "none": ""}
 _ENDS: Final[dict[str, re.Pattern[bytes]]] = {
     "auto": re.compile(rb"[\r\n]"),
@@ -41,26 +43,33 @@ _ENDS: Final[dict[str, re.Pattern[bytes]]] = {
     "\x03": re.compile(_ETX),
     "": re.compile(rb"(?!)"),
 }
+_TRIED: Final = {
+    "etx": "puts its codes between STX and ETX",
+    "crlf": "ends its codes with CRLF, and another end is set",
+    "cr": "ends its codes with CR, and another end is set",
+    "lf": "ends its codes with LF, and another end is set",
+}
+"""Ends that may be set instead, and what is found where one would do."""
 
 
 class LineFramer:
     """Splits a byte stream at `terminator`: CR, LF, CRLF or ETX, by name (``cr``) or as it is (``\\r``).
 
-    ``auto`` takes CR, LF and CRLF alike; with ``etx`` a code begins behind its STX, where there is one; ``none`` or an
-    empty text leaves the end to `idle_flush_ms` of silence. Without that, silence ends no code.
-    `signals` are the bytes for each tone; `refused` are those for a line that is no code.
+    ``auto`` takes CR, LF and CRLF alike; ``none`` or an empty text leaves the end to `idle_flush_ms` of silence.
+    Without that, silence ends no code. Whatever the end, a code begins behind its STX, where there is one.
+    `signals` are the bytes for each tone.
 
     :raises ValueError: for any other terminator.
     """
 
     request_to_send = True
+    checked = False
 
     def __init__(
         self,
         terminator: str = "auto",
         idle_flush_ms: int = 0,
         signals: Mapping[Tone, bytes] | None = None,
-        refused: bytes = b"",
         *,
         max_bytes: int = MAX_MESSAGE_BYTES,
     ) -> None:
@@ -70,12 +79,10 @@ class LineFramer:
         self.counters = Counters()
         self.trouble: str | None = None
         self._end = _ENDS[end]
-        self._in_frame = end == "\x03"
         self._half_end = b"\r" if end == "\r\n" else b""
         self._flush = idle_flush_ms > 0
         self._idle_ns = (idle_flush_ms or PARTIAL_AFTER_MS) * 1_000_000
         self._signals = signals or {}
-        self._refused = refused
         self._max_bytes = max_bytes
         self._outbox = b""
         self.restart()
@@ -88,7 +95,7 @@ class LineFramer:
         self._last_byte_ns = 0
         self._unread = b""
         self._lost = 0
-        self._noise = 0
+        self._noisy = 0.0
         self._outbox = b""
 
     @property
@@ -125,12 +132,12 @@ class LineFramer:
             return []
         rest, skipping = self._rest, self._skipping
         self._rest, self._skipping = b"", False
-        if skipping or not rest.strip(b"\r\n"):
+        if skipping or not rest.strip(FRAMING):
             return []
         if self._flush:
             code = self._decode(rest)
             return [code] if code else []
-        if text_of(rest.strip(_FRAME)) is None:
+        if read(rest) is None and not _would_do(rest):
             self.counters.unreadable += 1
         else:
             self.counters.unterminated += 1
@@ -151,51 +158,55 @@ class LineFramer:
             self.counters.too_long += 1
             self._lose(line)
             return None
-        if self._in_frame and (start := line.rfind(_STX)) >= 0:
+        if (start := line.rstrip(FRAMING).rfind(_STX)) >= 0:
             # The end of the code before was lost, or noise came between.
-            if line[:start].strip(b"\r\n"):
+            if line[:start].strip(FRAMING):
                 self.counters.unterminated += 1
+                self.counters.lose()
             line = line[start + 1 :]
-        # A scanner that ends lines with more than it is set to must not leave the other byte in the text.
-        line = line.strip(b"\r\n")
-        if not line:
+        if not line.strip(FRAMING):
             return None
-        text = text_of(line)
-        if text is None:
+        code = read(line)
+        if code is None:
             self.counters.unreadable += 1
             self._lose(line)
             return None
-        self.counters.codes += 1
         self.trouble = None
         self._unread = b""
-        self._lost = self._noise = 0
-        return Code.of(text)
+        self._lost, self._noisy = 0, 0.0
+        return self.counters.took(code)
 
     def _lose(self, lost: bytes) -> None:
         """Learn from what was dropped what is wrong with the settings."""
-        self._outbox = (self._outbox + self._refused)[-64:]
-        self._lost += 1
+        if not lost.strip(_CONTROLS):
+            return  # no scanner has read that
+        self.counters.lose()
         if ssi.holds_packet(self._unread):
             self.trouble = (
                 'sends SSI packets: set kind = "ssi", or let it read the code of its manual for a standard serial host'
             )
-        elif text_of(lost.strip(_FRAME)) is not None:
-            if self._lost >= LINES_IN_A_ROW or len(lost) > self._max_bytes or _STX in lost:
-                self.trouble = _told_end(lost)
+        elif end := _would_do(lost):
+            self._lost += 1
+            if self._lost >= LINES_IN_A_ROW or len(lost) > self._max_bytes:
+                self.trouble = f'{_TRIED[end]}: set terminator = "{end}"'
+        elif read(lost) is not None:
+            self._lost += 1
+            if self._lost >= LINES_IN_A_ROW or len(lost) > self._max_bytes:
+                self.trouble = (
+                    "sends text without the end that is set: give it a suffix by its manual and set terminator to it, "
+                    'or set terminator = "none" and idle_flush_ms = 50'
+                )
         else:
-            self._noise += len(lost)
-            if self._lost >= LINES_IN_A_ROW or self._noise >= NOISE_BYTES:
+            self._noisy += 0.5 if is_printable(lost) else 1.0
+            if self._noisy >= NOISE_IN_A_ROW:
                 self.trouble = "sends what is no text: set baud as the scanner is set"
 
 
-def _told_end(lost: bytes) -> str:
-    text = lost.rstrip(b"\r\n")
-    if text.endswith(_ETX):
-        return 'puts its codes between STX and ETX: set terminator = "etx"'
-    for end, name in ((b"\r\n", "crlf"), (b"\r", "cr"), (b"\n", "lf")):
-        if lost.endswith(end):
-            return f'ends its codes with {name.upper()}, and another end is set: set terminator = "{name}"'
-    return (
-        "sends text without the end that is set: give it a suffix by its manual and set terminator to it, or set "
-        'terminator = "none" and idle_flush_ms = 50'
-    )
+def _would_do(lost: bytes) -> str | None:
+    """The end by which all that was lost would have been codes."""
+    for end in _TRIED:
+        *lines, rest = _ENDS[_NAMES[end]].split(lost)
+        lines = [line for line in lines if line.strip(FRAMING)]
+        if lines and not rest.strip(FRAMING) and all(map(read, lines)):
+            return end
+    return None

@@ -24,10 +24,11 @@ import serial
 
 from drivers.hotplug import claim, holders, in_use, resolve, subsystem_of
 from drivers.node import keep_others_out, not_opened
-from drivers.readings import Condition, DriverError, PartState, Scan
+from drivers.readings import Condition, DriverError, NotRead, PartState, Scan
 from drivers.scanner import honeywell
 from drivers.scanner.code import Code, Repeats
 from drivers.scanner.framing import Counters, Framer, Tone
+from drivers.scanner.handover import HandOver
 from drivers.scanner.line import LineFramer
 from drivers.scanner.ssi import SsiFramer
 
@@ -39,8 +40,10 @@ MAX_UNSENT_BYTES: Final = 512
 
 _TIOCGICOUNT: Final = 0x545D
 _ICOUNT: Final = struct.Struct("20i")
-_DAMAGED: Final = (6, 8, 9)
-"""Framing errors, parity errors and breaks in the kernel's serial_icounter_struct."""
+_DAMAGED: Final = (6, 7, 8, 10)
+"""Framing errors, overruns of the chip, parity errors and overruns of the kernel's buffer in serial_icounter_struct."""
+DAMAGED_IN_A_ROW: Final = 3
+"""So many codes damaged with none between mean a wrong speed; one may be an accident."""
 
 
 def framer(kind: Kind, terminator: str = "auto", idle_flush_ms: int = 0, *, host_ack: bool = False) -> Framer:
@@ -48,7 +51,7 @@ def framer(kind: Kind, terminator: str = "auto", idle_flush_ms: int = 0, *, host
     if kind == "ssi":
         return SsiFramer()
     if kind == "honeywell" and host_ack:
-        return LineFramer(terminator, idle_flush_ms, honeywell.HOST_ACK, refused=honeywell.HOST_ACK["bad"])
+        return LineFramer(terminator, idle_flush_ms, honeywell.HOST_ACK)
     return LineFramer(terminator, idle_flush_ms, honeywell.BEEPS if kind == "honeywell" else None)
 
 
@@ -67,10 +70,10 @@ class SerialScanner:
 
     @property
     def counters(self) -> Counters:
-        """Codes read and bytes lost since the start."""
+        """Codes read and lost since the start."""
         return self.framer.counters
 
-    async def run(self, out: Callable[[Scan], None], report: Callable[[PartState], None]) -> None:
+    async def run(self, out: Callable[[Scan | NotRead], None], report: Callable[[PartState], None]) -> None:
         """Read until cancelled.
 
         :raises DriverError: when the port is not there, cannot be opened or goes away.
@@ -153,7 +156,7 @@ def _number(error: Exception) -> int | None:
 
 
 def _damaged_bytes(fd: int) -> int:
-    """How many bytes arrived damaged since the port exists, where it counts them."""
+    """How many bytes arrived damaged, or were lost, since the port exists, where it counts them."""
     buffer = bytearray(_ICOUNT.size)
     try:
         fcntl.ioctl(fd, _TIOCGICOUNT, buffer)
@@ -183,7 +186,7 @@ class _Session:
         scanner: SerialScanner,
         port: _Port,
         node: str,
-        out: Callable[[Scan], None],
+        out: Callable[[Scan | NotRead], None],
         report: Callable[[PartState], None],
     ) -> None:
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -192,7 +195,7 @@ class _Session:
         self._who = f"scanner {scanner.name} at {node}"
         self._port = port
         self._fd = port.fileno()
-        self._out = out
+        self._hand_over = HandOver(scanner.name, scanner.counters, scanner.repeats, out)
         self._report = report
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
@@ -200,11 +203,12 @@ class _Session:
         self._last_byte_ns = 0
         self._unsent = b""
         self._handing_over = False
-        self._codes = self._framer.counters.codes
-        self._dropped = self._framer.counters.dropped
+        self._lost = self._framer.counters.lost
         self._damaged_before = _damaged_bytes(self._fd)
         self._damaged = 0
-        """Bytes since the last code."""
+        """Bytes of what has not ended yet."""
+        self._damaged_lines: list[int] = []
+        """How many bytes of each code, in a row up to the last one."""
         self._told: str | None = None
 
     def start(self) -> None:
@@ -246,8 +250,7 @@ class _Session:
         # that the scanner still has, and sends again.
         self._handing_over = True
         try:
-            for code in codes:
-                self._out(self._scanner.repeats.scan(self._scanner.name, code, self._last_byte_ns))
+            self._hand_over.give(self._sound(codes), self._last_byte_ns)
         except Exception as error:  # noqa: BLE001 - it belongs to whoever awaits the session, not to the loop
             self._end(error)
             return
@@ -284,19 +287,31 @@ class _Session:
         else:
             self._loop.remove_writer(self._fd)
 
+    def _sound(self, codes: list[Code]) -> list[Code]:
+        """The codes without those of which the port knows that something was lost among their bytes."""
+        counters = self._framer.counters
+        now = _damaged_bytes(self._fd)
+        self._damaged += now - self._damaged_before
+        self._damaged_before = now
+        lost, self._lost = counters.lost > self._lost, counters.lost
+        if not codes and not lost:
+            return codes
+        damaged, self._damaged = self._damaged, 0
+        if damaged == 0 or self._framer.checked:
+            self._damaged_lines.clear()
+            return codes
+        self._damaged_lines = [*self._damaged_lines, damaged][-DAMAGED_IN_A_ROW:]
+        for _ in codes:
+            counters.damaged += 1
+            counters.lose()
+        self._lost = counters.lost
+        return []
+
     def _judge(self) -> None:
         """Say so when nothing is understood: a driver who hears nothing must learn why."""
-        counters = self._framer.counters
-        if counters.codes != self._codes:
-            self._codes = counters.codes
-            self._damaged_before = _damaged_bytes(self._fd)
-            self._damaged = 0
-        if counters.dropped != self._dropped:
-            self._dropped = counters.dropped
-            self._damaged = _damaged_bytes(self._fd) - self._damaged_before
         trouble = self._framer.trouble
-        if self._damaged > 0:
-            trouble = f"sends what arrives damaged ({self._damaged} bytes): set baud as the scanner is set"
+        if len(self._damaged_lines) == DAMAGED_IN_A_ROW:
+            trouble = f"sends what arrives damaged ({sum(self._damaged_lines)} bytes): set baud as the scanner is set"
         if trouble == self._told:
             return
         self._told = trouble

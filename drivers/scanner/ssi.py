@@ -14,7 +14,7 @@ which is awake then, and what is not answered is sent again.
 '09 F3 00 00 03 54 42 41 31 FD F9'
 >>> framer = SsiFramer()
 >>> framer.feed(decode.encode(), now_ns=0)
-[Code(text='TBA1', identifier=']C0', symbology='Code 128')]
+[Code(text='TBA1', identifier=']C0', symbology='Code 128', encoding='utf-8')]
 >>> framer.to_send().hex(" ").upper()
 '04 D0 04 00 FF 28'
 """
@@ -27,8 +27,8 @@ from dataclasses import dataclass, replace
 from enum import IntEnum, IntFlag
 from typing import Final
 
-from drivers.scanner.code import Code
-from drivers.scanner.framing import MAX_MESSAGE_BYTES, Counters, Tone, text_of
+from drivers.scanner.code import FRAMING, Code, read
+from drivers.scanner.framing import MAX_MESSAGE_BYTES, Counters, Tone
 
 HEADER_BYTES: Final = 4
 CHECKSUM_BYTES: Final = 2
@@ -45,6 +45,10 @@ FOLLOWS_WITHIN_NS: Final = 750_000_000
 """The next packet of a message comes at once; one that comes later and is no resend begins another message."""
 PARTS_WITHIN_NS: Final = 5_000_000_000
 """The resends of the next packet come within this, at the default time-out."""
+GIVEN_UP_NS: Final = 3_000_000_000
+"""What arrived damaged and was asked for has come again within this, at the default time-out, or comes no more."""
+MIN_MESSAGE_BYTES: Final = HEADER_BYTES + CHECKSUM_BYTES + 1
+"""Of a packet that holds a code; less is noise."""
 PATIENCE_NS: Final = 3_000_000_000
 """Feedback that has waited this long would be taken for the answer to another scan."""
 MAX_WAITING: Final = 16
@@ -140,9 +144,9 @@ def holds_packet(data: bytes) -> bool:
     return any(packet.source == Source.DECODER for packet in _find(bytearray(data)))
 
 
-def is_plain_text(data: bytes) -> bool:
+def is_plain_text(data: bytes | bytearray) -> bool:
     """Whether this is what a scanner sends that puts its codes into no packets."""
-    return len(data.strip()) >= MIN_TEXT_BYTES and text_of(data) is not None
+    return len(data.strip()) >= MIN_TEXT_BYTES and read(data) is not None
 
 
 def _find(buffer: bytearray, skipped: bytearray | None = None) -> Iterator[Packet]:
@@ -198,6 +202,8 @@ class SsiLine:
         """Messages of ours that were given up."""
         self.broken = 0
         """Bursts of bytes that were no packet."""
+        self.spoiled = 0
+        """Those among them that may have held a code."""
         self._source = source
         self._response_ns = response_ns
         self._insists = insists
@@ -289,8 +295,7 @@ class SsiLine:
                 continue
             self._heard = True
             if self._skipped:
-                self.broken += 1
-                self._skipped.clear()
+                self._count_burst()
             self.bursts, self.garbage = 0, b""
             if packet.opcode in (Opcode.CMD_ACK, Opcode.MULTIPACKET_ACK):
                 self._answering = True
@@ -330,12 +335,16 @@ class SsiLine:
             self._resend(self._under_way, now_ns)
 
     def _burst(self) -> None:
-        self.broken += 1
         self.bursts += 1
         self.garbage = bytes(self._skipped)
-        self._skipped.clear()
+        self._count_burst()
         if self._heard and not is_plain_text(self.garbage):
             self._outbox += Packet(Opcode.CMD_NAK, bytes([Cause.RESEND]), source=self._source).encode()
+
+    def _count_burst(self) -> None:
+        self.broken += 1
+        self.spoiled += len(self._skipped) >= MIN_MESSAGE_BYTES or is_plain_text(self._skipped)
+        self._skipped.clear()
 
     def _resend(self, message: _Message, now_ns: int) -> None:
         status = message.packet.status | Status.RETRANSMIT
@@ -428,6 +437,7 @@ class SsiFramer:
 
     request_to_send = False
     """A host that has raised RTS is about to send, for a scanner as it is delivered: it would wait for ever."""
+    checked = True
 
     def __init__(self) -> None:
         self.counters = Counters()
@@ -444,6 +454,9 @@ class SsiFramer:
         self._partial_ns = 0
         self._segments = 0
         self._broken = self._link.broken
+        self._spoiled = self._link.spoiled
+        self._spoiled_ns: int | None = None
+        """When something arrived damaged that may come again."""
         self._asked_for_packets = False
         self._lamp_off_ns: int | None = None
 
@@ -451,7 +464,9 @@ class SsiFramer:
     def due_ns(self) -> int | None:
         """As `Framer.due_ns`."""
         partial_ns = self._partial_ns + PARTS_WITHIN_NS if self._partial else None
-        return min((due for due in (self._link.due_ns, self._lamp_off_ns, partial_ns) if due is not None), default=None)
+        spoiled_ns = None if self._spoiled_ns is None else self._spoiled_ns + GIVEN_UP_NS
+        dues = (self._link.due_ns, self._lamp_off_ns, partial_ns, spoiled_ns)
+        return min((due for due in dues if due is not None), default=None)
 
     def feed(self, data: bytes, now_ns: int) -> list[Code]:
         """As `Framer.feed`."""
@@ -466,6 +481,7 @@ class SsiFramer:
         if self._link.bursts and self._link.broken > self._broken:
             self._learn(now_ns)
         self._broken = self._link.broken
+        self._give_up(now_ns)
         self._count()
         return codes
 
@@ -490,10 +506,19 @@ class SsiFramer:
 
     def _codes(self, packets: list[Packet], now_ns: int) -> list[Code]:
         codes = []
+        spoiled, self._spoiled = self._link.spoiled > self._spoiled, self._link.spoiled
+        # What belongs to the rest of a message is missed with it.
+        if spoiled and not self._partial:
+            self._spoiled_ns = now_ns
         if self._link.resent > self.counters.resent:
             self._partial_ns = now_ns  # its sender has not given it up
+            self._spoiled_ns = None
         for packet in packets:
             self._drop_stale(now_ns)
+            if self._spoiled_ns is not None and packet.opcode in (Opcode.DECODE_DATA, Opcode.MULTIPACKET_SEGMENT):
+                if not packet.resent:
+                    self.counters.lose()  # its sender has gone on to another code
+                self._spoiled_ns = None
             if packet.opcode == Opcode.DECODE_DATA:
                 message = self._of_packets(packet, now_ns)
             elif packet.opcode == Opcode.MULTIPACKET_SEGMENT:
@@ -503,10 +528,11 @@ class SsiFramer:
             if message is None:
                 continue
             if code := code_of(message):
-                self.counters.codes += 1
-                codes.append(code)
+                codes.append(self.counters.took(code))
             else:
                 self.counters.unreadable += 1
+                if message[1:].strip(FRAMING):
+                    self.counters.lose()
         if not self._link.bursts:
             self.trouble = None
         self._count()
@@ -554,6 +580,7 @@ class SsiFramer:
         self._segments = 0
         if len(message) > MAX_MESSAGE_BYTES:
             self.counters.too_long += 1
+            self.counters.lose()
             return None
         return message
 
@@ -561,11 +588,21 @@ class SsiFramer:
         self._partial.clear()
         self._segments = 0
         self.counters.unterminated += 1
+        self.counters.lose()
 
     def _drop_stale(self, now_ns: int) -> None:
         """Forget the beginning of a message whose end will not come: its sender has given it up by now."""
         if self._partial and now_ns >= self._partial_ns + PARTS_WITHIN_NS:
             self._drop_partial()
+
+    def _give_up(self, now_ns: int) -> None:
+        """Count as lost what arrived damaged and will not come again."""
+        if self._spoiled_ns is None:
+            return
+        plain = is_plain_text(self._link.garbage)
+        if plain or self._link.bursts >= BURSTS_IN_A_ROW or now_ns >= self._spoiled_ns + GIVEN_UP_NS:
+            self._spoiled_ns = None
+            self.counters.lose()
 
     def _learn(self, now_ns: int) -> None:
         """Tell from bytes that were no packet what is wrong with the settings."""
@@ -589,16 +626,5 @@ class SsiFramer:
 
 def code_of(message: bytes) -> Code | None:
     """The code of the type byte and the data that a scanner sent; ``None`` when there is no text."""
-    # Checked by a sum, it is what the scanner meant: what is not UTF-8 is the other encoding that labels use.
-    data = message[1:].strip(b"\r\n")
-    try:
-        text = data.decode()
-    except UnicodeDecodeError:
-        text = data.decode("latin-1")
-    if not text:
-        return None
-    symbology, identifier = SYMBOLOGIES.get(message[0], (None, None))
-    sent = Code.of(text)
-    if sent.identifier and (identifier is None or sent.identifier[1] == identifier[1]):
-        return sent._replace(symbology=symbology or sent.symbology)
-    return Code(text, identifier, symbology)
+    symbology, identifier = SYMBOLOGIES.get(message[0], (None, None)) if message else (None, None)
+    return read(message[1:], identifier, symbology, proven=True)

@@ -15,7 +15,7 @@ from demo.messages import block_of, envelope
 from demo.stage import Agent
 from drivers.simulated import Gpsd, SimulatedReceiver
 from tests.agent.heard import hearing
-from tests.agent.running_agent import World, all_arrived, begin_loading, block_is, tracking_numbers, until
+from tests.agent.running_agent import BEEP, World, all_arrived, begin_loading, block_is, heard, tracking_numbers, until
 from tests.waiting import wait_until
 
 KERBSIDE = (sys.executable, "-m", "agent.cli")
@@ -151,6 +151,45 @@ def test_noise_and_endless_lines_at_the_scanner_do_not_hide_the_next_good_scan(w
 
     report = all_arrived(agent, cloud)
     assert report["parcels"]["LOADED"] == 4
+
+
+def test_what_the_scanner_has_read_and_did_not_arrive_is_said_at_once_and_counted(world: World) -> None:
+    numbers = tracking_numbers(2)
+    told = world.stack.enter_context(hearing(world.broker))
+    agent = world.agent()
+    agent.start_ready()
+    begin_loading(world, agent, numbers)
+    assert world.beep(numbers[0])
+    until(agent.screen, feedback("OK"), "the good scan")
+    world.scanner.write(numbers[1].encode()[:6] + b"\x00" + numbers[1].encode()[7:] + b"\r")
+    seen = until(agent.screen, feedback("NOT_READ"), "word that the next one did not arrive")
+    assert seen["feedback"]["tone"] == "attention"
+    assert seen["feedback"]["text"] == "Not read. Scan again."
+    assert heard(world).endswith(4 * BEEP)
+    assert seen["unit"]["parts"]["handheld"]["state"] == "ready"
+    assert world.beep(numbers[1])
+    until(agent.screen, feedback("OK"), "the second try")
+    (sample, *_) = told.wait("telemetry/health")["data"]["samples"]
+    assert sample["scans"].keys() == {"handheld"}
+    assert sample["scans"]["handheld"].keys() == {"read", "not_read"}
+
+
+def test_a_label_in_an_older_encoding_has_an_answer_and_leaves_the_scanner_ready(world: World) -> None:
+    agent = world.agent()
+    agent.start_ready()
+    begin_loading(world, agent, tracking_numbers(1))
+    for _ in range(4):
+        world.scanner.write("\x02Müller, Straße 7, 50667 Köln\x03\r\n".encode("latin-1"))
+        assert heard(world, 10.0)
+    seen = agent.screen.state()
+    assert seen
+    assert seen["feedback"]["code"] not in {"OK", "NOT_READ"}
+    assert seen["unit"]["parts"]["handheld"] == seen["unit"]["parts"]["handheld"] | {"state": "ready", "reason": ""}
+
+
+def feedback(code: str) -> object:
+    """A condition: the driver was told this last."""
+    return lambda seen: (seen["feedback"] or {}).get("code") == code
 
 
 def test_a_receiver_service_that_is_killed_or_hangs_is_shown_and_comes_back(world: World) -> None:

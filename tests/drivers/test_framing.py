@@ -74,11 +74,48 @@ def test_the_longest_line_that_is_allowed_is_read() -> None:
     assert texts(framer, b"\n") == ["A" * MAX_MESSAGE_BYTES]
 
 
-@pytest.mark.parametrize("noise", [b"\x00TBA1", b"TBA\x1b[1", b"\xff\xfe\xfd", b"TBA\x7f1", b"\x06", b"\x15"])
+@pytest.mark.parametrize(
+    "noise",
+    [b"TB\x00A1", b"TBA\x1b[1", b"\xff\xfe\xfd", b"TBA\x7f1", b"\x06", b"\x15", b"TBA12\xb34567", b"TBA\xff123"],
+)
 def test_noise_is_no_code_and_is_counted(noise: bytes) -> None:
     framer = LineFramer()
     assert texts(framer, noise + b"\rTBA1\r") == ["TBA1"]
-    assert framer.counters.unreadable == 1
+    assert (framer.counters.unreadable, framer.counters.lost) == (1, int(len(noise) > 1))
+
+
+@pytest.mark.parametrize(
+    "around", ["\x00", "\x01", "\x02", "\x03", "\x04", "\x16", "\x1b", "\t", " ", "\xa0", "\u2003", "\ufeff"]
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "windows-1252"])
+def test_what_surrounds_a_code_is_no_part_of_it(around: str, encoding: str) -> None:
+    if encoding != "utf-8" and around > "\xff":
+        return
+    framer = LineFramer()
+    data = f"{around}{around}]C0TBA1{around}\r\n".encode(encoding)
+    assert [code[:3] for code in framer.feed(data)] == [("TBA1", "]C0", "Code 128")]
+    assert framer.counters.dropped == 0
+
+
+def test_separators_of_a_message_are_no_framing() -> None:
+    data = b"]d2\x1d01095\x1d\r[)>\x1e06\x1d1\x1e\x04\r"
+    assert texts(LineFramer(), data) == ["\x1d01095\x1d", "[)>\x1e06\x1d1\x1e\x04"]
+
+
+LABELS = ["Straße 7, Köln", "MÜLLER GmbH", "Groß", "Größe 42 — 5 € ½", "O\u2019Brien, Ærø", "STRAßE"]
+
+
+@pytest.mark.parametrize("text", LABELS)
+@pytest.mark.parametrize("encoding", ["utf-8", "windows-1252"])
+@pytest.mark.parametrize("terminator", ["auto", "cr", "crlf", "etx", "none"])
+def test_a_label_with_letters_beyond_ascii_is_a_code_and_no_trouble(text: str, encoding: str, terminator: str) -> None:
+    framer = LineFramer(terminator, 50)
+    for turn in range(1, 6):
+        codes = framer.feed(f"\x02{text}\x03\r\n".encode(encoding), turn * SILENCE_NS)
+        codes += framer.wake((turn + 1) * SILENCE_NS)
+        assert [(code.text, code.encoding) for code in codes] == [(text, encoding)]
+        assert framer.trouble is None
+    assert (framer.counters.guessed, framer.counters.lost) == (0 if encoding == "utf-8" else 5, 0)
 
 
 def test_a_rest_without_an_end_is_dropped_and_counted_when_the_line_falls_idle() -> None:
@@ -173,7 +210,7 @@ def test_a_code_that_lost_its_etx_does_not_spoil_the_next_one() -> None:
         ("cr", b"TBA1\n", 'set terminator = "lf"'),
         ("etx", b"TBA1\r\n", 'set terminator = "crlf"'),
         ("lf", b"\x02TBA1\x03\r", 'set terminator = "etx"'),
-        ("auto", b"\x02TBA1\x03\r\n", 'set terminator = "etx"'),
+        ("auto", b"\x02TBA1\x03", 'set terminator = "etx"'),
         ("auto", b"TBA1", 'set terminator = "none" and idle_flush_ms = 50'),
     ],
 )
@@ -197,8 +234,10 @@ def test_packets_of_ssi_are_told_from_noise_by_the_first_one(terminator: str) ->
 
 def test_what_is_no_text_is_told_to_be_a_wrong_baud_and_forgotten_with_the_next_code() -> None:
     framer = LineFramer()
-    framer.feed(b"\xf8\x00\xfe\x80" * 10)
-    framer.wake(SILENCE_NS)
+    for turn in range(3):
+        assert framer.trouble is None
+        framer.feed(b"\xf8\x00\xfe\x80" * 40, turn * SILENCE_NS)
+        framer.wake((turn + 1) * SILENCE_NS)
     assert framer.trouble == "sends what is no text: set baud as the scanner is set"
     framer.feed(b"TBA1\r")
     assert framer.trouble is None
@@ -208,8 +247,10 @@ def test_one_accident_is_no_trouble() -> None:
     framer = LineFramer()
     framer.feed(b"\x00")
     framer.wake(SILENCE_NS)
+    assert framer.counters.dropped == 0, "a plug"
+    framer.feed(b"TB\x001\r")
     framer.feed(b"TBA1\r")
     framer.feed(b"TBA2")
     framer.wake(SILENCE_NS)
-    assert framer.counters.dropped == 2
+    assert framer.counters.dropped == framer.counters.lost == 2
     assert framer.trouble is None

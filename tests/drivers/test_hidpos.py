@@ -21,6 +21,7 @@ from hid_devices import (
 from hypothesis import given
 from hypothesis import strategies as st
 
+from drivers.readings import Encoding
 from drivers.scanner.code import Code
 from drivers.scanner.hidpos import CONTINUED_WITHIN_MS, STANDARD, HidPosFramer, Reports
 
@@ -50,7 +51,7 @@ def test_whatever_text_is_sent_is_read_as_it_was(codes: list[tuple[bytes, bytes]
     framer = HidPosFramer(Reports.of(descriptor(scanned_data(), trigger())) or STANDARD)
     heard, expected = [], []
     for identifier, content in codes:
-        text = "".join(chr(0x20 + byte % 0x5F) for byte in content)
+        text = f"x{''.join(chr(0x20 + byte % 0x5F) for byte in content)}x"
         expected.append(Code.of(identifier.decode().strip("\0") + text))
         for part in reports(text.encode(), identifier):
             heard += framer.feed(part)
@@ -71,9 +72,17 @@ def test_a_suffix_is_no_part_of_the_code() -> None:
     assert HidPosFramer().feed(report(b"TBA1\r\n")) == [Code("TBA1", "]C0", "Code 128")]
 
 
-@pytest.mark.parametrize(("data", "text"), [("Straße".encode(), "Straße"), ("Straße".encode("latin-1"), "Straße")])
-def test_letters_beyond_ascii_are_read_in_both_usual_encodings(data: bytes, text: str) -> None:
-    assert HidPosFramer().feed(report(data)) == [Code(text, "]C0", "Code 128")]
+@pytest.mark.parametrize("encoding", ["utf-8", "windows-1252"])
+def test_letters_beyond_ascii_are_read_in_both_usual_encodings(encoding: Encoding) -> None:
+    framer = HidPosFramer()
+    assert framer.feed(report("Straße".encode(encoding))) == [Code("Straße", "]C0", "Code 128", encoding)]
+    assert framer.counters.guessed == (encoding != "utf-8")
+
+
+def test_a_suffix_in_a_report_of_its_own_is_no_lost_code() -> None:
+    framer = HidPosFramer()
+    assert framer.feed(report(b"TBA1") + report(b"\r\n")) == [Code("TBA1", "]C0", "Code 128")]
+    assert framer.counters.lost == 0
 
 
 @pytest.mark.parametrize(
@@ -84,7 +93,7 @@ def test_letters_beyond_ascii_are_read_in_both_usual_encodings(data: bytes, text
         report(b"", length=0),
         report(b"TBA1", identifier=b"TBA"),
         report(b"TBA1", identifier=b"]\xff0"),
-        report(b"\x00TBA1"),
+        report(b"TB\x00A1"),
         report(b"TBA1")[:63],
         b"\2",
     ],

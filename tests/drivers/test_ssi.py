@@ -90,7 +90,7 @@ def test_the_type_byte_gives_symbology_and_identifier(symbology: int, text: str,
 
 def test_text_in_the_older_encoding_of_labels_is_read() -> None:
     packet = Packet(Opcode.DECODE_DATA, b"\x1cStra\xdfe", source=Source.DECODER)
-    assert SsiFramer().feed(packet.encode(), 0) == [Code("Straße", "]Q1", "QR Code")]
+    assert SsiFramer().feed(packet.encode(), 0) == [Code("Straße", "]Q1", "QR Code", "windows-1252")]
 
 
 def test_a_packet_byte_by_byte_is_one_code_and_one_acknowledgement() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from watched_part import watching
 
-from drivers.readings import Condition, DriverError, Scan
+from drivers.readings import Condition, DriverError, NotRead, Scan
 from drivers.scanner.serial_port import SerialScanner, framer
 from drivers.scanner.ssi import Opcode, Packet, Source
 from drivers.simulated import SimulatedScanner, SimulatedSsiScanner
@@ -84,13 +84,13 @@ def test_the_acknowledgement_comes_before_an_answer_that_is_given_while_the_scan
                 await watched.until_state(Condition.READY)
                 take = watched.out
 
-                def answer(scan: Scan) -> None:
+                def answer(scan: Scan | NotRead) -> None:
                     take(scan)
                     scanner.signal("bad")
 
                 session = scanner._session
                 assert session is not None
-                session._out = answer
+                session._hand_over._out = answer
                 device.write(DECODE)
                 signal = await device.wait_signal()
         assert signal is not None
@@ -111,7 +111,7 @@ def test_a_scan_that_could_not_be_handed_over_is_not_acknowledged_and_comes_agai
                 def fail(_: Scan) -> None:
                     raise DriverError("nobody there")
 
-                session._out = fail
+                session._hand_over._out = fail
                 device.scan("TBA1")
                 await watched.until_readings(1)
                 await watched.until(lambda: device.decoder.idle)

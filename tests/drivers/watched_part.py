@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from drivers.readings import Condition, PartState
+from drivers.readings import Condition, NotRead, PartState
 from drivers.supervisor import Part, Supervisor
 from tests.waiting import PATIENCE_S
 
@@ -20,11 +20,13 @@ class Watched:
 
     def __init__(self) -> None:
         self.readings: list[Any] = []
+        self.lost: list[NotRead] = []
+        """Codes that a scanner has read and that did not arrive."""
         self.states: list[PartState] = []
         self._news = asyncio.Event()
 
     def out(self, reading: Any) -> None:
-        self.readings.append(reading)
+        (self.lost if isinstance(reading, NotRead) else self.readings).append(reading)
         self._news.set()
 
     def changed(self, _: str, state: PartState) -> None:

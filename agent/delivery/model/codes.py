@@ -43,6 +43,7 @@ FEEDBACK: dict[str, Code] = {
     "OTHER_CODE": Code("not the parcel's number: scan the other code of the label", ("code", "act"), "attention"),
     "SEVERAL_CODES": Code("more than one parcel matches: choose one", ("choices",), "attention"),
     "CONFIRM_PARCEL": Code("the typed end of a number fits one parcel: confirm it", ("choices",), "attention"),
+    "NOT_READ": Code("the scanner has read a code that did not arrive: scan again", (), "attention"),
     "NO_BLOCK": Code("there is no block to scan for", ("code",)),
     "NOT_CHECKED_IN": Code("check in before scanning", ("code",)),
     "NOT_LOADING": Code("loading has not begun or is closed", ("code", "parcel_id", "tracking_number", "block_state")),

@@ -98,6 +98,11 @@ class Scanned:
 
 
 @dataclass(frozen=True, slots=True)
+class NotRead:
+    """A scanner has read a code, and beeped, and the code did not arrive."""
+
+
+@dataclass(frozen=True, slots=True)
 class Located:
     """The vehicle's position; `latitude` and `longitude` are ``None`` without a fix."""
 
@@ -198,4 +203,4 @@ class Finished:
     """JSON values; what was not done has the member `FAILURE`: ``{"code": …, "message": …}``."""
 
 
-Input = Tick | Scanned | Located | Panel | Acted | InboxMessage | InvalidMessage | Finished
+Input = Tick | Scanned | NotRead | Located | Panel | Acted | InboxMessage | InvalidMessage | Finished
