@@ -238,6 +238,12 @@ _BARS = "AC"
 """Code 39 and Code 128, in which most numbers of digits stand."""
 
 
+def _s10(first: str, proof: Proof) -> Form:
+    """A number of the UPU's standard S10 with this first letter of its service indicator."""
+    pattern = rf"{first}[A-Z]\d{{9}}(?:{_COUNTRIES})"
+    return _form("s10", "UPU S10", lambda code: _POSTS.get(code[-2:]), pattern, _s10_fault, proof=proof)
+
+
 def _sscc_18(pattern: str, proof: Proof) -> Form:
     """An SSCC without its application identifier."""
     return _form(
@@ -425,10 +431,9 @@ _LETTERED: tuple[tuple[str, Form], ...] = (
             lambda code: f"16 characters are expected behind 1Z, the last a digit, found {len(code) - 2}",
         ),
     ),
-    (
-        "*",
-        _form("s10", "UPU S10", lambda code: _POSTS.get(code[-2:]), rf"[A-Z]{{2}}\d{{9}}(?:{_COUNTRIES})", _s10_fault),
-    ),
+    # Parcels, express, e-commerce, tracked, registered, insured and plain letters; other letters others use as well.
+    ("CEHLRUV", _s10("[CEHLRUV]", "shape")),
+    ("*", _s10("[A-Z]", "check")),
     ("HJKTV", _form("ups_waybill", "UPS waybill", "ups", r"[HJKTV]\d{10}", _last(doubling_digit, 1), proof="check")),
     ("ACF", _form("amazon_international", "Amazon", "amazon", r"[ACF]\d{10}")),
     ("J", _form("bpost_jj", "bpost", "bpost", r"JJBEA\d{22}")),
@@ -445,12 +450,12 @@ _LETTERED: tuple[tuple[str, Form], ...] = (
         ),
     ),
     (
-        "GLRUCSTIHM",
+        "GLRU",
         _form(
             "dhl_ecommerce",
             "DHL eCommerce",
             "dhl",
-            r"(?:GM|LX|RX|UV|CN|SG|TH|IN|HK|MY)(?!\d{9}[A-Z]{2}$)\d[0-9A-Z]{9,38}",
+            r"(?:GM|LX|RX|UV)(?!\d{9}[A-Z]{2}$)\d[0-9A-Z]{9,38}",
         ),
     ),
     ("3", _form("postnl_3s", "PostNL", "postnl", r"3S[A-Z]{4}\d{7,9}")),
@@ -468,8 +473,8 @@ _LETTERED: tuple[tuple[str, Form], ...] = (
             "lasership_1ls", "LaserShip", "lasership", r"1LS7[12]\d{10}|1LS7[12]\d{2}01[1-4]\d{6}1|1LSCX[0-9A-Z]{10}"
         ),
     ),
-    ("C", _form("ontrac", "OnTrac", "ontrac", r"C\d{14}", _last(doubling_digit, 1, "4"))),
-    ("D", _form("ontrac", "OnTrac", "ontrac", r"D\d{14}", _last(doubling_digit, 1, "5"))),
+    ("C", _form("ontrac", "OnTrac", "ontrac", r"C\d{14}", _last(doubling_digit, 1, "4"), proof="check")),
+    ("D", _form("ontrac", "OnTrac", "ontrac", r"D\d{14}", _last(doubling_digit, 1, "5"), proof="check")),
     ("*", _form("purolator_pin", "Purolator", "purolator", r"[A-Z]{3}\d{9}")),
     ("S", _form("speedee", "Spee-Dee", "speedee", r"SP\d{18}")),
     ("Y", _form("yunexpress", "YunExpress", "yunexpress", r"YT\d{16}")),

@@ -61,7 +61,7 @@ _DIGITAL_LINK = re.compile(r"(https?://[^/?#]+)(/\S*0[01]/\d\S*)", re.IGNORECASE
 """Scheme and host, which have no case (RFC 3986 §6.2.2.1), and the rest, which has."""
 _ADDRESSED = re.compile(rf"{_DIGITAL_LINK.pattern}|[(\[]\d{{2,4}}[)\]]", re.IGNORECASE)
 """A Digital Link, or a message with brackets around its application identifiers."""
-_PRINTED_SEPARATORS = re.compile(r"[\[<{(](?:GS|FNC1)[\]>})]|\^\]|\\x1[dD]|\\u001[dD]|␝|[~|^# ]")
+_PRINTED_SEPARATORS = re.compile(r"[\[<{(](?:[GRF]S|FNC1|EOT)[\]>})]|\^\]|\\x1[dD]|\\u001[dD]|␝|[~|^# ]")
 """What scanners and keyboards send in place of the separator of GS1 elements."""
 _OF_FIXED_LENGTH = re.compile(
     r"(?P<ai>00)(?P<sscc>\d{18})|(?P<item>01)(?P<gtin>\d{14})|02\d{14}|1[1-7]\d{6}|20\d{2}|3[1-6]\d{8}|41\d{14}"
@@ -73,12 +73,20 @@ _GTIN_WITHIN = re.compile(r"/01/(\d{8,14})(?!\d)|[(\[]01[)\]](\d{14})(?!\d)")
 _AUSTRALIA_POST: Final = "99312650999998"
 """The one item number of all articles of Australia Post: the article's own number stands in AI 91."""
 _CODABAR_FRAME = re.compile(r"[A-D]([0-9]{6,})[A-D]")
-_FRAMED = re.compile(r"\*([^*]+)\*|[A-Z]([0-9A-Z]{8,})")
-"""Start and stop of Code 39, or a letter by which some makers' scanners tell the symbology."""
+_FRAMES: Final = (
+    re.compile(r"\*([^*]+)\*"),
+    re.compile(r"[^0-9A-Z]*[A-Z]([0-9A-Z]{8,})"),
+    re.compile(r"[^0-9A-Z]?[A-Z][0-9]([0-9A-Z]{8,})"),
+    re.compile(r"([0-9A-Z]{8,})[A-Z]"),
+    re.compile(r"[^0-9A-Z]*([0-9A-Z]{8,})[^0-9A-Z]*"),
+)
+"""Start and stop of Code 39; a letter in front or behind by which some makers' scanners tell the symbology; an
+identifier of which a keyboard has made something else, or nothing, of the bracket; other signs around."""
 _LETTER_AND_DIGITS = re.compile(r"[A-Z]\d{8,}")
 _SHIPPING_MESSAGE: Final = "[)>"
 """How a message of ISO/IEC 15434 begins: the MaxiCode or PDF417 of a shipping label."""
 _MESSAGE_SEPARATORS = re.compile("[\x04\x1c-\x1f]")
+_BEHIND_DATA_IDENTIFIER = re.compile(r"\d{0,3}[A-Z]([0-9A-Z]{8,})")
 _SHORT_1Z = re.compile(r"1Z[0-9A-Z]{8}")
 _KINDS_IN_MESSAGES: Final = frozenset({"ups_1z", "s10", "dhl_licence_plate"})
 
@@ -172,6 +180,10 @@ def identify(text: str, identifier: str | None = None, symbology: str | None = N
         found = _in_message(text)
         if found is not None:
             return _identity(text, code, found, identifier, symbology)
+        # Behind its data identifier (ANSI MH10.8.2), where it has one, a field is the number itself.
+        numbers = [match[1] for field in _message_fields(text) if (match := _BEHIND_DATA_IDENTIFIER.fullmatch(field))]
+        codes = _codes(code, *other_codes.numbers_in(text), *numbers[:16], text=text)
+        return Identity(text, codes, identifier, symbology, kind="message")
     if (is_gs1 and (own or not plain)) or _LIKE_GS1.match(code) or _ADDRESSED.match(text):
         message = _gs1(text, identifier, symbology)
         if message is None and (is_gs1 or not plain):
@@ -188,7 +200,7 @@ def identify(text: str, identifier: str | None = None, symbology: str | None = N
     if found is not None and found.fault is not None:
         return _identity(text, code, found, identifier, symbology)
     names = found.codes if found is not None else ()
-    if (framed := _unframed(code, read_as)) is not None:
+    for framed in _unframed(code, read_as):
         inner = carriers.recognise(framed, read_as) if framed.isascii() else None
         if inner is not None and inner.fault is None and inner.kind is not None:
             codes = _codes(*inner.codes, code, text=text)
@@ -225,12 +237,14 @@ def _is_article(code: str) -> bool:
     return shape and gs1_digit(code[:-1]) == code[-1]
 
 
-def _unframed(code: str, read_as: str | None) -> str | None:
-    """What is left of a code of no known form when the characters around it that may be framing are taken off."""
+def _unframed(code: str, read_as: str | None) -> Iterator[str]:
+    """What is left of a code of no known form when the characters around it that may be framing are taken off: each
+    way to do so, the likeliest first."""
     if (codabar := _CODABAR_FRAME.fullmatch(code)) and read_as in {None, "F"}:
-        return codabar[1]
-    framed = _FRAMED.fullmatch(code)
-    return None if framed is None else framed[1] or framed[2]
+        yield codabar[1]
+    for frame in _FRAMES:
+        if framed := frame.fullmatch(code):
+            yield framed[1]
 
 
 def to_input(scan: Scan, entry: Literal["scan", "camera", "manual"] = "scan") -> Scanned:
@@ -251,9 +265,16 @@ def to_input(scan: Scan, entry: Literal["scan", "camera", "manual"] = "scan") ->
     )
 
 
+def _message_fields(text: str) -> list[str]:
+    """The fields of an ISO/IEC 15434 message, its separators as they are or as scanners print them."""
+    if _GS not in text:
+        text = _PRINTED_SEPARATORS.sub(_GS, text)
+    return [normal(field) for field in _MESSAGE_SEPARATORS.split(text)]
+
+
 def _in_message(text: str) -> carriers.Finding | None:
     """The parcel's number among the fields of an ISO/IEC 15434 message, where the number proves itself."""
-    fields = [normal(field) for field in _MESSAGE_SEPARATORS.split(text)]
+    fields = _message_fields(text)
     for index, field in enumerate(fields):
         number, previous = field, fields[index - 1] if index else ""
         if field.startswith("FDE"):

@@ -148,6 +148,9 @@ def test_a_fault_says_what_was_found_and_what_was_expected() -> None:
         "1001921334250001000300779017972698",
         "RB123456785XX",  # the shape of UPU S10, of no country
         "UG123456785YP",
+        "XY123456789FR",  # no letter of a service of UPU S10
+        "C12345678901234",
+        "TH0123456789012",
         "10115123045019",  # 14 digits: three carriers have them, without a check digit
     ],
 )
@@ -361,6 +364,13 @@ def test_a_routing_code_of_dhl_is_no_parcel_of_dpd() -> None:
     assert (found.carrier, found.kind, found.is_parcel) == ("dhl", "dhl_routing", False)
 
 
+@pytest.mark.parametrize("separator", ["<GS>", "{GS}", "^", "|"])
+def test_a_shipping_message_is_read_with_printed_separators_too(separator: str) -> None:
+    fields = ("[)>", "01", "96841706672", "840", "068", "1Z95456724", "UPSN", "0A4190", "010")
+    assert identify(separator.join(fields)).codes[0] == "1Z0A41906895456724"
+    assert "UN043325711MH8031" in identify("[)>\x1e06\x1d1JUN043325711MH8031\x1e\x04").codes
+
+
 def test_a_number_of_ups_that_is_spread_over_the_fields_of_a_maxicode_is_put_together() -> None:
     fields = ("01", "96841706672", "840", "068", "1Z95456724", "UPSN", "0A4190", "010", "", "1/1", "1", "Y")
     found = identify("[)>\x1e" + "\x1d".join(fields) + "\x1e\x04", None, "MaxiCode")
@@ -377,6 +387,11 @@ def test_a_number_of_ups_that_is_spread_over_the_fields_of_a_maxicode_is_put_tog
         ("*PK-10023*", "PK10023"),
         ("D998877665544", "998877665544"),
         ("C9988776655", "9988776655"),
+        ("D99887766554433", "99887766554433"),
+        ("9988776655443B", "9988776655443"),
+        ("+C0TBA123456789012", "TBA123456789012"),
+        ("C1PARCEL000123", "PARCEL000123"),
+        ("#PARCEL000123#", "PARCEL000123"),
     ],
 )
 def test_characters_around_a_code_that_may_be_framing_give_it_one_more_name(text: str, inner: str) -> None:
