@@ -17,11 +17,11 @@ from agent.delivery.model.inputs import FAILURE, InboxMessage, InvalidMessage
 from agent.delivery.model.state import Policy
 from agent.journal.entries import JournalError
 from agent.journal.store import Journal
-from agent.limited_log import LimitedLog, printable
 from agent.settings import Settings, SettingsError, change
 from agent.unit import Unit
 from agent.uplink.inbox import InboxReader, Incoming
 from agent.uplink.uplink import Uplink
+from drivers.limited_log import LimitedLog, printable
 
 log = logging.getLogger(__name__)
 

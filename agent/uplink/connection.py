@@ -23,9 +23,9 @@ from paho.mqtt.properties import Properties, VariableByteIntegers
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from agent.limited_log import LimitedLog
 from agent.settings import BrokerSettings
 from agent.uplink.backoff import Cause, End, Protocol
+from drivers.limited_log import LimitedLog
 
 unreadable: Final = LimitedLog(logging.getLogger(__name__), "unreadable properties")
 

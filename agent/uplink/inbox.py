@@ -15,12 +15,12 @@ from typing import Any, Final
 
 from agent.delivery.model.inputs import InboxMessage, InvalidMessage
 from agent.identity.seal import Sealer, SealError
-from agent.limited_log import LimitedLog
 from contract import strict_json
 from contract.faults import json_type
 from contract.strict_json import StrictJsonError
 from contract.topics import full_type
 from contract.vocabulary import INBOX, MAX_MESSAGE_BYTES
+from drivers.limited_log import LimitedLog
 
 faults: Final = LimitedLog(logging.getLogger(__name__), "messages that could not be read")
 

@@ -24,11 +24,11 @@ from agent.delivery.model.inputs import Moment
 from agent.journal.entries import EventEntry, TelemetryEntry
 from agent.journal.envelope import telemetry
 from agent.journal.store import Journal
-from agent.limited_log import LimitedLog
 from agent.uplink.backoff import TIMING, Pause, Timing
 from agent.uplink.connection import EVENT_PROPERTIES, FAILURE, NO_SUBSCRIBERS, STATUS_PROPERTIES, in_words
 from agent.uplink.session_record import SESSION_RESET, SessionRecord
 from contract.topics import Topics
+from drivers.limited_log import LimitedLog
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,6 @@ from typing import Final
 from paho.mqtt.client import MQTTMessage
 
 from agent.journal.entries import JournalError
-from agent.limited_log import LimitedLog
 from agent.uplink.backoff import Cause, Timing
 from agent.uplink.budget import Budget
 from agent.uplink.connection import FAILURE, Connection, in_words
@@ -27,6 +26,7 @@ from agent.uplink.lanes import Lane, Outgoing, StatusLane
 from agent.uplink.session_record import SessionRecord
 from contract import strict_json
 from contract.topics import Topics
+from drivers.limited_log import LimitedLog
 
 log = logging.getLogger(__name__)
 

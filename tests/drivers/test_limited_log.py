@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.limited_log import MAX_CHARACTERS, LimitedLog, printable
+from drivers.limited_log import MAX_CHARACTERS, LimitedLog, printable
 
 LOG = logging.getLogger("strangers")
 
