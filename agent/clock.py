@@ -12,18 +12,17 @@ the last trusted time, or is much later than anything else that is known says.
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Final
 
 from agent.built import built_ms
 from agent.delivery.model.inputs import Moment
 from agent.files import LazyFile, read
+from agent.system_clock import boot_id, system_is_synchronised
 from contract.vocabulary import ClockTrust
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -67,7 +66,7 @@ class Clock:
     """
 
     def __init__(self, state_dir: Path | None = None) -> None:
-        self._boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        self._boot_id = boot_id()
         # Lazy: the loop must not wait for a memory card, and losing the file is no harm done.
         self._floor_file = None if state_dir is None else LazyFile(state_dir / FLOOR_FILE, "the last trusted time")
         self._built_ms = built_ms()
@@ -223,36 +222,6 @@ class Clock:
     def _save(self, wall_ms: int) -> None:
         if self._floor_file is not None:
             self._floor_file.write(b"%d\n" % wall_ms)
-
-
-class _Timex(ctypes.Structure):
-    """`struct timex` of adjtimex(2), as far as its status; the kernel writes 208 bytes."""
-
-    _fields_ = (
-        ("modes", ctypes.c_uint),
-        ("offset", ctypes.c_long),
-        ("freq", ctypes.c_long),
-        ("maxerror", ctypes.c_long),
-        ("esterror", ctypes.c_long),
-        ("status", ctypes.c_int),
-        ("rest", ctypes.c_byte * 208),
-    )
-
-
-_STA_UNSYNC: Final = 0x0040
-_TIME_ERROR: Final = 5
-
-
-@cache
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None)
-
-
-def system_is_synchronised() -> bool:
-    """Whether the kernel counts its clock as synchronised; chrony, systemd-timesyncd and ntpd all tell it."""
-    timex = _Timex()
-    answer = _libc().adjtimex(ctypes.byref(timex))
-    return 0 <= answer < _TIME_ERROR and not timex.status & _STA_UNSYNC
 
 
 def _battery_clock_agrees() -> bool:

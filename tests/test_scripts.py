@@ -228,6 +228,19 @@ def test_systemd_understands_the_units(unit: str, tmp_path: Path) -> None:
     assert [line for line in done.stderr.splitlines() if installed.name in line] == []
 
 
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+def test_the_service_exposes_no_more_than_it_needs() -> None:
+    unit = ROOT / "systemd/kerbside.service"
+    asked = ["systemd-analyze", "security", "--offline=true", "--threshold=15", "--no-pager", unit]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    text = unit.read_text()
+    for line in ("ProtectClock=yes", "ProtectProc=invisible", "ProcSubset=pid", "RemoveIPC=yes", "PrivateMounts=yes"):
+        assert f"\n{line}\n" in text
+    # What these take away is handed to it: tests/test_system_clock.py has what is made of it.
+    assert "\nEnvironment=KERBSIDE_BOOT_ID=%b\n" in text
+
+
 def test_the_service_runs_what_is_installed_and_feeds_its_watchdog() -> None:
     unit = (ROOT / "systemd/kerbside.service").read_text()
     assert "ExecStart=/opt/kerbside/.venv/bin/kerbside run --settings /etc/kerbside/agent.toml\n" in unit
