@@ -138,7 +138,8 @@ class App:
         self.sealer = Sealer(state_dir, self.journal.keys())
         policy = Policy(**self.settings.delivery.model_dump())
         self.unit = Unit(self.journal, f"/{fleet}/{unit_id}", policy, self.clock.now)
-        self.settings = changed_by_cloud(self.settings, self.unit.state.settings)
+        file = self.settings
+        self.settings = changed_by_cloud(file, self.unit.state.settings, file)
         self.unit.adopt(Policy(**self.settings.delivery.model_dump()))
         reader = InboxReader(self.sealer)
         self.uplink = Uplink(
@@ -158,7 +159,7 @@ class App:
             confirm=self.settings.journal.confirm,
             gives_way=lambda: self.unit.is_writing,
         )
-        self.requests = CloudRequests(self.settings, self.unit, self.uplink, self.journal, reader)
+        self.requests = CloudRequests(self.settings, file, self.unit, self.uplink, self.journal, reader)
         self.workers = Workers({name: kind(self) for name, kind in WORK.items()}, self.unit.take)
         self.vehicle = Vehicle(self.unit, self.clock, self.journal, state_dir, self._report_status)
         self.power = PowerOff(self.settings.mount.shutdown_after_s, self.stop)

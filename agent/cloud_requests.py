@@ -55,10 +55,14 @@ class CloudRequests:
     """Takes the messages of the inbox and carries out what is not a matter of deliveries. Belongs to the loop.
 
     :param settings: those that the parts were made by; `settings` is what the cloud has made of them since
+    :param file: those of file and environment, which bound what the cloud may set
     """
 
-    def __init__(self, settings: Settings, unit: Unit, uplink: Uplink, journal: Journal, reader: InboxReader) -> None:
+    def __init__(
+        self, settings: Settings, file: Settings, unit: Unit, uplink: Uplink, journal: Journal, reader: InboxReader
+    ) -> None:
         self.settings = settings
+        self._file = file
         self._unit = unit
         self._uplink = uplink
         self._journal = journal
@@ -104,7 +108,7 @@ class CloudRequests:
             return
         if message.kind == "settings":
             try:
-                change(self.settings, message.data)
+                change(self.settings, message.data, self._file)
             except SettingsError as error:
                 first = error.faults[0]
                 invalid = InvalidMessage(message.message_id, "INVALID", printable(first.path), first.expected)
@@ -167,7 +171,7 @@ class CloudRequests:
             raise RequestError("INVALID", f"{member}: expected {newest} at most, the newest event, got {data[member]}")
 
     def _change(self, changes: Mapping[str, Any]) -> Mapping[str, Any]:
-        self.settings = changed_by_cloud(self.settings, changes)
+        self.settings = changed_by_cloud(self.settings, changes, self._file)
         self._unit.adopt(Policy(**self.settings.delivery.model_dump()))
         restart_needed = any(not key.startswith("delivery.") for key in changes)
         return {"changed": sorted(changes), "restart_needed": restart_needed}
@@ -192,14 +196,17 @@ class CloudRequests:
         self._uplink.reply({"command_id": command_id, "ok": "error" not in outcome, **outcome}, incoming)
 
 
-def changed_by_cloud(settings: Settings, changes: Mapping[str, Any]) -> Settings:
-    """The settings with what the cloud has set above them. A key that is wrong by now is left out."""
+def changed_by_cloud(settings: Settings, changes: Mapping[str, Any], file: Settings) -> Settings:
+    """The settings with what the cloud has set above them. A key that is wrong by now is left out.
+
+    :param file: those of file and environment, which bound what the cloud may set
+    """
     try:
-        return change(settings, changes)
+        return change(settings, changes, file)
     except SettingsError:
         for key, value in changes.items():
             try:
-                settings = change(settings, {key: value})
+                settings = change(settings, {key: value}, file)
             except SettingsError as error:
                 log.warning("a setting of the cloud is not used: %s", error)
     return settings

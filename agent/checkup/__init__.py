@@ -13,10 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any, Final
 
 from agent import __version__
-from agent.checkup import broker, camera, certificates, clock, database, disk, mount, receiver, scanners
+from agent.checkup import broker, camera, certificates, clock, database, disk, files, mount, receiver, scanners
 from agent.checkup.agent import RunningAgent
 from agent.checkup.finding import Finding
 from agent.parts import PartsShown
@@ -29,6 +30,7 @@ SUBJECTS: Final[tuple[Callable[[Settings, RunningAgent], Iterator[Finding]], ...
     clock.examine,
     disk.examine,
     database.examine,
+    files.examine,
     certificates.examine,
     broker.examine,
     receiver.examine,
@@ -39,13 +41,14 @@ SUBJECTS: Final[tuple[Callable[[Settings, RunningAgent], Iterator[Finding]], ...
 """Everything that is checked, in the order in which it is shown."""
 
 
-def examine(settings: Settings, parts: PartsShown) -> list[Finding]:
+def examine(settings: Settings, parts: PartsShown, settings_file: Path | None = None) -> list[Finding]:
     """All findings of a unit, without secrets; blocks for some seconds where something does not answer.
 
     :param parts: how the running agent finds its parts, as in ``unit.parts`` of ``GET /api/state``; empty where none
         runs
+    :param settings_file: where the settings were read from, where that is known: its rights are looked at, too
     """
-    agent = RunningAgent.of(settings, parts)
+    agent = RunningAgent.of(settings, parts, settings_file)
     with ThreadPoolExecutor(len(SUBJECTS), thread_name_prefix="check-up") as pool:
         found = [
             finding

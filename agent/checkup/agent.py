@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from agent.checkup.finding import Finding
 from agent.parts import PartsShown
@@ -19,14 +20,16 @@ class RunningAgent:
     """By the lock that it holds; ``None`` also where this user may not read that."""
     parts: PartsShown
     """How it finds its parts; empty when it does not answer."""
+    settings_file: Path | None = None
+    """Where the settings were read from, where that is known."""
 
     @classmethod
-    def of(cls, settings: Settings, parts: PartsShown) -> RunningAgent:
+    def of(cls, settings: Settings, parts: PartsShown, settings_file: Path | None = None) -> RunningAgent:
         """The one that holds the lock of the settings' state directory."""
         process = None
         with suppress(OSError, ValueError):
             process = int((settings.unit.state_dir / "agent.lock").read_text(encoding="ascii"))
-        return cls(process, parts)
+        return cls(process, parts, settings_file)
 
     def finds(self, name: str, part: str, what: str) -> Finding | None:
         """What the running agent says of one of its parts; ``None`` when there is nobody to ask."""

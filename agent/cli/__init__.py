@@ -48,12 +48,15 @@ def main() -> None:
     command()
 
 
-def chosen_settings(path: Path | None) -> Settings:
-    """The settings of `path`, of the installed unit, or the defaults; wrong ones end the command with 2."""
+def chosen_settings(path: Path | None, *, named: bool = False) -> Settings:
+    """The settings of `path`, of the installed unit, or the defaults; wrong ones end the command with 2.
+
+    :param named: whether they have to say which unit it is
+    """
     from agent.settings import SettingsError, default_path, load
 
     try:
-        return load(path or default_path())
+        return load(path or default_path(), named=named)
     except SettingsError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from error

@@ -13,14 +13,15 @@ if TYPE_CHECKING:
 
 
 def doctor(settings: SettingsOption = None, as_json: JsonOption = False) -> None:
-    """Check the unit: clock, disk, database, certificates, broker, receiver, scanners, camera, mount."""
+    """Check the unit: clock, disk, database, files, certificates, broker, receiver, scanners, camera, mount."""
     from agent import checkup
     from agent.checkup.finding import TIMEOUT_S
     from agent.console.client import Client
+    from agent.settings import default_path
 
     chosen = chosen_settings(settings)
     running = Client(chosen.console.listen, TIMEOUT_S).state_of(chosen.unit)
-    findings = checkup.examine(chosen, running["unit"]["parts"] if running else {})
+    findings = checkup.examine(chosen, running["unit"]["parts"] if running else {}, settings or default_path())
     result = checkup.document(findings)
     if as_json:
         print_json(result)

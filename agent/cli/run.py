@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from agent.cli import SettingsOption, chosen_settings, has_settings
-from agent.settings import DEFAULT_PATH
+from agent.cli import SettingsOption, chosen_settings
+from agent.settings import SettingsError, default_path, on_disk
 
 log = logging.getLogger(__name__)
 
@@ -26,14 +26,13 @@ def run(
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
-    chosen = chosen_settings(settings)
-    if not has_settings(settings):
-        log.warning(
-            "there is no %s: running with the defaults, as unit %s of fleet %s",
-            DEFAULT_PATH,
-            chosen.unit.id,
-            chosen.unit.fleet,
-        )
+    chosen = chosen_settings(settings, named=True)
+    try:
+        for fault in on_disk.require(chosen, settings or default_path()):
+            log.warning("%s", fault)
+    except SettingsError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from error
 
     # Only now: what the agent needs takes a moment to load, and wrong settings should be told at once.
     from agent.app import App

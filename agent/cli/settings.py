@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from agent.cli import JsonOption, SettingsOption, chosen_settings, print_json
-from agent.settings import SettingsError, load, shown
+from agent.settings import SettingsError, load, on_disk, shown
 from agent.settings import schema as settings_schema
+from contract.faults import Fault
 
 app = typer.Typer(help="Check, show and describe the settings.", no_args_is_help=True)
 
@@ -19,13 +20,17 @@ app = typer.Typer(help="Check, show and describe the settings.", no_args_is_help
 def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The settings file (TOML).")],
     as_json: JsonOption = False,
+    without_files: Annotated[
+        bool, typer.Option("--without-files", help="Do not open what it names: for a file that is written elsewhere.")
+    ] = False,
 ) -> None:
-    """Check a settings file; every fault is named by its path."""
+    """Check a settings file and open what it names; every fault is named by its path."""
     try:
-        load(file)
-        faults = []
+        settings = load(file)
+        found = [] if without_files else [Fault(each.key, str(each)) for each in on_disk.examine(settings, file)]
     except SettingsError as error:
-        faults = [{"path": fault.path, "message": fault.expected} for fault in error.faults]
+        found = list(error.faults)
+    faults = [{"path": fault.path, "message": fault.expected} for fault in found]
     if as_json:
         print_json({"file": str(file), "ok": not faults, "faults": faults})
     else:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from agent.files import read_strictly, write_durably
+from agent.secret_files import weaknesses
 
 PREFIX = "sealed:v1:"
 KEY_BYTES = 32
@@ -101,6 +102,8 @@ class Sealer:
         self._changing = threading.Lock()
 
     def _read_or_create(self) -> bytes:
+        for weakness in weaknesses(self._path, "owner"):
+            raise SealError(f"{weakness} (others could have read or replaced it: think of a new one)")
         try:
             key = read_strictly(self._path, bytes)
             if key is None:

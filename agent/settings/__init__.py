@@ -21,6 +21,7 @@ from agent.settings.gps import GpsSettings
 from agent.settings.journal import JournalSettings
 from agent.settings.load import DEFAULT_PATH, default_path, load
 from agent.settings.mount import SIMULATED, MountSettings
+from agent.settings.opened import UnusableError
 from agent.settings.route import RouteSettings
 from agent.settings.scanner import ScannerSettings
 from agent.settings.shown import schema, shown
@@ -42,6 +43,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "UnitSettings",
+    "UnusableError",
     "change",
     "default_path",
     "is_loopback",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
 from agent.settings.addresses import is_loopback
-from agent.settings.section import Count, OptionalPath, OptionalText, Section
+from agent.settings.section import MisplacedError, OptionalPath, OptionalText, Section, Text
+
+_LEAST_BUDGET_BYTES: Final = 1_000_000
+"""Of a month: connecting, status and a few hundred events. Less is a number of megabytes."""
 
 
 def _topic_root(text: str) -> str:
@@ -34,10 +37,16 @@ def _broker_url(text: str) -> str:
     return text
 
 
+def _budget(value: int) -> int:
+    if 0 < value < _LEAST_BUDGET_BYTES:
+        raise ValueError(f"expected 0 (no budget) or at least {_LEAST_BUDGET_BYTES} bytes")
+    return value
+
+
 class BrokerSettings(Section):
     """The MQTT broker and how to talk to it."""
 
-    url: Annotated[str, AfterValidator(_broker_url)] = "mqtt://127.0.0.1:1883"
+    url: Annotated[Text, AfterValidator(_broker_url)] = "mqtt://127.0.0.1:1883"
     """`mqtts://host:8883`; `mqtt://` only to this unit itself."""
     protocol: Literal["auto", "5", "3.1.1"] = "auto"
     """`auto` is MQTT 5, and 3.1.1 where the broker refuses it."""
@@ -51,15 +60,15 @@ class BrokerSettings(Section):
     """User name, for a broker that asks for one."""
     password_file: OptionalPath = None
     """The file whose first line is the password."""
-    keepalive_s: Annotated[int, Field(ge=5, le=65_535)] = 30
+    keepalive_s: Annotated[int, Field(ge=5, le=3600)] = 30
     """A silent connection is found dead after twice this time."""
-    max_inflight: Annotated[int, Field(ge=1, le=65_535)] = 100
+    max_inflight: Annotated[int, Field(ge=1, le=1000)] = 100
     """Messages under way before the first is acknowledged; the broker's Receive Maximum bounds it further."""
-    max_packet_bytes: Annotated[int, Field(ge=16_384, le=268_435_455)] = 131_072
+    max_packet_bytes: Annotated[int, Field(ge=16_384, le=16_777_216)] = 131_072
     """The largest MQTT packet to send or take."""
-    topic_root: Annotated[str, AfterValidator(_topic_root)] = "kerbside"
+    topic_root: Annotated[Text, AfterValidator(_topic_root)] = "kerbside"
     """What every topic begins with."""
-    monthly_bytes: Count = 0
+    monthly_bytes: Annotated[int, Field(ge=0, le=1_000_000_000_000), AfterValidator(_budget)] = 0
     """The budget of a metered link; 0 is no budget."""
 
     @property
@@ -79,8 +88,10 @@ class BrokerSettings(Section):
 
     @model_validator(mode="after")
     def _pairs(self) -> Self:
-        if (self.cert_file is None) != (self.key_file is None):
-            raise ValueError("expected cert_file and key_file together, got only one of them")
+        if self.cert_file is not None and self.key_file is None:
+            raise MisplacedError("key_file", "expected the private key of cert_file, got none: set both, or neither")
+        if self.key_file is not None and self.cert_file is None:
+            raise MisplacedError("cert_file", "expected the certificate of key_file, got none: set both, or neither")
         if self.password_file is not None and self.username is None:
-            raise ValueError("expected a username with password_file")
+            raise MisplacedError("username", "expected a name with password_file, got none: set both, or neither")
         return self

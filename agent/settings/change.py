@@ -7,16 +7,19 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from agent.settings.bounds import out_of_bounds
 from agent.settings.faults import SettingsError, fault_of
 from agent.settings.whole import Settings
 from contract.faults import Fault
 from contract.vocabulary import CHANGEABLE_SECTIONS
 
 
-def change(settings: Settings, changes: Mapping[str, Any]) -> Settings:
+def change(settings: Settings, changes: Mapping[str, Any], file: Settings | None = None) -> Settings:
     """The settings with some keys changed by the cloud: ``{"delivery.photo_retakes": 1}``.
 
-    :raises SettingsError: a key does not exist, may not be changed from afar, or its value is wrong
+    :param file: the settings as file and environment give them, which bound what may be set; by default `settings`
+    :raises SettingsError: a key does not exist, may not be changed from afar, or its value is wrong or leads where the
+        file does not allow
     """
     values = settings.model_dump(mode="json")
     faults = []
@@ -30,6 +33,8 @@ def change(settings: Settings, changes: Mapping[str, Any]) -> Settings:
         changed = Settings.model_validate(values)
     except ValidationError as error:
         faults += [fault_of(finding, {}) for finding in error.errors(include_url=False)]
+    else:
+        faults += out_of_bounds(file or settings, changed, changes)
     if faults:
         raise SettingsError(faults)
     return changed

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
-from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from agent.settings.scanner import ScannerSettings
+from agent.settings.section import MisplacedError
+from agent.settings.unit import NAMES
 from agent.settings.whole import Settings
 from contract.faults import WORDS, Fault, expected, path_of
 
@@ -37,26 +39,68 @@ _WORDS: Final[Mapping[str, str]] = {
     "tuple_type": "a list of tables ([[scanner]])",
 }
 """As the words of a message, where a settings file does not call it by another name."""
+_BEYOND: Final = frozenset({"greater_than_equal", "less_than_equal"})
+SECRET_KEYS: Final = frozenset({"broker.url", "camera.source"})
+"""Keys in which people write passwords."""
 
 
 def fault_of(finding: ErrorDetails, origins: Mapping[Place, str]) -> Fault:
-    """One of pydantic's findings in our words. The value is shown, unless it may hold a secret.
+    """One of pydantic's findings in our words: what was expected, what was found, and what to do. The value is shown,
+    unless it may hold a secret.
 
     :param origins: the environment variables that values came from
     """
     place, kind, value = finding["loc"], finding["type"], finding["input"]
-    path = path_of(place)
+    path = plain(path_of(place))
     origin = f" (from {origins[place]})" if place in origins else ""
     if kind == "extra_forbidden":
         return Fault(path or "settings", _unknown(place) + origin)
+    field = _field(place)
     if kind == "missing":
-        return Fault(path, "expected a value, got none" + origin)
-    wanted = expected(finding, _WORDS)
-    if isinstance(value, BaseModel | dict) and kind == "value_error":
-        return Fault(path or "scanner", wanted + origin)
-    found = json.dumps(value, default=str, ensure_ascii=False)
-    secret = path in {"broker.url", "camera.source"} and ("@" in found or "?" in found)
-    return Fault(path, f"{wanted}, got {'one with a secret in it' if secret else _shortened(found)}{origin}")
+        return Fault(path, f"expected a value, got none{origin}: set it")
+    wanted = _range(field) if kind in _BEYOND else None
+    wanted = wanted or expected(finding, _WORDS)
+    misplaced = finding.get("ctx", {}).get("error")
+    if isinstance(misplaced, MisplacedError):
+        return Fault(f"{path}.{misplaced.key}" if path else misplaced.key, wanted + origin)
+    found = plain(json.dumps(value, default=str, ensure_ascii=False))
+    if path in SECRET_KEYS and ("@" in found or "?" in found):
+        found = "one with a secret in it"
+    elif path.endswith("_file") and not found.startswith('"/'):
+        found = "another text"  # a password or key that was written where its file's path belongs
+    return Fault(path, f"{wanted}, got {_shortened(found)}{origin}: {_step(path, field)}")
+
+
+def plain(text: str) -> str:
+    """A text that may be shown on a terminal and in a log: what is not printable is escaped."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else f"\\u{ord(each):04x}" for each in text)
+
+
+def _field(place: Place) -> FieldInfo | None:
+    """What the settings say of a key; ``None`` for what is no key."""
+    keys = [step for step in place if isinstance(step, str)]
+    if len(keys) < 2:
+        return None
+    section = ScannerSettings if keys[0] == "scanner" else Settings.model_fields[keys[0]].annotation
+    fields: Mapping[str, FieldInfo] = getattr(section, "model_fields", {})
+    return fields.get(keys[1])
+
+
+def _range(field: FieldInfo | None) -> str | None:
+    """Both ends of what a number may be, where it has both."""
+    metadata = field.metadata if field else []
+    ends = {name: getattr(each, name) for each in metadata for name in ("ge", "le") if hasattr(each, name)}
+    return f"expected {ends['ge']:,} to {ends['le']:,}" if len(ends) == 2 else None
+
+
+def _step(path: str, field: FieldInfo | None) -> str:
+    if field is None or field.is_required() or path.removeprefix("unit.") in NAMES:
+        return "correct it"
+    default = field.get_default(call_default_factory=True)
+    otherwise = "" if default in (None, ()) else f" for {json.dumps(default, default=str)}"
+    return f"correct it, or leave it out{otherwise}"
 
 
 def _shortened(text: str) -> str:
@@ -70,6 +114,7 @@ def _unknown(place: Place) -> str:
     if len(place) > 1:
         section = ScannerSettings if place[0] == "scanner" else Settings.model_fields[str(place[0])].annotation
         keys, thing = getattr(section, "model_fields", {}), "key"
+    keys = list(keys)
     close = get_close_matches(str(place[-1]), keys, n=1)
     meant = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(keys)}"
     return f"unknown {thing}, {meant}"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
-from agent.settings.section import DeviceMatch, OptionalAddress, Seconds, Section, empty_is_unset
+from agent.settings.section import DeviceMatch, OptionalAddress, Section, empty_is_unset
 
 
 class GpsSettings(Section):
@@ -16,5 +16,5 @@ class GpsSettings(Section):
     """Where gpsd listens; empty: no receiver."""
     device: Annotated[DeviceMatch | None, BeforeValidator(empty_is_unset)] = None
     """The receiver, handed to gpsd when it is plugged in; unset: gpsd knows its devices itself."""
-    stale_after_s: Seconds = 4.0
+    stale_after_s: Annotated[float, Field(ge=1, le=60, allow_inf_nan=False)] = 4.0
     """A position older than this is no position."""

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from agent.settings.section import OptionalText, Paths, Seconds, Section, empty_is_unset, valid_device
+from agent.settings.section import MisplacedError, OptionalText, Paths, Section, Text, empty_is_unset, valid_device
 
 SIMULATED: Final = "simulated"
 """The mount's port for a vehicle without one: the demo's."""
@@ -20,11 +20,11 @@ def _port(text: str) -> str:
 class MountSettings(Section):
     """The mount's panel: ignition, supply voltage, buttons, buzzer and lamp."""
 
-    port: Annotated[Annotated[str, AfterValidator(_port)] | None, BeforeValidator(empty_is_unset)] = None
+    port: Annotated[Annotated[Text, AfterValidator(_port)] | None, BeforeValidator(empty_is_unset)] = None
     """Its serial port, by path or numbers; unset: no panel."""
     baud: Annotated[int, Field(ge=1200, le=4_000_000)] = 115_200
     """Its speed; for a mount on USB only the pace at which it is written to."""
-    shutdown_after_s: Seconds = 600.0
+    shutdown_after_s: Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)] = 600.0
     """How long after the ignition goes off the unit stays up."""
     firmware_keys: Paths = ()
     """The public keys (PEM; Ed25519 or ECDSA P-256) that may have signed its firmware; no other is ever sent to it."""
@@ -32,7 +32,7 @@ class MountSettings(Section):
     """Whose board it is: a UUID, or the domain name that imgtool was given (`--vid`); unset: images must name none."""
     class_id: OptionalText = None
     """Which board it is: a UUID, or the name that imgtool was given (`--cid`); unset: images must name none."""
-    slot_bytes: Annotated[int, Field(gt=0)] | None = None
+    slot_bytes: Annotated[int, Field(ge=4096, le=268_435_456)] | None = None
     """How large an image may be, where the mount's firmware does not say."""
     confirm_after_s: Annotated[float, Field(ge=1, le=3600, allow_inf_nan=False)] = 10.0
     """How long new firmware must answer without a break before it is kept; otherwise the mount goes back."""
@@ -43,5 +43,7 @@ class MountSettings(Section):
             try:
                 UUID(self.class_id)
             except ValueError:
-                raise ValueError("expected a vendor_id with a class_id that is a name") from None
+                raise MisplacedError(
+                    "vendor_id", "expected whose board it is with a class_id that is a name, got none"
+                ) from None
         return self

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from agent.settings.section import Count, DeviceMatch, Section, valid_name
+from agent.settings.section import DeviceMatch, MisplacedError, Section, valid_name
 from drivers.hotplug import Subsystem
 
 
@@ -39,7 +39,7 @@ class ScannerSettings(Section):
     )
     """What ends a scan; `auto` takes CR, LF and CRLF alike, `etx` is for STX before and ETX behind a code, `none` for a
     scanner without a suffix. Of a scanner that types, `auto` takes Enter and Tab, the others take Enter."""
-    idle_flush_ms: Count = 0
+    idle_flush_ms: Annotated[int, Field(ge=0, le=10_000)] = 0
     """The silence that ends a scan, for a scanner without a suffix; 0: silence ends none."""
     host_ack: bool = False
     """Whether a scanner of kind `honeywell` is set to Host ACK, and waits for the answer before it reads on."""
@@ -55,5 +55,5 @@ class ScannerSettings(Section):
     @model_validator(mode="after")
     def _a_scan_can_end(self) -> Self:
         if self.terminator == "none" and self.idle_flush_ms == 0:
-            raise ValueError('expected idle_flush_ms above 0 with terminator = "none"')
+            raise MisplacedError("idle_flush_ms", 'expected more than 0 with terminator = "none", got 0: 50 suits most')
         return self

@@ -50,21 +50,50 @@ def _listed(value: object) -> object:
     return value
 
 
+def _listed_words(value: object) -> object:
+    """An environment variable holds a list of words with commas between them."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    if not isinstance(value, list | tuple):
+        raise ValueError('expected a list of texts, such as ["10.0.0.7"]')  # noqa: TRY004
+    return value
+
+
+def printable(value: object) -> object:
+    """A text or path of a setting: one line of printable characters.
+
+    :raises ValueError: it holds a control character, such as NUL or a line break
+    """
+    if isinstance(value, str) and not value.isprintable():
+        raise ValueError("expected one line of printable characters")
+    return value
+
+
 def empty_is_unset(value: object) -> object:
     """An environment variable cannot be unset by a file; an empty one can stand for nothing."""
     return None if value == "" else value
 
 
+Text = Annotated[str, Field(max_length=255), AfterValidator(printable)]
+FilePath = Annotated[Path, BeforeValidator(printable)]
 Name = Annotated[str, AfterValidator(valid_name)]
-DeviceMatch = Annotated[str, AfterValidator(valid_device)]
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(gt=0)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Metres = Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)]
-OptionalText = Annotated[str | None, BeforeValidator(empty_is_unset)]
-OptionalPath = Annotated[Path | None, BeforeValidator(empty_is_unset)]
-Paths = Annotated[tuple[Path, ...], BeforeValidator(_listed)]
-OptionalAddress = Annotated[Annotated[str, AfterValidator(_address)] | None, BeforeValidator(empty_is_unset)]
+DeviceMatch = Annotated[Text, AfterValidator(valid_device)]
+OptionalText = Annotated[Text | None, BeforeValidator(empty_is_unset)]
+OptionalPath = Annotated[FilePath | None, BeforeValidator(empty_is_unset)]
+Paths = Annotated[tuple[FilePath, ...], Field(max_length=32), BeforeValidator(_listed)]
+Words = Annotated[tuple[Text, ...], Field(max_length=64), BeforeValidator(_listed_words)]
+OptionalAddress = Annotated[Annotated[Text, AfterValidator(_address)] | None, BeforeValidator(empty_is_unset)]
+
+
+class MisplacedError(ValueError):
+    """What two keys mean together is wrong: says at which of them.
+
+    :param key: the key below the table whose validator raises this: ``"key_file"``, ``"scanner[1].name"``
+    """
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(message)
+        self.key = key
 
 
 class Section(BaseModel):

@@ -16,4 +16,5 @@ def shown(settings: Settings) -> dict[str, Any]:
 
 def schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of the settings file."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Settings.model_json_schema()}
+    described = Settings.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **described, "required": ["unit"]}

@@ -23,7 +23,7 @@ from paho.mqtt.properties import Properties, VariableByteIntegers
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from agent.settings import BrokerSettings
+from agent.settings import BrokerSettings, UnusableError, tls_files
 from agent.uplink.backoff import Cause, End, Protocol
 from drivers.limited_log import LimitedLog
 
@@ -346,11 +346,9 @@ def password_of(broker: BrokerSettings) -> str | None:
     if broker.password_file is None:
         return None
     try:
-        return broker.password_file.read_text(encoding="utf-8").split("\n", 1)[0].rstrip("\r")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UplinkError(
-            f"broker.password_file: expected a readable file with the password, {broker.password_file}: {_cause(error)}"
-        ) from error
+        return tls_files.password(broker.password_file)
+    except UnusableError as error:
+        raise UplinkError(f"broker.password_file: {error}") from error
 
 
 def tls_context(broker: BrokerSettings) -> ssl.SSLContext:
@@ -358,21 +356,22 @@ def tls_context(broker: BrokerSettings) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=None if broker.ca_file is None else str(broker.ca_file))
     except (OSError, ssl.SSLError) as error:
-        raise UplinkError(f"broker.ca_file: expected certificates in PEM, {broker.ca_file}: {_cause(error)}") from error
+        raise UplinkError(_wrong_file(broker)) from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if broker.cert_file is not None:
         try:
-            context.load_cert_chain(broker.cert_file, broker.key_file)
+            # Without a password OpenSSL would ask the terminal for one.
+            context.load_cert_chain(broker.cert_file, broker.key_file, password="")
         except (OSError, ssl.SSLError) as error:
-            raise UplinkError(
-                f"broker.cert_file, broker.key_file: expected a certificate and its key in PEM, "
-                f"{broker.cert_file}, {broker.key_file}: {_cause(error)}"
-            ) from error
+            raise UplinkError(_wrong_file(broker)) from error
     return context
 
 
-def _cause(error: Exception) -> str:
-    return getattr(error, "strerror", None) or getattr(error, "reason", None) or type(error).__name__
+def _wrong_file(broker: BrokerSettings) -> str:
+    """What is wrong with the files of the connection."""
+    for key, error in tls_files.examine(broker):
+        return f"{key}: {error}"
+    return "broker.ca_file, broker.cert_file, broker.key_file: one of them was replaced this moment: try again"
 
 
 def in_words(code: int) -> str:

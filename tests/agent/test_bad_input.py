@@ -215,7 +215,13 @@ def test_a_second_agent_on_the_same_state_refuses_to_start_and_says_why(world: W
     agent.start_ready()
     second = subprocess.run(
         [*KERBSIDE, "run"],
-        env={**os.environ, "KERBSIDE_UNIT__STATE_DIR": str(agent.state_dir), "KERBSIDE_CONSOLE__LISTEN": "127.0.0.1:0"},
+        env={
+            **os.environ,
+            "KERBSIDE_UNIT__ID": "u1",
+            "KERBSIDE_UNIT__FLEET": "demo",
+            "KERBSIDE_UNIT__STATE_DIR": str(agent.state_dir),
+            "KERBSIDE_CONSOLE__LISTEN": "127.0.0.1:0",
+        },
         capture_output=True,
         text=True,
         timeout=30,

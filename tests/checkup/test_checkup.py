@@ -10,16 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from agent.checkup import device
 from agent.checkup.agent import RunningAgent
 from agent.checkup.device import examine_device
 from agent.journal.store import Journal
 from drivers.simulated import Broker, Gpsd, SimulatedReceiver, free_port
+from tests.certificates import Authority
 from tests.checkup.patient import Patient, serial_line
 from tests.waiting import wait_until
 
@@ -139,69 +136,6 @@ def test_something_that_is_no_broker_is_a_fault_that_says_it_does_not_answer(pat
     assert ("without an answer" if answers else "does not answer") in finding.message
 
 
-class Authority:
-    """Signs the certificates of a test."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Authority of the test")])
-        now = datetime.now(UTC)
-        own = (
-            self._builder(self._name, self._key.public_key(), now - timedelta(days=400), now + timedelta(days=400))
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .add_extension(
-                x509.KeyUsage(
-                    digital_signature=False,
-                    content_commitment=False,
-                    key_encipherment=False,
-                    data_encipherment=False,
-                    key_agreement=False,
-                    key_cert_sign=True,
-                    crl_sign=True,
-                    encipher_only=False,
-                    decipher_only=False,
-                ),
-                critical=True,
-            )
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
-        )
-        self.path = folder / "ca.pem"
-        self.path.write_bytes(own.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
-
-    def _builder(self, subject: x509.Name, key: Any, first: datetime, last: datetime) -> x509.CertificateBuilder:
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self._name)
-            .public_key(key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(first)
-            .not_valid_after(last)
-        )
-
-    def sign(self, name: str, *, first_day: int = -30, last_day: int = 300) -> tuple[Path, Path]:
-        """A certificate for a name and its key, valid between two days from now."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        now = datetime.now(UTC)
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        certificate = (
-            self._builder(subject, key.public_key(), now + timedelta(days=first_day), now + timedelta(days=last_day))
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
-            .sign(self._key, hashes.SHA256())
-        )
-        paths = self.folder / f"{name}.pem", self.folder / f"{name}.key"
-        paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        paths[1].write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-        )
-        paths[1].chmod(0o600)
-        return paths
-
-
 @pytest.fixture
 def authority(tmp_path: Path) -> Authority:
     return Authority(tmp_path)
@@ -247,7 +181,7 @@ def test_certificates_in_order_are_shown_with_their_last_day(
 
 @pytest.mark.parametrize(
     ("first_day", "last_day", "state", "message"),
-    [(-30, -1, "fault", "expired on"), (1, 30, "fault", "not valid before"), (-30, 7, "warning", "valid until")],
+    [(-30, -1, "fault", "expired on"), (1, 30, "fault", "valid from"), (-30, 7, "warning", "valid until")],
 )
 def test_a_certificate_out_of_its_time_is_noticed(
     patient: Patient, authority: Authority, first_day: int, last_day: int, state: str, message: str
@@ -258,19 +192,35 @@ def test_a_certificate_out_of_its_time_is_noticed(
     assert message in finding.message
 
 
-def test_a_key_that_others_can_read_is_a_warning(patient: Patient, authority: Authority) -> None:
+def test_a_key_that_others_can_read_is_a_fault_with_the_command_that_mends_it(
+    patient: Patient, authority: Authority
+) -> None:
     key = _enrol(patient, authority, free_port())
     key.chmod(0o644)
-    warnings = [finding for finding in patient.findings() if "can be read by other users" in finding.message]
-    assert [warning.advice for warning in warnings] == [f"chmod 600 {key}"]
+    finding = patient.examined("files")
+    assert finding.state == "fault"
+    assert finding.message.startswith(f"broker.key_file: {key} may be read by everybody (mode 0644")
+    assert finding.advice == f"chmod 640 {key}"
+
+
+def test_a_seal_key_and_a_state_directory_that_others_can_write_are_faults(patient: Patient) -> None:
+    (patient.state_dir / "seal.key").write_bytes(bytes(32))
+    (patient.state_dir / "seal.key").chmod(0o666)
+    patient.state_dir.chmod(0o777)
+    findings = [finding for finding in patient.findings() if finding.name == "files"]
+    assert [(finding.state, finding.advice) for finding in findings] == [
+        ("fault", f"chmod 700 {patient.state_dir}"),
+        ("fault", f"chmod 600 {patient.state_dir / 'seal.key'}"),
+    ]
 
 
 def test_a_certificate_without_its_file_is_a_fault(patient: Patient, authority: Authority) -> None:
     _enrol(patient, authority, free_port())
     patient.set(BROKER__CA_FILE=authority.folder / "gone.pem")
-    finding = patient.examined("certificates")
-    assert finding.state == "fault"
-    assert "broker.ca_file" in finding.message
+    (finding,) = [each for each in patient.findings() if each.name == "certificates" and each.state == "fault"]
+    assert (
+        finding.message == f"broker.ca_file: expected certificates in PEM, found nothing at {authority.folder}/gone.pem"
+    )
 
 
 def test_a_broker_of_another_name_is_refused(patient: Patient, authority: Authority, tmp_path: Path) -> None:
@@ -305,7 +255,7 @@ def test_a_damaged_journal_is_a_fault(patient: Patient) -> None:
 
 
 def test_more_journal_than_disk_is_a_warning(patient: Patient) -> None:
-    patient.set(JOURNAL__MAX_BYTES=1 << 60)
+    patient.set(JOURNAL__MAX_BYTES=1 << 44)
     finding = patient.examined("disk")
     assert finding.state == "warning"
     assert "journal.max_bytes" in finding.advice

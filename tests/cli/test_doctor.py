@@ -13,7 +13,7 @@ from tests.checkup.patient import Patient, serial_line
 from tests.cli.kerbside import kerbside, kerbside_json
 from tests.waiting import wait_until
 
-ORDER = ["clock", "disk", "database", "certificates", "broker", "receiver", "scanners", "camera", "mount"]
+ORDER = ["clock", "disk", "database", "files", "certificates", "broker", "receiver", "scanners", "camera", "mount"]
 
 
 @pytest.fixture

@@ -127,6 +127,7 @@ def test_the_unit_key_is_for_its_owner_only(tmp_path: Path) -> None:
 
 def test_a_unit_key_of_the_wrong_size_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "seal.key").write_bytes(b"short")
+    (tmp_path / "seal.key").chmod(0o600)
     with pytest.raises(SealError, match="holds 5 bytes, expected 32: restore it"):
         Sealer(tmp_path, {})
     assert (tmp_path / "seal.key").read_bytes() == b"short"
