@@ -126,6 +126,7 @@ class Agent(Process):
             "console": {"listen": f"127.0.0.1:{port}"},
             **sections,
         }
+        self.settings.touch(mode=0o600)  # the URL of a camera may hold a password
         self.settings.write_text(_toml(everything))
         super().__init__(["-m", "agent.cli", "run", "--settings", str(self.settings)], directory / "agent.log", under)
 

@@ -112,6 +112,7 @@ def test_a_damaged_seal_key_is_named_with_what_to_do_and_nothing_else(world: Wor
     agent = world.agent()
     agent.state_dir.mkdir()
     (agent.state_dir / "seal.key").write_bytes(b"short")
+    (agent.state_dir / "seal.key").chmod(0o600)
     run = [sys.executable, "-m", "agent.cli", "run", "--settings", str(agent.settings)]
     ended = subprocess.run(run, capture_output=True, text=True, timeout=30, check=False)
     assert ended.returncode == 1
