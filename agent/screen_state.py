@@ -150,8 +150,8 @@ class ScreenState:
         if (prompt := deliveries["prompt"]) is not None:
             calendar = self._calendar(moment, prompt["params"])
             prompt["text"] = words.prompt(prompt["code"], prompt["params"], calendar=calendar)
-        for offer in deliveries["offers"]:
-            offer["hours"] = words.hours(offer["starts_at"], offer["ends_at"], self._calendar(moment, offer))
+        for one in (*deliveries["offers"], *deliveries["conflicts"]):
+            one["hours"] = words.hours(one["starts_at"], one["ends_at"], self._calendar(moment, one))
         if (block := deliveries["block"]) is None:
             return
         calendar = self._calendar(moment, block)

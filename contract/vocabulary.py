@@ -414,7 +414,8 @@ MESSAGE_REJECTIONS: Final[Mapping[str, str]] = {
     "UNKNOWN_BLOCK": "no such block on this unit",
     "UNKNOWN_PARCEL": "none of the parcels is known",
     "BLOCK_ENDED": "the block has ended",
-    "TOO_LATE": "the block has gone too far for this",
+    "TOO_LATE": "the block, or each of the named parcels, has gone too far for this",
+    "NOT_REQUESTED": "the driver has not asked for the block",
     "NOT_TAKEN": "a fault of the unit, which its log names; send it again once that is mended",
 }
 """Reasons of ``message.rejected``."""

@@ -205,6 +205,11 @@ FEEDBACK: Final[Mapping[str, Phrase]] = {
         say("The block has changed."),
         speech=(say("The block has changed."),),
     ),
+    "BLOCKS_OVERLAP": phrase(
+        say("Block {block_id} begins at {starts_at}. Finish block {other_block_id} before, or give one of them back."),
+        say("Block {block_id} and block {other_block_id} are in each other's way: give one of them back."),
+        speech=(say("Two blocks are in each other's way."),),
+    ),
     "BLOCK_CANCELLED": phrase(
         say("The block is cancelled: {reason}."),
         say("The block is cancelled."),
@@ -362,6 +367,7 @@ REFUSALS: Final[Mapping[str, Phrase]] = {
     "UNKNOWN_SITE": phrase(say("This block has no place {site_id}."), say("This block has no such place.")),
     "UNKNOWN_MESSAGE": phrase(say("There is no such message, or it needs no answer.")),
     "UNKNOWN_OFFER": phrase(say("There is no such offer, or it was answered.")),
+    "ALREADY_REQUESTED": phrase(say("You have asked for this block already. Dispatch has yet to answer.")),
     "OFFER_EXPIRED": phrase(say("The offer has expired at {expires_at}."), say("The offer has expired.")),
     "OVERLAP": phrase(say("It overlaps with a block that you have.")),
     "TOO_EARLY": phrase(

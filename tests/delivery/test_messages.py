@@ -123,6 +123,57 @@ def test_recalls_take_parcels_out_wherever_they_are() -> None:
     assert rejection(unit) == ("UNKNOWN_PARCEL", "parcel_ids")
 
 
+def late(unit: CoreUnit) -> dict[str, str | None]:
+    """The parcels of which the cloud hears that nobody can stop them now."""
+    (told,) = [event.data for event in unit.last.events if event.type == "message.rejected"]
+    assert (told["message_id"], told["reason"], told["path"]) == (f"m{unit.messages}", "TOO_LATE", "parcel_ids")
+    assert told["count"] == len(told["parcels"])
+    return dict(told["parcels"])
+
+
+def test_the_recall_of_a_parcel_that_is_delivered_is_answered() -> None:
+    unit = at_door(2)
+    unit.scan_parcel(1)
+    unit.must("deliver", handover="recipient")
+    unit.receive("parcel.recalled", {"parcel_ids": ["P1"]})
+    assert late(unit) == {"P1": "DELIVERED"}
+    # It holds all the same, should the parcel not have been handed over.
+    assert "parcel.recalled" in unit.must("void", parcel_id="P1", reason="the wrong door")
+
+
+def test_a_recall_is_answered_for_every_parcel_whatever_has_become_of_it() -> None:
+    unit = loading(9)
+    for number in range(1, 7):
+        unit.scan_parcel(number)
+    unit.must("mark_missing", parcel_id="P7", reason="NOT_FOUND")
+    unit.must("reject", parcel_id="P8", reason="DAMAGED")
+    unit.receive("parcel.recalled", {"parcel_ids": ["P9"]})
+    unit.must("close_loading")
+    unit.must("depart")
+    unit.must("damage", parcel_id="P2")
+    unit.must("transfer", parcel_ids=["P3"], driver_id="D2")
+    unit.must("not_in_vehicle", parcel_id="P4")
+    unit.receive("parcel.recalled", {"parcel_ids": [f"P{number}" for number in range(1, 10)] + ["P77"]})
+    recalled = [event.data["parcel_id"] for event in unit.last.events if event.type == "parcel.recalled"]
+    assert recalled == ["P1", "P5", "P6"]
+    assert late(unit) == {
+        "P2": "RETURN_PENDING",
+        "P3": "TRANSFERRED",
+        "P4": "UNLOCATED",
+        "P7": "MISSING",
+        "P8": "REJECTED",
+        "P9": "RECALLED_CLOSED",
+        "P77": None,
+    }
+
+
+def test_a_recall_of_thousands_of_parcels_has_a_short_answer() -> None:
+    unit = assigned(1)
+    unit.receive("parcel.recalled", {"parcel_ids": ["P1", *(f"X{number}" for number in range(4999))]})
+    told = unit.events("message.rejected")[-1].data
+    assert (len(told["parcels"]), told["count"]) == (100, 4999)
+
+
 def test_a_recalled_parcel_that_was_marked_missing_is_not_delivered_when_it_is_found() -> None:
     unit = loading(2)
     unit.scan_parcel(1)
@@ -222,6 +273,7 @@ def test_an_offer_is_requested_and_confirmed_and_its_manifest_follows() -> None:
 def test_a_manifest_that_comes_after_the_check_in_finds_the_driver_at_the_pickup() -> None:
     unit = CoreUnit()
     unit.receive("offer.made", offer(starts_at="2026-11-21T09:00:00Z"))
+    unit.must("accept_offer", offer_id="O1")
     unit.receive("offer.confirmed", {"block_id": "B9"})
     unit.must("check_in")
     unit.must("start_loading")

@@ -271,7 +271,8 @@ def test_a_snapshot_of_the_first_version_shows_what_that_version_showed() -> Non
     earlier = json.loads((Path(__file__).parent / "snapshot_1.json").read_text())
     assert earlier["snapshot"]["version"] == 1
     state = snapshot.load(json.dumps(earlier["snapshot"]).encode(), Policy())
-    assert view(state, Moment(**earlier["moment"])) == earlier["view"] | {"notes": []}
+    shown = view(state, Moment(**earlier["moment"]))
+    assert {member: shown[member] for member in earlier["view"]} == earlier["view"]
     assert state.settings == {"delivery.photo_retakes": 1, "delivery.allow_adoption": True}
     assert [feedback.rating for feedback in state.feedback] == [5]
     assert str(state.advisories["A1"].valid_to) == "2026-11-21T12:00:00Z"
@@ -281,7 +282,8 @@ def test_a_snapshot_of_the_first_version_shows_what_that_version_showed() -> Non
 def test_a_snapshot_of_the_second_version_shows_what_that_version_showed() -> None:
     earlier = json.loads((Path(__file__).parent / "snapshot_2.json").read_text())
     state = snapshot.load(json.dumps(earlier["snapshot"]).encode(), Policy())
-    assert view(state, Moment(**earlier["moment"])) == earlier["view"] | {"notes": []}
+    shown = view(state, Moment(**earlier["moment"]))
+    assert {member: shown[member] for member in earlier["view"]} == earlier["view"]
     # What the screen does not show: a size, and the recipient of a stop that goes on elsewhere.
     block = state.blocks["B1"]
     assert block.parcels["P1"].plan.size == Size(300, 200, 100)

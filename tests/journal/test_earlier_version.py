@@ -93,7 +93,8 @@ def test_its_chain_and_its_cursors_go_on_where_they_were(earlier: Earlier) -> No
 def test_its_state_is_what_it_was(earlier: Earlier) -> None:
     state = state_of(earlier)
 
-    assert json.loads(json.dumps(view(state, earlier.moment))) == earlier.said["view"]
+    shown = json.loads(json.dumps(view(state, earlier.moment)))
+    assert {member: shown[member] for member in earlier.said["view"]} == earlier.said["view"]
     assert {
         block_id: {
             "state": block.state,

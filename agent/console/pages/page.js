@@ -174,6 +174,7 @@ function render() {
   part("primary", [code, actions, params?.stop_id, params?.parcel_ids], drawPrimary); // counts go by without redrawing it
   part("choices", state.prompt?.params?.choices, drawChoices);
   part("offers", state.offers, drawOffers);
+  part("conflicts", state.conflicts, drawConflicts);
   part("counts", block?.counts, drawCounts);
   part("stops", [stops, stopId()], drawStops);
   part("messages", state.messages, drawMessages);
@@ -290,6 +291,14 @@ function drawOffers(offers) {
     el("p", {}, offerText(offer)),
     button("Accept …", () => act("accept_offer", { offer_id: offer.offer_id })),
     button("Decline …", () => act("decline_offer", { offer_id: offer.offer_id })))));
+}
+
+function drawConflicts(conflicts) {
+  const list = conflicts ?? [];
+  $("conflicts").hidden = !list.length;
+  $("conflicts").replaceChildren(...list.map((one) => el("div", { className: "row" },
+    el("p", {}, [`Block ${one.block_id}`, one.hours, `block ${one.other_block_id} is in its way`].filter(Boolean).join(", ")),
+    button("Give it back …", () => act("give_back", { block_id: one.block_id })))));
 }
 
 function drawCounts(counts) {

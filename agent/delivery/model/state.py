@@ -14,7 +14,16 @@ from agent.delivery.model.inputs import Located, Scanned
 from agent.delivery.model.manifest import ParcelPlan, Pay, Site, StopPlan, Travel, Vehicle
 from agent.delivery.model.messages import Advisory, Earnings, Message, Offer, RecipientFeedback, Roster
 from agent.delivery.model.times import Instant
-from contract.vocabulary import BLOCK_ENDED, CUSTODY, STOP_ENDED, BlockState, ParcelState, StopKind, StopState
+from contract.vocabulary import (
+    BLOCK_ACTIVE,
+    BLOCK_ENDED,
+    CUSTODY,
+    STOP_ENDED,
+    BlockState,
+    ParcelState,
+    StopKind,
+    StopState,
+)
 
 T = TypeVar("T")
 
@@ -235,6 +244,8 @@ class Here:
     """What the driver noted in this block, the latest last."""
     looked_again: frozenset[str] = frozenset()
     """Parcels that the driver was asked to look for once more."""
+    conflicts_told: frozenset[str] = frozenset()
+    """Blocks of which the driver was told that their time has come while another runs."""
     offers_told: frozenset[str] = frozenset()
     """Offers about whose missing answer the driver was told."""
     dates_asked: frozenset[str] = frozenset()
@@ -298,6 +309,12 @@ class State:
             return last
         accepted = [block for block in self.blocks.values() if block.state == "ACCEPTED"]
         return min(accepted, key=lambda block: block.starts_at or Instant.of(0), default=last)
+
+    @property
+    def running(self) -> Block | None:
+        """The block that the driver is at work on."""
+        last = self.blocks.get(self.block_id) if self.block_id is not None else None
+        return last if last is not None and last.state in BLOCK_ACTIVE else None
 
     def with_here(self, here: Here) -> State:
         """The same state with another momentary part."""

@@ -7,7 +7,6 @@ what follows. A message that is not accepted changes nothing and is answered wit
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from agent.delivery.evolve import evolve
@@ -19,12 +18,16 @@ from agent.delivery.model.numbers import normal
 from agent.delivery.model.state import Block, State
 from agent.delivery.model.times import read_instant, text_of
 from agent.delivery.rules.arguments import reason_code_of_cloud
+from agent.delivery.rules.conflicts import warn
 from agent.delivery.rules.follow_ups import cancel_stop, end_stop, recall, settle
+from agent.delivery.rules.offers import requested
 from agent.delivery.rules.out_of_date import refuse_over, refuse_past
 from agent.delivery.rules.pickup import stand_at_pickup
 from agent.delivery.rules.transaction import Refused, Transaction
 from contract.vocabulary import CUSTODY
 
+TOLD_PARCELS = 100
+"""How many parcels of a recall an answer names; it says how many there are."""
 REJECTIONS_AT_ONCE = 10.0
 REJECTION_EVERY_MS = 10_000
 """After a burst, one answer each ten seconds: a flood must not fill the store."""
@@ -49,29 +52,29 @@ def received(state: State, message: InboxMessage, moment: Moment) -> Decision:
 
 def invalid(state: State, message: InvalidMessage, moment: Moment) -> Decision:
     """Answer a message that could not be read."""
-    return _answer_rejection(Transaction(state, message, moment), message.message_id, message.reason, message.path)
+    tx = Transaction(state, message, moment)
+    _reject(tx, message.message_id, message.reason, message.path)
+    return tx.decision()
 
 
 def _rejected(state: State, message: InboxMessage, refusal: Refusal, moment: Moment) -> Decision:
-    answer = _answer_rejection(
-        Transaction(state, message, moment), message.message_id, refusal.reason, refusal.params.get("path")
-    )
-    return replace(answer, refusal=refusal)
+    tx = Transaction(state, message, moment)
+    _reject(tx, message.message_id, refusal.reason, refusal.params.get("path"))
+    return tx.decision(refusal)
 
 
-def _answer_rejection(tx: Transaction, message_id: str | None, reason: str, path: str | None) -> Decision:
+def _reject(tx: Transaction, message_id: str | None, reason: str, path: str | None, **more: Any) -> None:
     """``message.rejected``, unless too many were written lately: then the next one says how many were not."""
     now_ms, here = tx.moment.uptime_ms, tx.here
     tokens = min(REJECTIONS_AT_ONCE, here.rejections + max(0, now_ms - here.rejections_ms) / REJECTION_EVERY_MS)
     if tokens < 1:
         tx.momentary(rejections=tokens, rejections_ms=now_ms, suppressed=here.suppressed + 1)
-        return tx.decision()
-    data: dict[str, Any] = {"message_id": message_id, "reason": reason, "path": path}
+        return
+    data: dict[str, Any] = {"message_id": message_id, "reason": reason, "path": path, **more}
     if here.suppressed:
         data["suppressed"] = here.suppressed
     tx.add("message.rejected", "unit", data)
     tx.momentary(rejections=tokens - 1, rejections_ms=now_ms, suppressed=0)
-    return tx.decision()
 
 
 # Manifests
@@ -116,6 +119,8 @@ def _manifest(tx: Transaction, message: InboxMessage, before: State) -> None:
     else:
         counts = {"parcels": len(block.parcels), "stops": len(block.stops)}
         tx.tell("BLOCK_ASSIGNED", "attention", block_id=block_id, starts_at=text_of(block.starts_at), **counts)
+    if known is None or (known.starts_at, known.ends_at) != (block.starts_at, block.ends_at):
+        warn(tx, block_id)
 
 
 def _left_out(tx: Transaction, known: Block, manifest: Manifest) -> int:
@@ -178,10 +183,19 @@ def _check_recalled(state: State, message: InboxMessage, moment: Moment) -> None
 
 
 def _recalled(tx: Transaction, message: InboxMessage, before: State) -> None:
+    asked = dict.fromkeys(message.data["parcel_ids"])
     blocks = [block for block in tx.state.blocks.values() if not block.ended]
     ids = [parcel.parcel_id for block in blocks for parcel in recall(tx, block)]
     if ids:
         tx.tell("PARCELS_RECALLED", "attention", parcel_ids=ids, reason=message.data.get("reason"))
+    states: dict[str, str] = {}
+    for block in blocks:
+        states |= {parcel_id: block.parcels[parcel_id].state for parcel_id in block.parcels.keys() & asked}
+    # The recall holds, should one of these turn up later or its delivery be voided; but now nobody can stop it.
+    late = {parcel_id: states.get(parcel_id) for parcel_id in asked if parcel_id not in ids}
+    if late:
+        told = dict(list(late.items())[:TOLD_PARCELS])
+        _reject(tx, message.message_id, "TOO_LATE", "parcel_ids", parcels=told, count=len(late))
 
 
 # Offers
@@ -192,6 +206,9 @@ def _check_offer(state: State, message: InboxMessage, moment: Moment) -> None:
     known = state.blocks.get(data["block_id"])
     if known is not None and known.state != "OFFERED":
         raise Refused("STALE", path="block_id")
+    # What the driver has asked for is what he saw: the cloud answers that before it offers anything else.
+    if any(data["offer_id"] == asked.offer_id or data["block_id"] == asked.block_id for asked in requested(state)):
+        raise Refused("STALE", path="offer_id")
     refuse_over(read_instant(data.get("ends_at")), moment, "ends_at")
     refuse_past(read_instant(data.get("expires_at")), moment, "expires_at")
 
@@ -207,6 +224,8 @@ def _check_answer(state: State, message: InboxMessage, moment: Moment) -> None:
     if known.state != "OFFERED":
         raise Refused("STALE", path="block_id")
     if message.type == "offer.confirmed":
+        if not any(asked.block_id == known.block_id for asked in requested(state)):
+            raise Refused("NOT_REQUESTED", path="block_id")
         refuse_over(known.ends_at, moment, "block_id")
 
 
@@ -214,6 +233,7 @@ def _offer_confirmed(tx: Transaction, message: InboxMessage, before: State) -> N
     block = tx.state.blocks[message.data["block_id"]]
     tx.on_block("block.accepted", block)
     tx.tell("OFFER_CONFIRMED", "good", block_id=block.block_id)
+    warn(tx, block.block_id)
 
 
 def _offer_refused(tx: Transaction, message: InboxMessage, before: State) -> None:

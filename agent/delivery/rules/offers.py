@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from agent.delivery.model.messages import Offer
-from agent.delivery.model.state import Block
+from agent.delivery.model.state import Block, State
 from agent.delivery.model.times import text_of
+from agent.delivery.rules.conflicts import committed, overlap
 from agent.delivery.rules.transaction import Refused, Transaction
-from contract.vocabulary import BLOCK_ENDED
 
 
 def _offer(tx: Transaction, offer_id: str) -> Offer:
@@ -29,17 +29,20 @@ def accept_offer(tx: Transaction, a: dict[str, Any]) -> None:
     offer = _offer(tx, a["offer_id"])
     if expired(tx, offer):
         raise Refused("OFFER_EXPIRED", offer_id=offer.offer_id, expires_at=text_of(offer.expires_at))
-    for block in tx.state.blocks.values():
-        if block.state not in BLOCK_ENDED and block.state != "OFFERED" and _overlap(offer, block):
-            raise Refused("OVERLAP", block_id=block.block_id)
+    for asked in requested(tx.state):
+        if asked.block_id == offer.block_id:
+            raise Refused("ALREADY_REQUESTED", offer_id=asked.offer_id)
+    others: list[Block | Offer] = [*committed(tx.state), *requested(tx.state)]
+    for other in others:
+        if overlap(offer, other):
+            raise Refused("OVERLAP", block_id=other.block_id)
     members = {"block_id": offer.block_id, "offer_id": offer.offer_id}
     tx.add("block.acceptance_requested", f"block/{offer.block_id}", members)
 
 
-def _overlap(offer: Offer, block: Block) -> bool:
-    if offer.starts_at is None or offer.ends_at is None or block.starts_at is None or block.ends_at is None:
-        return False
-    return offer.starts_at < block.ends_at and block.starts_at < offer.ends_at
+def requested(state: State) -> list[Offer]:
+    """The offers that the driver has asked for and the cloud has not answered."""
+    return [offer for offer in state.offers.values() if offer.requested_at is not None]
 
 
 def decline_offer(tx: Transaction, a: dict[str, Any]) -> None:

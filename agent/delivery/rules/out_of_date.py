@@ -72,7 +72,7 @@ def date_of(block: Block) -> dict[str, str | None]:
 
 def end_what_is_over(tx: Transaction) -> None:
     """The clock can be trusted: what was taken before and is out of date is no longer in the way of today's."""
-    for block in list(tx.state.blocks.values()):
+    for block in list(tx.state.blocks.values()) if tx.state.running is None else ():
         if block.state == "ACCEPTED" and not block.custody and is_over(block.ends_at, tx.moment):
             tx.on_block("block.no_show", block, reason="STALE")
             tx.tell("OUT_OF_DATE", "attention", **date_of(block))

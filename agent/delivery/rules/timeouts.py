@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from agent.delivery.rules import closing
+from agent.delivery.rules.conflicts import warn_of_begun
 from agent.delivery.rules.offers import expired
 from agent.delivery.rules.out_of_date import end_what_is_over
 from agent.delivery.rules.transaction import Transaction
@@ -19,6 +20,7 @@ def tick(tx: Transaction) -> None:
     if tx.moment.is_trusted:
         end_what_is_over(tx)
     _watch_no_show(tx)
+    warn_of_begun(tx)
     _watch_idle(tx)
 
 
@@ -38,12 +40,17 @@ def _watch_no_show(tx: Transaction) -> None:
     # A block of today is lost for good by this: the time must be one that somebody has checked.
     if tx.moment.trust not in {"gps", "ntp"}:
         return
-    for block in list(tx.state.blocks.values()):
+    # While a block runs nobody can check in to another one; then its driver gets as long as any other.
+    if tx.state.running is not None:
+        return
+    blocks = list(tx.state.blocks.values())
+    ends = [block.ended_at for block in blocks if block.ended_at is not None and block.checked_in_at is not None]
+    for block in blocks:
         # A unit that replaces another in the middle of a block has its parcels on board: somebody did show.
         if block.state != "ACCEPTED" or block.starts_at is None or block.custody:
             continue
-        # A block may come after it has begun: its driver gets as long as any other.
-        since = max(block.starts_at, block.since or block.starts_at)
+        # A block may come after it has begun.
+        since = max(block.starts_at, block.since or block.starts_at, *ends)
         if tx.moment.wall_ms > since.unix_ms + tx.state.policy.no_show_after_s * 1000:
             tx.on_block("block.no_show", block)
             tx.tell("NO_SHOW", "attention", block_id=block.block_id)

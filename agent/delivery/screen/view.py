@@ -16,6 +16,7 @@ from agent.delivery.model.manifest import Place, as_json
 from agent.delivery.model.messages import Message, Offer
 from agent.delivery.model.state import Block, Parcel, State, Stop
 from agent.delivery.model.times import text_of
+from agent.delivery.rules.conflicts import conflicts
 from agent.delivery.rules.proofs import missing_proofs
 from agent.delivery.screen.attempts import Attempts, Plain
 from agent.delivery.screen.earnings import earnings
@@ -51,6 +52,7 @@ class Drawn:
 NOTHING: Final[Mapping[str, Any]] = {
     "driver": None,
     "offers": [],
+    "conflicts": [],
     "block": None,
     "stops": [],
     "parcels": [],
@@ -78,6 +80,7 @@ def view(state: State, moment: Moment, drawn: Drawn | None = None, attempts: Att
         **NOTHING,
         "driver": attempts.attempt("driver", lambda: _driver(state, block), None),
         "offers": attempts.attempt_each("offers", state.offers.values(), _offer),
+        "conflicts": attempts.attempt("conflicts", lambda: _conflicts(state, moment), []),
         "prompt": attempts.attempt("prompt", lambda: prompt(state, moment), None),
         "position": attempts.attempt("position", lambda: _position(state, moment), None),
         "messages": attempts.attempt_each("messages", state.messages, _message),
@@ -154,6 +157,18 @@ def _block(block: Block, driven_m: float | None) -> dict[str, Any]:
         "distance_m": None if distance_m is None else round(distance_m),
         "owed": list(block.obligation),
     }
+
+
+def _conflicts(state: State, moment: Moment) -> list[dict[str, Any]]:
+    return [
+        {
+            "block_id": block.block_id,
+            "starts_at": text_of(block.starts_at),
+            "ends_at": text_of(block.ends_at),
+            "other_block_id": other.block_id,
+        }
+        for block, other in conflicts(state, moment)
+    ]
 
 
 def _place(place: Place | None) -> dict[str, float] | None:
