@@ -40,6 +40,7 @@ from agent.delivery.screen.view import NOTHING, Drawn, view
 from agent.journal.entries import Batch, EventEntry, InboxEntry, JournalError, JournalFull
 from agent.journal.envelope import Chain, parse
 from agent.journal.store import Journal
+from agent.keeping import Keeping
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +103,7 @@ NOT_STORED = "NOT_STORED"
 STORE_FULL = "STORE_FULL"
 BUSY = "BUSY"
 FAULT = "FAULT"
+_PROBE = Decision()  # nothing is decided; written with a snapshot, it shows whether the disk takes something
 
 
 class Unit:
@@ -116,6 +118,7 @@ class Unit:
         self._loop = asyncio.get_running_loop()
         self._pending: deque[_Ticket] = deque()
         self._failure: JournalError | None = None
+        self._keeping = Keeping(self._loop.time)
         self._unit_events: deque[Event] = deque(maxlen=MAX_UNIT_EVENTS)
         self._watchers: set[asyncio.Event] = set()
         self._in_flight: dict[str, list[Callable[[], None]]] = {}
@@ -147,6 +150,8 @@ class Unit:
             return
         if isinstance(what, Tick):
             self._flush_unit_events()
+            if self._keeping.is_to_be_tried:
+                self._submit(_PROBE, self._now())
         moment = self._now()
         decision = self._decide(what, moment)
         if decision.events or decision.effects:
@@ -282,8 +287,8 @@ class Unit:
 
     @property
     def is_keeping(self) -> bool:
-        """Whether the journal takes what is decided."""
-        return self._failure is None
+        """Whether what is decided gets to the disk."""
+        return self._failure is None and self._keeping.is_well
 
     @contextlib.asynccontextmanager
     async def watch(self) -> AsyncIterator[asyncio.Event]:
@@ -345,11 +350,12 @@ class Unit:
         self._state = state
         ticket = _Ticket(tuple(entries), state, decision, device, answer, acknowledge, again)
         self._pending.append(ticket)
+        self._keeping.handed_over()
         batch = Batch(
             ticket.entries,
             keys=keys if accepted else {},
             forget=tuple(effect.scope for effect in decision.effects if isinstance(effect, Forget)),
-            snapshot=dump(state) if entries and self._journal.snapshot_due else None,
+            snapshot=dump(state) if (entries and self._journal.snapshot_due) or decision is _PROBE else None,
         )
         self._journal.write(batch, self._written)
 
@@ -362,8 +368,10 @@ class Unit:
     def _finish(self, error: Exception | None) -> None:
         ticket = self._pending.popleft()
         if error is not None:
+            self._keeping.failed(before=self._failure is not None)
             self._fail(ticket, error)
             return
+        self._keeping.written()
         self._shown = ticket.state.with_here(self._state.here)
         decision = ticket.decision
         if decision.feedback:
@@ -401,7 +409,10 @@ class Unit:
             if event.type == PANIC or (event.subject == "unit" and event.type != RECOVERED)
         )
         if not self._pending:
-            self._recover()
+            if wait_s := self._keeping.recover_after_s:
+                self._loop.call_later(wait_s, self._recover)
+            else:
+                self._recover()
 
     def _recover(self) -> None:
         """All that was in the writer's hands has failed: start again from what is on disk."""

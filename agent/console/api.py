@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import re
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, Final
@@ -15,15 +17,17 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from agent.console.backend import Backend
-from agent.console.encoding import encoded
+from agent.console.encoding import encoded, unwritable
 from agent.console.guard import Guard
 from agent.console.problem import problem
 from agent.console.stream import Streams
 from contract import strict_json
+from drivers.limited_log import LimitedLog
 
 MAX_BODY_BYTES: Final = 128 * 1024
 """Room for a signature of several thousand points; nothing else comes near."""
 BODY_TIMEOUT_S: Final = 10.0
+_JSON: Final = re.compile(r'application/json *(; *charset="?utf-8"?)? *', re.IGNORECASE | re.ASCII)
 PAGES: Final = Path(__file__).with_name("pages")
 ROUTES: Final = {
     "/": ("page.html", "text/html"),
@@ -53,7 +57,7 @@ def app(backend: Backend, *, hosts: Collection[str], token: str, closing: asynci
     application = Starlette(
         routes=routes,
         middleware=[Middleware(Guard, hosts=frozenset(hosts), token=token)],
-        exception_handlers={HTTPException: _http_problem, ClientDisconnect: _gone, Exception: _fault},
+        exception_handlers={HTTPException: _http_problem, ClientDisconnect: _gone, Exception: api.fault},
     )
     application.router.redirect_slashes = False
     return application
@@ -63,13 +67,23 @@ class _Api:
     def __init__(self, backend: Backend, token: str) -> None:
         self._backend = backend
         self._token = token
+        self._faults = LimitedLog(logging.getLogger(__name__), "faults while answering")
 
     async def state(self, _request: Request) -> Response:
         return Response(encoded(self._backend.view()), media_type="application/json")
 
     async def health(self, _request: Request) -> Response:
-        faults = self._backend.health()
+        try:
+            faults = [*self._backend.health(), *unwritable(self._backend.view())]
+        except Exception as error:  # noqa: BLE001 - whatever it is, the unit is not well
+            self._faults.warning("the unit cannot say how it is: %s", type(error).__name__, fault=error)
+            faults = ["the state cannot be drawn"]
         return JSONResponse({"ok": False, "faults": faults}, 503) if faults else JSONResponse({"ok": True})
+
+    async def fault(self, request: Request, error: Exception) -> Response:
+        asked = f"{request.method} {request.scope['path']}"
+        self._faults.warning("%s could not be answered: %s", asked, type(error).__name__, fault=error)
+        return problem(500, "FAULT", "The unit could not answer; its log says why.")
 
     async def session(self, _request: Request) -> Response:
         return JSONResponse({"token": self._token})
@@ -78,9 +92,10 @@ class _Api:
         return JSONResponse(await self._backend.checkup())
 
     async def act(self, request: Request) -> Response:
-        media_type, _, _ = request.headers.get("content-type", "").partition(";")
-        if media_type.strip().lower() != "application/json":
-            return problem(415, "NOT_JSON", "Expected the content type application/json.")
+        if not _JSON.fullmatch(request.headers.get("content-type", "")):
+            return problem(415, "NOT_JSON", "Expected the content type application/json, in UTF-8.")
+        if "content-encoding" in request.headers:
+            return problem(415, "NOT_JSON", "Expected JSON as it is, without a content-encoding.")
         try:
             body = await _body(request)
         except TimeoutError:
@@ -136,7 +151,3 @@ async def _http_problem(_request: Request, error: Exception) -> Response:
 
 async def _gone(_request: Request, _error: Exception) -> Response:
     return problem(400, "GONE", "The client went away in the middle of its request.")
-
-
-async def _fault(_request: Request, _error: Exception) -> Response:
-    return problem(500, "FAULT", "The unit could not answer; its log says why.")

@@ -108,7 +108,7 @@ def _server(application: ASGIApp) -> uvicorn.Server:
         lifespan="off",
         interface="asgi3",
         log_config=None,
-        log_level=logging.ERROR,  # broken requests are the client's affair, and a flood of them must not fill the log
+        log_level=logging.CRITICAL,  # what anybody can repeat at will is told by `api`, in few lines
         access_log=False,
         proxy_headers=False,
         server_header=False,

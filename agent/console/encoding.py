@@ -20,12 +20,23 @@ def encoded(view: dict[str, Any]) -> bytes:
         return to_json({name: _whole(name, member) for name, member in view.items()}, inf_nan_mode="null")
 
 
+def unwritable(view: dict[str, Any]) -> list[str]:
+    """Which members cannot be written, as findings; `encoded` leaves them out."""
+    return [f"{name} cannot be written as JSON" for name, member in view.items() if not _is_writable(member)]
+
+
 def _whole(name: str, member: Any) -> Any:
+    if _is_writable(member):
+        return member
+    if name not in _reported:
+        _reported.add(name)
+        _log.error("%s cannot be written as JSON; it is left out", name)
+    return None
+
+
+def _is_writable(member: Any) -> bool:
     try:
         to_json(member, inf_nan_mode="null")
     except Exception:  # noqa: BLE001 - the other members are shown
-        if name not in _reported:
-            _reported.add(name)
-            _log.exception("%s cannot be written as JSON", name)
-        return None
-    return member
+        return False
+    return True

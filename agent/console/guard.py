@@ -52,7 +52,7 @@ class Guard:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         host = headers.get(b"host", b"").decode("latin-1").lower()
         if host not in self._hosts:
-            return problem(421, "HOST_NOT_SERVED", f'This unit is not "{host}"; expected {min(self._hosts)}.')
+            return problem(421, "HOST_NOT_SERVED", f'This unit is not "{host[:100]}"; expected {min(self._hosts)}.')
         if not scope["path"].startswith("/api/"):
             return None
         origin = headers.get(b"origin", f"http://{host}".encode()).decode("latin-1").lower()

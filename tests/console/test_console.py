@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import gzip
 import http.client
 import json
 import socket
@@ -87,9 +88,32 @@ def test_the_state_is_all_that_the_desk_shows(served: Served) -> None:
     assert served.json("GET", "/api/state") == (200, served.backend.shown)
 
 
-def test_health_is_answered_without_looking_at_the_desk(served: Served) -> None:
+def test_health_is_fine_where_the_state_can_be_drawn(served: Served) -> None:
     assert served.json("GET", "/healthz") == (200, {"ok": True})
-    assert served.backend.views == 0
+
+
+def test_health_says_no_where_the_state_cannot_be_drawn(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(served.backend, "view", lambda: 1 / 0)
+    assert served.json("GET", "/healthz") == (503, {"ok": False, "faults": ["the state cannot be drawn"]})
+
+
+@pytest.mark.parametrize("member", ["\ud800", object(), {"deep": b"\xff"}])
+def test_health_says_no_where_a_member_of_the_state_cannot_be_written(served: Served, member: Any) -> None:
+    served.show({"unit": {"id": "u1"}, "block": member})
+    assert served.json("GET", "/healthz") == (503, {"ok": False, "faults": ["block cannot be written as JSON"]})
+    assert served.json("GET", "/api/state") == (200, {"unit": {"id": "u1"}, "block": None})
+
+
+def test_a_fault_that_comes_back_at_each_request_is_a_few_lines_of_the_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serving() as served:
+        monkeypatch.setattr(served.backend, "view", lambda: 1 / 0)
+        monkeypatch.setattr(served.backend, "checkup", lambda: 1 / 0)
+        for path in ("/api/state", "/api/checkup", "/healthz", "/api/state?\x1b") * 20:
+            assert served.ask("GET", path.replace("\x1b", "%1b"))[0] in (500, 503)
+    assert 0 < len(caplog.records) <= 5
+    assert "ZeroDivisionError" in caplog.text
 
 
 def test_health_says_what_is_wrong(served: Served) -> None:
@@ -185,10 +209,50 @@ def test_a_body_that_names_no_action_is_turned_away(served: Served, body: str) -
     assert served.backend.acted == []
 
 
-@pytest.mark.parametrize("content_type", ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"])
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "",
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data",
+        "application/json; charset=utf-16",
+        "application/json; charset=latin-1",
+        "application/json, text/plain",
+        "application/jsonp",
+    ],
+)
 def test_what_a_foreign_form_could_send_is_turned_away(served: Served, content_type: str) -> None:
     status, problem = served.post('{"action": "scan"}', content_type=content_type)
     assert (status, problem["reason"]) == (415, "NOT_JSON")
+    assert served.backend.acted == []
+
+
+def test_a_packed_body_is_turned_away_with_the_reason(served: Served) -> None:
+    status, problem = served.post(gzip.compress(b'{"action": "scan"}'), content_encoding="gzip")
+    assert (status, problem["reason"]) == (415, "NOT_JSON")
+    assert "content-encoding" in problem["message"]
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ('{"action": "scan"}'.encode("utf-16"), "expected UTF-8"),
+        ('{"action": "scan"}'.encode("utf-16-le"), "expected UTF-8, not UTF-16"),
+        ('{"action": "scan"}'.encode("utf-32-be"), "expected UTF-8, not UTF-16 or UTF-32"),
+        ('{"action": "scan"}'.encode("utf-8-sig"), "expected UTF-8 without a byte order mark"),
+        (b'{"action": "scan", "code": "\xe9"}', "expected UTF-8, which byte 28 is not"),
+        (b'{"action": "scan", "action": "depart"}', "expected each member of an object once"),
+        (b'{"action": "scan", "\\u0061ction": "scan"}', "expected each member of an object once"),
+        (b'{"action": "scan", "x": ' + b"[" * 200 + b"]" * 200 + b"}", "levels of nesting"),
+    ],
+)
+def test_a_body_that_another_reader_could_understand_otherwise_is_turned_away_with_the_reason(
+    served: Served, body: bytes, expected: str
+) -> None:
+    status, problem = served.post(body)
+    assert (status, problem["reason"]) == (400, "INVALID_JSON")
+    assert expected in problem["message"]
     assert served.backend.acted == []
 
 
