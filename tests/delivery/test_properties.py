@@ -203,6 +203,10 @@ def check_step(before: State, step: Step, decision: Decision, after: State) -> N
         for stop in block.stops.values():
             if stop.state in STOP_ENDED:
                 assert now.stops[stop.stop_id].state == stop.state, "ended stops never reopen"
+        here = block.standing
+        if here is not None and now.current_stop_id == here.stop_id and now.standing is not None:
+            assert now.standing.plan == here.plan, "where the driver stands stays what it was"
+        assert now.held_back is None or now.standing is not None
     if decision.feedback is not None:
         said = codes.FEEDBACK[decision.feedback.code]
         assert set(decision.feedback.params) <= set(said.params)

@@ -24,7 +24,7 @@ def _block(state: State, event: Event) -> State:
     elif event.type == "block.resumed":
         members["paused_s"] = block.paused_s + event.data.get("paused_s", 0.0)
     if following in BLOCK_ENDED:
-        members |= {"ended_at": event.at, "otp_key": None, "current_stop_id": None}
+        members |= {"ended_at": event.at, "otp_key": None, "held_back": None, "current_stop_id": None}
         members["distance_m"] = event.data.get("distance_m")
         members["obligation"] = tuple(event.data.get("obligation", {}).get("parcel_ids", ()))
     state = with_block(state, replace(block, **members))

@@ -7,7 +7,7 @@ from typing import Final
 
 from agent.delivery.model.manifest import Manifest, ParcelPlan, StopPlan
 from agent.delivery.model.numbers import codes_of, index_codes
-from agent.delivery.model.open_work import outcome
+from agent.delivery.model.open_work import outcome, waiting
 from agent.delivery.model.state import Block, Parcel, Stop, replace
 from contract.vocabulary import STOP_ENDED
 
@@ -20,15 +20,27 @@ _STOP: Final = Stop(stop_id="", plan=StopPlan(kind="delivery"))
 def with_manifest(known: Block | None, manifest: Manifest) -> Block:
     """The block of an assignment, OFFERED; or the known one after a newer manifest, whose history stays.
 
-    What the newer manifest leaves out is still there; events say what became of it.
+    What the newer manifest leaves out is still there; events say what became of it. What it says of the stop where the
+    vehicle stands waits until that stop is left: the driver is at the door, and it must not become another one.
     """
-    parcels = _parcels(known, manifest)
-    stops = _stops(known, manifest, parcels)
+    standing = known.standing if known is not None else None
+    parcels = _parcels(known, manifest, standing)
+    stops = _stops(known, manifest, parcels, standing)
     if manifest.states:
         _end_stops(stops, known, parcels, manifest)
     codes = manifest.codes
     if known is not None:
-        codes = {name: manifest.codes.get(name) or codes_of(parcel.plan) for name, parcel in parcels.items()}
+        codes = {
+            name: manifest.codes[name] if parcel.plan is manifest.parcels.get(name) else codes_of(parcel.plan)
+            for name, parcel in parcels.items()
+        }
+    sites, otp_key = manifest.sites, manifest.otp_key
+    if known is not None:
+        sites = known.sites | sites
+        if standing is not None and standing.kind != "pickup":
+            # The key belongs to the one-time codes that wait, too.
+            otp_key = known.otp_key
+            sites |= {name: site for name, site in known.sites.items() if name == standing.plan.site_id}
     return replace(
         known or Block(manifest.block_id),
         kind=manifest.kind,
@@ -37,14 +49,15 @@ def with_manifest(known: Block | None, manifest: Manifest) -> Block:
         timezone=manifest.timezone,
         driver_id=manifest.driver_id or (known.driver_id if known is not None else None),
         manifest_version=manifest.version,
+        held_back=None if standing is None else manifest,
         pay=manifest.pay,
-        otp_key=manifest.otp_key,
+        otp_key=otp_key,
         service_radius_m=manifest.service_radius_m,
         fallback_site_id=manifest.fallback_site_id,
         vehicle=manifest.vehicle,
         travel=manifest.travel,
         elsewhere=manifest.elsewhere,
-        sites=manifest.sites if known is None else known.sites | manifest.sites,
+        sites=sites,
         stops=stops,
         parcels=parcels,
         codes=index_codes(codes),
@@ -52,8 +65,12 @@ def with_manifest(known: Block | None, manifest: Manifest) -> Block:
     )
 
 
-def _parcels(known: Block | None, manifest: Manifest) -> dict[str, Parcel]:
+def _parcels(known: Block | None, manifest: Manifest, standing: Stop | None) -> dict[str, Parcel]:
     """The parcels by the manifest; of one that is known, its history stays."""
+    here = standing.stop_id if standing is not None else None
+    handled: set[str] = set()
+    if known is not None and standing is not None and standing.kind != "pickup":
+        handled = {parcel.parcel_id for parcel in waiting(known, standing)}
     parcels = {} if known is None else dict(known.parcels)
     added = set() if known is None else {stop.stop_id for stop in known.stops.values() if stop.added}
     for parcel_id, plan in manifest.parcels.items():
@@ -61,6 +78,8 @@ def _parcels(known: Block | None, manifest: Manifest) -> dict[str, Parcel]:
         if old is None:
             state = manifest.states.get(parcel_id, "MANIFESTED")
             parcel = replace(_PARCEL, parcel_id=parcel_id, plan=plan, state=state, stop_id=plan.stop_id)
+        elif parcel_id in handled or (here is not None and here in {old.stop_id, plan.stop_id}):
+            continue
         else:
             stop_id = old.stop_id if old.stop_id in added else plan.stop_id
             parcel = replace(old, plan=plan, stop_id=stop_id, provisional=False)
@@ -68,7 +87,9 @@ def _parcels(known: Block | None, manifest: Manifest) -> dict[str, Parcel]:
     return parcels
 
 
-def _stops(known: Block | None, manifest: Manifest, parcels: Mapping[str, Parcel]) -> dict[str, Stop]:
+def _stops(
+    known: Block | None, manifest: Manifest, parcels: Mapping[str, Parcel], standing: Stop | None
+) -> dict[str, Stop]:
     """The stops by the manifest; of one that is known, its history stays, and one that has ended is as it was."""
     at_stop: dict[str, list[str]] = {}
     for parcel_id, parcel in parcels.items():
@@ -78,7 +99,8 @@ def _stops(known: Block | None, manifest: Manifest, parcels: Mapping[str, Parcel
     stops = {} if known is None else {name: _kept(stop, at_stop.get(name, ())) for name, stop in known.stops.items()}
     for stop_id, plan in manifest.stops.items():
         old = stops.get(stop_id, _STOP)
-        if not (old.added or old.state in STOP_ENDED):
+        is_standing = standing is not None and standing.stop_id == stop_id
+        if not (is_standing or old.added or old.state in STOP_ENDED):
             stops[stop_id] = replace(old, stop_id=stop_id, plan=plan, parcel_ids=tuple(at_stop.get(stop_id, ())))
     return stops
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from agent.delivery.fold import machine
 from agent.delivery.fold.lookup import block_of, not_in_block, stop_of, subject_id, with_block, with_stop
+from agent.delivery.fold.manifest import with_manifest
 from agent.delivery.model.decision import Event
 from agent.delivery.model.error import DeliveryError
 from agent.delivery.model.manifest import StopPlan
@@ -35,7 +36,10 @@ def _stop(state: State, event: Event) -> State:
         members["last_pickup_id"] = stop.stop_id
     if event.type == "stop.skipped" and not event.data.get("keeps_place"):
         members["route"] = _to_the_end(block, stop.stop_id)
-    return with_block(state, replace(block, **members))
+    changed = replace(block, **members)
+    if changed.held_back is not None and changed.standing is None:
+        changed = with_manifest(changed, changed.held_back)
+    return with_block(state, changed)
 
 
 def _to_the_end(block: Block, stop_id: str) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from agent.delivery.model.inputs import Located, Scanned
-from agent.delivery.model.manifest import ParcelPlan, Pay, Site, StopPlan, Travel, Vehicle
+from agent.delivery.model.manifest import Manifest, ParcelPlan, Pay, Site, StopPlan, Travel, Vehicle
 from agent.delivery.model.messages import Advisory, Earnings, Message, Offer, RecipientFeedback, Roster
 from agent.delivery.model.times import Instant
 from contract.vocabulary import (
@@ -139,6 +139,8 @@ class Block:
     driver_id: str | None = None
     manifest_version: int = -1
     """-1 until a manifest has come."""
+    held_back: Manifest | None = None
+    """A newer manifest of which a part waits: what it says of the stop where the vehicle stands."""
     pay: Pay | None = None
     otp_key: str | None = None
     service_radius_m: float | None = None
@@ -186,6 +188,12 @@ class Block:
     def current_stop(self) -> Stop | None:
         """The stop that is EN_ROUTE or ARRIVED."""
         return self.stops[self.current_stop_id] if self.current_stop_id is not None else None
+
+    @property
+    def standing(self) -> Stop | None:
+        """The stop at which the vehicle stands."""
+        stop = self.current_stop
+        return stop if stop is not None and stop.state == "ARRIVED" else None
 
     @property
     def custody(self) -> tuple[Parcel, ...]:

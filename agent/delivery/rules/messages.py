@@ -113,7 +113,8 @@ def _manifest(tx: Transaction, message: InboxMessage, before: State) -> None:
         stand_at_pickup(tx)
     if known is not None and not fresh:
         counts = {"manifest_version": block.manifest_version, "added": len(added), "cancelled": cancelled}
-        tx.add("route.revised", f"block/{block_id}", {"block_id": block_id, **counts})
+        waits = {} if block.standing is None else {"waits_at": block.standing.stop_id}
+        tx.add("route.revised", f"block/{block_id}", {"block_id": block_id, **counts, **waits})
         tx.changed = True
         tx.tell("BLOCK_REVISED", "attention", block_id=block_id, added=len(added), cancelled=cancelled)
     else:
