@@ -152,6 +152,8 @@ class ScreenState:
             prompt["text"] = words.prompt(prompt["code"], prompt["params"], calendar=calendar)
         for one in (*deliveries["offers"], *deliveries["conflicts"]):
             one["hours"] = words.hours(one["starts_at"], one["ends_at"], self._calendar(moment, one))
+        for advisory in deliveries["advisories"]:
+            advisory["hours"] = words.hours(advisory["valid_from"], advisory["valid_to"], self._calendar(moment, {}))
         if (block := deliveries["block"]) is None:
             return
         calendar = self._calendar(moment, block)

@@ -104,6 +104,8 @@ STORE_FULL = "STORE_FULL"
 BUSY = "BUSY"
 FAULT = "FAULT"
 _PROBE = Decision()  # nothing is decided; written with a snapshot, it shows whether the disk takes something
+_NOTHING_DONE = Decision(refusal=Refusal(FAULT))
+"""Where the core itself fails: nothing has changed, and whoever asked hears it."""
 
 
 class Unit:
@@ -306,8 +308,11 @@ class Unit:
 
     def _decide(self, what: Input, moment: Moment) -> Decision:
         """Ask the core; what is only momentary holds from now on, whatever becomes of the events."""
-        faulty = _undecided(what, moment)
-        decision = self.containment.attempt("decisions", lambda: decide(self._state, what, moment), faulty)
+        if isinstance(what, InboxMessage | InvalidMessage):
+            decision = decide(self._state, what, moment)  # what a message raises is answered by who reads the inbox
+        else:
+            faulty = Decision(feedback=Feedback(FAULT, "bad")) if isinstance(what, Scanned) else _NOTHING_DONE
+            decision = self.containment.attempt("decisions", lambda: decide(self._state, what, moment), faulty)
         if decision.here is not None:
             self._state = self._state.with_here(decision.here)
         return decision
@@ -476,16 +481,6 @@ class Unit:
     def _changed(self) -> None:
         for watcher in self._watchers:
             watcher.set()
-
-
-def _undecided(what: Input, moment: Moment) -> Decision:
-    """What is answered where the core itself fails: nothing has changed, and whoever asked hears it."""
-    if isinstance(what, Scanned):
-        return Decision(feedback=Feedback(FAULT, "bad"))
-    if isinstance(what, InboxMessage | InvalidMessage):
-        answer = {"message_id": what.message_id, "reason": FAULT, "path": None}
-        return Decision((Event("message.rejected", "unit", answer, moment.time),), refusal=Refusal(FAULT))
-    return Decision(refusal=Refusal(FAULT))
 
 
 def _what_follows(state: State, entries: list[Event | InboxMessage]) -> State:

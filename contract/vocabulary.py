@@ -410,7 +410,7 @@ MESSAGE_REJECTIONS: Final[Mapping[str, str]] = {
     "UNKNOWN_KIND": "an inbox topic that this unit does not know",
     "UNKNOWN_TYPE": "a type that this unit does not know",
     "INVALID": "a member is missing or wrong; `path` says which",
-    "STALE": "older than what the unit knows, or the same version",
+    "STALE": "older than what the unit knows, or the same version; or out of date (`path` says by which time)",
     "UNKNOWN_BLOCK": "no such block on this unit",
     "UNKNOWN_PARCEL": "none of the parcels is known",
     "BLOCK_ENDED": "the block has ended",

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from agent.delivery.model.decision import Decision, Feedback
+from agent.delivery.model.decision import Decision, Feedback, Refusal
 from agent.delivery.model.inputs import (
     Acted,
     Finished,
@@ -75,6 +75,9 @@ def decide(state: State, given: Input, moment: Moment) -> Decision:
             return tx.decision(refused.refusal)
     settle(tx)
     if isinstance(given, Acted) and tx.feedback is None:
+        if not tx.events and not tx.effects:
+            # Whoever is told that it was done must find that something was.
+            return tx.decision(Refusal("NOTHING_DONE", {"action": given.action}))
         _confirm(tx, given.action, state.block)
     return tx.decision()
 

@@ -216,6 +216,7 @@ FEEDBACK: Final[Mapping[str, Phrase]] = {
         speech=(say("The block is cancelled."),),
     ),
     "PANIC": phrase(say("The call for help goes to dispatch as soon as there is a connection.")),
+    "PANIC/again": phrase(say("You have called for help already. The call goes to dispatch.")),
     "PANIC/located": phrase(
         say("The call for help goes to dispatch, with the position, as soon as there is a connection."),
     ),
@@ -410,6 +411,8 @@ REFUSALS: Final[Mapping[str, Phrase]] = {
     "STOP_ENDED": phrase(say("This stop has ended.")),
     "NO_STOP": phrase(say("No stop is under way.")),
     "NOT_ARRIVED": phrase(say("You have not arrived at this stop.")),
+    "ALREADY_UNDER_WAY": phrase(say("You are on the way to this stop already.")),
+    "NOTHING_DONE": phrase(say("There is nothing to change by that.")),
     "ALREADY_ARRIVED": phrase(say("You have arrived already.")),
     "WRONG_KIND": phrase(say("This is a {kind} stop, not a {expected} stop."), say("This is a stop of another kind.")),
     "WRONG_STATE": phrase(

@@ -211,6 +211,10 @@ def check_step(before: State, step: Step, decision: Decision, after: State) -> N
         said = codes.FEEDBACK[decision.feedback.code]
         assert set(decision.feedback.params) <= set(said.params)
         assert decision.feedback.tone in {said.tone, "attention"}
+    if step[0] in {"act", "asked", "message"} and decision.refusal is None:
+        told = decision.feedback is not None and decision.feedback.code not in {"DONE", "STOP_DONE"}
+        seen = view(after, CoreUnit().moment) != view(before, CoreUnit().moment)
+        assert decision.events or decision.effects or told or seen or step[0] == "message", "nothing came of it"
     if decision.refusal is not None and step[0] != "message":
         refused = codes.REFUSALS[decision.refusal.reason]
         assert set(decision.refusal.params) <= set(refused.params), decision.refusal

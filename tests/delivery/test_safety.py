@@ -66,7 +66,8 @@ def test_pressing_again_at_once_is_the_same_call_and_is_confirmed_again() -> Non
     unit.wait(1)
     again = pressed(unit)
     assert again.events == ()
-    assert unit.code() == "PANIC"
+    assert again.feedback is not None
+    assert (again.feedback.code, again.feedback.params) == ("PANIC", {"kind": "again"})
     released(unit)
     unit.wait(5)
     assert [event.type for event in pressed(unit).events] == ["driver.panic"]

@@ -179,6 +179,7 @@ function render() {
   part("stops", [stops, stopId()], drawStops);
   part("messages", state.messages, drawMessages);
   part("notes", state.notes, drawNotes);
+  part("news", [state.advisories, state.recipient_feedback, state.roster], drawNews);
   part("position", state.position, drawPosition);
   part("parts", Object.entries(unit.parts ?? {}).map(([name, one]) => [name, one.state, one.reason, clock(one.since)]),
     drawParts);
@@ -349,6 +350,20 @@ function drawNotes(notes) {
   const list = (notes ?? []).slice().reverse();
   $("notes").replaceChildren(...list.map(({ item, text }) => el("li", {}, `${words(item)}: ${text}`)));
   $("noted").hidden = !list.length;
+}
+
+// What the unit was told and only shows: how recipients rated, what is said about the roads, who may drive.
+function drawNews([advisories, feedback, roster]) {
+  const list = [
+    ...(feedback ?? []).slice(-20).reverse().map(({ parcel_id: id, rating, text }) =>
+      [`Recipient${id ? ` of ${parcelText(id)}` : ""}`, [rating ?? null, text].filter((one) => one ?? null).join(": ")]),
+    ...(advisories ?? []).map(({ advisory_id: id, format, hours }) => [`Roads: ${id}`, [words(format), hours].filter(Boolean).join(", ")]),
+    ...(roster ? [["Drivers", `${roster.drivers} on the list`]] : []),
+  ];
+  $("news").replaceChildren(...list.map(([what, said]) => el("li", { className: "row" }, el("span", {}, what, el("small", {}, said)))));
+  if (!list.length) {
+    $("news").append(el("li", { className: "none" }, "None"));
+  }
 }
 
 function drawPosition(position) {

@@ -29,7 +29,7 @@ def start_stop(tx: Transaction, a: dict[str, Any]) -> None:
     if stop.state == "ARRIVED":
         raise Refused("ALREADY_ARRIVED", stop_id=stop.stop_id)
     if stop.state == "EN_ROUTE":
-        return
+        raise Refused("ALREADY_UNDER_WAY", stop_id=stop.stop_id)
     if not can_start(block, stop):
         raise Refused("NOTHING_TO_DO", stop_id=stop.stop_id)
     current, expected = block.current_stop, next_stop(block)

@@ -35,10 +35,11 @@ def panic(tx: Transaction, a: dict[str, Any]) -> None:
 
 def _call_for_help(tx: Transaction, device: str) -> None:
     where = geofence.where(tx.here, tx.moment, oldest_ms=None)
-    tx.tell("PANIC", "attention", kind="unlocated" if where is None else "located")
     called_ms = tx.here.called_for_help_ms
     if called_ms is not None and tx.moment.uptime_ms - called_ms < SAME_CALL_MS:
+        tx.tell("PANIC", "attention", kind="again")
         return
+    tx.tell("PANIC", "attention", kind="unlocated" if where is None else "located")
     tx.momentary(called_for_help_ms=tx.moment.uptime_ms)
     data: dict[str, Any] = {"device": device}
     block, driver_id = tx.state.block, tx.state.driver_id

@@ -13,8 +13,8 @@ from typing import Any, Final
 from agent.delivery.model import geofence
 from agent.delivery.model.inputs import Moment
 from agent.delivery.model.manifest import Place, as_json
-from agent.delivery.model.messages import Message, Offer
-from agent.delivery.model.state import Block, Parcel, State, Stop
+from agent.delivery.model.messages import Advisory, Message, Offer, Roster
+from agent.delivery.model.state import Block, Note, Parcel, State, Stop
 from agent.delivery.model.times import text_of
 from agent.delivery.rules.conflicts import conflicts
 from agent.delivery.rules.proofs import missing_proofs
@@ -62,6 +62,9 @@ NOTHING: Final[Mapping[str, Any]] = {
     "route": [],
     "messages": [],
     "notes": [],
+    "roster": None,
+    "advisories": [],
+    "recipient_feedback": [],
     "scorecard": {},
     "earnings": {"agreed": None, "elapsed_s": None, "stated": []},
 }
@@ -84,7 +87,10 @@ def view(state: State, moment: Moment, drawn: Drawn | None = None, attempts: Att
         "prompt": attempts.attempt("prompt", lambda: prompt(state, moment), None),
         "position": attempts.attempt("position", lambda: _position(state, moment), None),
         "messages": attempts.attempt_each("messages", state.messages, _message),
-        "notes": [{"item": note.item, "text": note.text, "time": note.time} for note in state.here.notes],
+        "notes": attempts.attempt_each("notes", state.here.notes, _note),
+        "roster": attempts.attempt("roster", lambda: _roster(state.roster), None),
+        "advisories": attempts.attempt_each("advisories", state.advisories.values(), _advisory),
+        "recipient_feedback": attempts.attempt_each("recipient_feedback", state.feedback, as_json),
         "earnings": attempts.attempt("earnings", lambda: earnings(state, block, moment), NOTHING["earnings"]),
     }
     return shown if block is None else shown | _of_block(state, block, moment, drawn, attempts)
@@ -134,6 +140,23 @@ def _message(message: Message) -> dict[str, Any]:
         "text": message.text,
         "needs_ack": message.needs_ack,
         "acknowledged": message.acknowledged,
+    }
+
+
+def _note(note: Note) -> dict[str, Any]:
+    return {"item": note.item, "text": note.text, "time": note.time}
+
+
+def _roster(roster: Roster | None) -> dict[str, int] | None:
+    return None if roster is None else {"drivers": len(roster.drivers)}
+
+
+def _advisory(advisory: Advisory) -> dict[str, Any]:
+    return {
+        "advisory_id": advisory.advisory_id,
+        "format": advisory.format,
+        "valid_from": text_of(advisory.valid_from),
+        "valid_to": text_of(advisory.valid_to),
     }
 
 
