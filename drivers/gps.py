@@ -15,6 +15,7 @@ import json
 import logging
 import math
 import os
+import re
 import socket
 import threading
 import time
@@ -25,6 +26,7 @@ from typing import Any, Final
 
 from drivers.fixes import Filter
 from drivers.hotplug import claim, resolve
+from drivers.limited_log import LimitedLog, printable
 from drivers.readings import Condition, DriverError, Fix, PartState
 
 log = logging.getLogger(__name__)
@@ -45,6 +47,10 @@ LATENCY_S: Final = 0.25
 """A position is about this old when it arrives: computed, sent over a slow line, put together by gpsd."""
 STAY_AWAY_S: Final = 2.5
 UNREADABLE_IN_A_ROW: Final = 10
+MAX_NAME: Final = 256
+"""Of what gpsd calls a receiver: a path, or the address of a service."""
+MAX_SATELLITES: Final = 1000
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
 NULL_ISLAND_DEG: Final = 0.001
 POLL_PAUSE_S: Final = 0.3
 _NOT_THERE: Final = "is not plugged in: plug it in, or correct gps.device (`kerbside devices` lists what is there)"
@@ -68,12 +74,13 @@ class Gps:
         self, address: str, stale_after_s: float = 4.0, device: str | None = None, *, control: str = CONTROL
     ) -> None:
         self.unreadable = 0
-        """Lines that were no JSON object."""
+        """Lines that were no report of gpsd, and reports of receivers that cannot be called so."""
         self._address = address
         self._stale_after_s = stale_after_s
         self._device = device
         self._control = control
         self._filter = Filter()
+        self._log = LimitedLog(log, "receivers")
         self._heard: str | None = None
         self._left: float | None = None
         """When a connection was left because of silence."""
@@ -161,25 +168,31 @@ class Gps:
                 continue
             stamp_ns = time.monotonic_ns()
             message = _object(line)
-            talk.unreadable_in_a_row = 0 if message else talk.unreadable_in_a_row + 1
             match message.get("class"):
+                case "TPV" if "device" in message and _name_of(message) is None:
+                    self.unreadable += 1
                 case "TPV":
                     self._position(talk, message, stamp_ns, loop.time(), out)
                 case "DEVICES":
                     if not await self._has_receiver(talk, _paths(message)):
                         return
-                case "DEVICE" if message.get("activated") == 0 and self._is_kept(talk, _text(message.get("path"))):
+                case "DEVICE" if message.get("activated") == 0 and self._is_kept(talk, _name_of(message, "path")):
                     self._judge_silent(talk, "gpsd has lost the receiver: check its plug")
                     return
                 case str(kind) if kind in NO_RECEIVERS:
                     talk.no_receiver = kind
-                case None:
+                case str():
+                    pass
+                case _:
                     self.unreadable += 1
+                    talk.unreadable_in_a_row += 1
                     if talk.unreadable_in_a_row >= UNREADABLE_IN_A_ROW:
                         raise DriverError(
                             f"gpsd at {self._address} sends what cannot be read: expected JSON, got {line[:60]!r}; "
                             "restart it (`systemctl restart gpsd`)"
                         )
+                    continue
+            talk.unreadable_in_a_row = 0
 
     def _wait_until(self, talk: _Talk, now: float) -> float | None:
         """Judge what has not come by now; returns when to judge again, ``None`` when there is nothing to wait for."""
@@ -214,11 +227,11 @@ class Gps:
     def _position(
         self, talk: _Talk, tpv: dict[str, Any], stamp_ns: int, now: float, out: Callable[[Fix], None]
     ) -> None:
-        path = _text(tpv.get("device")) or "gpsd"
+        path = _name_of(tpv) or "gpsd"
         if not self._is_kept(talk, path):
             if talk.node or talk.heard is not None or now < talk.start + self._stale_after_s:
                 return
-            log.warning("receiver %s is silent: going on with %s", talk.kept, path)
+            self._log.warning("receiver %s is silent: going on with %s", talk.kept, path)
         talk.kept = self._heard = path
         fix = _fix(tpv, path, stamp_ns)
         talk.heard = now
@@ -327,15 +340,22 @@ def _number(value: object, low: float = -math.inf, high: float = math.inf) -> fl
     return number if math.isfinite(number) and low <= number <= high else None
 
 
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
+def _name_of(report: dict[str, Any], member: str = "device") -> str | None:
+    """What gpsd calls a receiver, which goes into paths and into commands to gpsd; ``None`` for what can be no name."""
+    name = report.get(member)
+    return name if isinstance(name, str) and 0 < len(name) <= MAX_NAME and name.isprintable() else None
+
+
+def _time(value: object) -> str | None:
+    """A time of the form that gpsd writes (RFC 3339)."""
+    return value if isinstance(value, str) and _TIME.fullmatch(value) else None
 
 
 def _paths(devices: dict[str, Any]) -> tuple[str, ...]:
     listed = devices.get("devices")
     if not isinstance(listed, list):
         return ()
-    return tuple(path for entry in listed if isinstance(entry, dict) and (path := _text(entry.get("path"))))
+    return tuple(path for entry in listed if isinstance(entry, dict) and (path := _name_of(entry, "path")))
 
 
 def _same(one: str, other: str) -> bool:
@@ -349,7 +369,10 @@ def _name(node: str) -> str:
 
 def _is_gone(path: str) -> bool:
     """Whether this is a device of this machine that is not there; gpsd also reads from networks."""
-    return path.startswith("/") and not Path(path).exists()
+    try:
+        return path.startswith("/") and not Path(path).exists()
+    except OSError:
+        return True  # no device has such a name
 
 
 def _fix(tpv: dict[str, Any], device: str, stamp_ns: int) -> Fix:
@@ -357,9 +380,9 @@ def _fix(tpv: dict[str, Any], device: str, stamp_ns: int) -> Fix:
 
     A report without a position carries no time: the first one after losing the fix repeats the old one.
     """
-    mode = tpv.get("mode")
-    if mode not in (2, 3):
-        return Fix(device, stamp_ns, 1 if mode == 1 else 0)
+    mode = int(_number(tpv.get("mode"), 0, 3) or 0)
+    if mode < 2:
+        return Fix(device, stamp_ns, mode)
     latitude, longitude = _number(tpv.get("lat"), -90, 90), _number(tpv.get("lon"), -180, 180)
     # Zero, zero is what receivers say that have no position; the spot itself lies in the sea.
     if latitude is None or longitude is None or max(abs(latitude), abs(longitude)) < NULL_ISLAND_DEG:
@@ -368,12 +391,12 @@ def _fix(tpv: dict[str, Any], device: str, stamp_ns: int) -> Fix:
     if accuracy_m is None:
         east_m, north_m = _number(tpv.get("epx"), 0), _number(tpv.get("epy"), 0)
         if east_m is not None and north_m is not None:
-            accuracy_m = math.hypot(east_m, north_m)
+            accuracy_m = _number(math.hypot(east_m, north_m))
     return Fix(
         device,
         stamp_ns,
         mode,
-        _text(tpv.get("time")),
+        _time(tpv.get("time")),
         latitude,
         longitude,
         accuracy_m,
@@ -529,7 +552,8 @@ def _ask(connection: socket.socket, address: str, node: str | None, deadline: fl
             fault=f"gpsd at {address} takes connections and says nothing: it hangs (`systemctl restart gpsd`)"
         )
     except Exception as error:  # noqa: BLE001 - the library raises whatever the answer trips over
-        return GpsLook(fault=f"gpsd at {address} gave no usable answer ({type(error).__name__}: {error})")
+        why = printable(f"{type(error).__name__}: {error}")
+        return GpsLook(fault=f"gpsd at {address} gave no usable answer ({why})")
     finally:
         gpsd.gpsd_socket = gpsd.gpsd_stream = None
         _looking.release()
@@ -543,20 +567,20 @@ def _looked(poll: dict[str, Any], devices: tuple[str, ...], node: str | None) ->
         return None
     fix = _fix(tpv, "", 0)
     seen, used = _satellites(_last(poll.get("sky"), node))
-    return GpsLook(devices, fix.mode, fix.latitude, fix.longitude, fix.accuracy_m, _text(tpv.get("time")), seen, used)
+    return GpsLook(devices, fix.mode, fix.latitude, fix.longitude, fix.accuracy_m, _time(tpv.get("time")), seen, used)
 
 
 def _last(reports: object, node: str | None) -> dict[str, Any]:
     """The last report of the receiver; of any, where none is chosen."""
     for each in reversed(reports if isinstance(reports, list) else []):
-        if isinstance(each, dict) and (node is None or _same(node, _text(each.get("device")) or node)):
+        if isinstance(each, dict) and (node is None or _same(node, _name_of(each) or node)):
             return each
     return {}
 
 
 def _satellites(sky: dict[str, Any]) -> tuple[int | None, int | None]:
     """How many satellites are seen and used: counted by gpsd itself from 3.24 on, listed by all."""
-    seen, used = _number(sky.get("nSat"), 0), _number(sky.get("uSat"), 0)
+    seen, used = (_number(sky.get(member), 0, MAX_SATELLITES) for member in ("nSat", "uSat"))
     listed = sky.get("satellites")
     if isinstance(listed, list) and listed:
         used = sum(isinstance(each, dict) and each.get("used") is True for each in listed) if used is None else used

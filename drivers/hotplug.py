@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
+from drivers.limited_log import printable
 from drivers.readings import Condition, DriverError
 
 log = logging.getLogger(__name__)
@@ -258,7 +259,7 @@ def _device(subsystem: Subsystem, entry: Path, dev: Path) -> Device:
                 device = replace(device, serial_number=number, usb_port=folder.name)
             break
     if subsystem == "video4linux":
-        device = replace(device, name=text(entry / "name") or device.name)
+        device = replace(device, name=printable(text(entry / "name") or "") or device.name)
     return device
 
 
@@ -268,7 +269,7 @@ def _identified(device: Device, folder: Path) -> Device:
         words = [word for part in ("manufacturer", "product") if (word := text(folder / part))]
         return replace(
             device,
-            name=" ".join(words) or "USB device",
+            name=printable(" ".join(words)) or "USB device",
             vendor=vendor.lower(),
             product=(text(folder / "idProduct") or "").lower(),
             serial_number=text(folder / "serial"),
@@ -276,7 +277,7 @@ def _identified(device: Device, folder: Path) -> Device:
     if vendor := text(folder / "id/vendor"):
         return replace(
             device,
-            name=text(folder / "name"),
+            name=printable(text(folder / "name") or "") or None,
             vendor=vendor.lower(),
             product=(text(folder / "id/product") or "").lower(),
             serial_number=text(folder / "uniq"),
@@ -285,7 +286,7 @@ def _identified(device: Device, folder: Path) -> Device:
     if identity := re.fullmatch(r"[0-9A-F]{4}:0000([0-9A-F]{4}):0000([0-9A-F]{4})", said.get("HID_ID", "")):
         return replace(
             device,
-            name=said.get("HID_NAME"),
+            name=printable(said.get("HID_NAME", "")) or None,
             vendor=identity[1].lower(),
             product=identity[2].lower(),
             serial_number=said.get("HID_UNIQ") or None,
@@ -387,7 +388,7 @@ def holders(nodes: Iterable[str]) -> dict[str, list[Holder]]:
         if held and int(process.name) != os.getpid():
             with contextlib.suppress(OSError):
                 for number in held.keys() & _open_devices(process):
-                    held[number].append(Holder(int(process.name), text(process / "comm") or "a program"))
+                    held[number].append(Holder(int(process.name), printable(text(process / "comm") or "a program")))
     return {node: held[number] for node, number in numbers.items()}
 
 

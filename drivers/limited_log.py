@@ -18,9 +18,10 @@ MAX_CHARACTERS: Final = 200
 
 
 class LimitedLog:
-    """Writes at most `lines` warnings in `within_s`; the others are counted, and the next line says how many.
+    """Writes at most `lines` lines in `within_s`; the others are counted, and the next line says how many.
 
     :param what: the lines' subject, as in: 12 more lines about ``messages of the inbox``
+    :param characters: how much of one text among the arguments is written
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class LimitedLog:
         *,
         lines: int = LINES,
         within_s: float = WITHIN_S,
+        characters: int = MAX_CHARACTERS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.held_back = 0
@@ -38,11 +40,16 @@ class LimitedLog:
         self._what = what
         self._lines = lines
         self._within_s = within_s
+        self._characters = characters
         self._clock = clock
         self._began_s = float("-inf")
         self._written = 0
 
     def warning(self, text: str, *arguments: object, fault: BaseException | None = None) -> None:
+        """As `line`, as a warning."""
+        self.line(logging.WARNING, text, *arguments, fault=fault)
+
+    def line(self, level: int, text: str, *arguments: object, fault: BaseException | None = None) -> None:
         """Write the line, or count it. Texts among the arguments are escaped and shortened.
 
         :param fault: an exception that nobody foresaw: where it was raised is written as well, but not what it says,
@@ -55,7 +62,7 @@ class LimitedLog:
             self.held_back += 1
             return
         self._written += 1
-        shown = [printable(each) if isinstance(each, str) else each for each in arguments]
+        shown = [printable(each, self._characters) if isinstance(each, str) else each for each in arguments]
         if self.held_back:
             text += " (%d more lines about %s were not written)"
             shown += [self.held_back, self._what]
@@ -66,7 +73,7 @@ class LimitedLog:
         if fault is not None:
             text += "\n%s"
             shown.append("".join(traceback.format_tb(fault.__traceback__)).rstrip())
-        self._logger.warning(text, *shown)
+        self._logger.log(level, text, *shown)
 
 
 def printable(text: str, limit: int = MAX_CHARACTERS) -> str:

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from drivers.jpeg import Data, Jpeg
+from drivers.limited_log import printable
 
 Encoding = Literal["utf-8", "windows-1252"]
 
@@ -135,6 +136,9 @@ class Condition(StrEnum):
     FAULTY = "faulty"
 
 
+MAX_REASON = 1000
+
+
 @dataclass(frozen=True, slots=True)
 class PartState:
     """A part's condition, why, and since when on the monotonic clock."""
@@ -145,8 +149,8 @@ class PartState:
 
     @classmethod
     def now(cls, condition: Condition, reason: str = "") -> PartState:
-        """The condition as of this instant."""
-        return cls(condition, reason, time.monotonic_ns())
+        """The condition as of this instant; what a device has put into the reason is shown, and moves no cursor."""
+        return cls(condition, printable(reason, MAX_REASON), time.monotonic_ns())
 
 
 class DriverError(Exception):

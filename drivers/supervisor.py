@@ -15,7 +15,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
-from drivers.readings import Condition, DriverError, PartState
+from drivers.limited_log import LimitedLog
+from drivers.readings import MAX_REASON, Condition, DriverError, PartState
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,8 @@ MAX_ABSENT_POLL_S = 3.0
 ABSENT_POLL_GROWTH = 1.03
 HEALTHY_AFTER_S = 10.0
 """A part that has run this long starts over with the shortest delay."""
+LINES = 20
+"""Changes of one part that are logged in a minute; the others are counted: a device that goes mad fills no disk."""
 
 
 class Part(Protocol[Output_co]):
@@ -62,6 +65,7 @@ class Supervisor:
         self._max_delay_s = max_delay_s
         self._runs: dict[str, Callable[[], Any]] = {}
         self._again: dict[str, asyncio.Event] = {}
+        self._logs: dict[str, LimitedLog] = {}
 
     def add(self, part: Part[Output], out: Callable[[Output], None]) -> None:
         """Take in a part before `run`; its output goes to `out`, called on the loop.
@@ -74,6 +78,7 @@ class Supervisor:
         self.states[name] = PartState.now(Condition.OPENING)
         self._runs[name] = lambda: part.run(out, lambda state: self._report(name, state))
         self._again[name] = asyncio.Event()
+        self._logs[name] = LimitedLog(log, name, lines=LINES, characters=MAX_REASON)
 
     def look_again(self) -> None:
         """Something was plugged in: who waits tries again now, and who is trying tries once more if it fails."""
@@ -90,6 +95,7 @@ class Supervisor:
     async def _keep(self, name: str) -> None:
         delay_s = self._first_delay_s
         absent_poll_s = ABSENT_POLL_S
+        known_fault = ""
         while True:
             started = time.monotonic()
             self._again[name].clear()
@@ -102,9 +108,12 @@ class Supervisor:
                 state = PartState.now(Condition.FAULTY, f"{name} gave up a piece of its work: it is started again")
             except DriverError as error:
                 state = PartState.now(error.condition, str(error))
-            except Exception as error:
-                log.exception("%s failed unexpectedly", name)
+            except Exception as error:  # noqa: BLE001 - whatever a driver trips over, the others go on
                 found = f"{type(error).__name__}, {error}"
+                # Where it was is of use once, and not each time.
+                fault = error if found != known_fault else None
+                known_fault = found
+                self._logs[name].line(logging.ERROR, "%s failed unexpectedly: %s", name, found, fault=fault)
                 state = PartState.now(
                     Condition.FAULTY,
                     f"{name} failed unexpectedly ({found}): it is started again; tell who maintains it",
@@ -142,7 +151,7 @@ class Supervisor:
             state = PartState(state.condition, state.reason, known.since_ns)
         self.states[name] = state
         level = logging.INFO if state.condition in (Condition.READY, Condition.OPENING) else logging.WARNING
-        log.log(level, "%s is %s%s", name, state.condition, f": {state.reason}" if state.reason else "")
+        self._logs[name].line(level, "%s is %s%s", name, state.condition.value, state.reason and f": {state.reason}")
         try:
             self._on_change(name, state)
         except Exception:

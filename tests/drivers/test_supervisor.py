@@ -163,7 +163,33 @@ def test_one_part_that_crashes_again_and_again_leaves_the_others_alone(caplog: p
 
     with caplog.at_level(logging.ERROR):
         asyncio.run(test())
-    assert any(record.exc_info and "bad failed unexpectedly" in record.message for record in caplog.records)
+    assert "bad failed unexpectedly" in caplog.records[0].message
+    assert sum("in crashes" in record.message for record in caplog.records) == 1, "where it was, once"
+
+
+def test_a_part_that_changes_all_the_time_fills_no_log_and_its_device_writes_no_line_of_its_own(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def flaps(start: int, out: Any, report: Any) -> None:
+        for turn in range(5000):
+            report(PartState.now(Condition.READY))
+            report(PartState.now(Condition.FAULTY, f"{turn} \x1b[2J\nforged \x9b31m\u202e"))
+        await asyncio.Event().wait()
+
+    async def test() -> None:
+        states = Watched()
+        supervisor = Supervisor(states.changed)
+        supervisor.add(Scripted(flaps, "mad"), lambda _reading: None)
+        running = asyncio.create_task(supervisor.run())
+        await states.until(lambda: supervisor.states["mad"].reason.startswith("4999"))
+        running.cancel()
+        await asyncio.wait([running])
+        assert supervisor.states["mad"].reason == r"4999 \x1b[2J\nforged \x9b31m\u202e"
+
+    with caplog.at_level(logging.INFO):
+        asyncio.run(test())
+    assert 0 < len(caplog.records) <= 20
+    assert all(record.getMessage().isprintable() for record in caplog.records)
 
 
 def test_the_pauses_grow_up_to_their_bound() -> None:
