@@ -8,7 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from drivers.readings import NotRead, Scan
+from drivers.scanner.code import Repeats
 from drivers.scanner.framing import MAX_MESSAGE_BYTES, Framer
+from drivers.scanner.handover import HandOver
 from drivers.scanner.line import UNREAD_BYTES, LineFramer
 from drivers.scanner.serial_port import READ_BYTES, framer
 from drivers.scanner.ssi import GARBAGE_BYTES, Opcode, Packet, Source, SsiFramer, Status
@@ -64,6 +67,8 @@ garbage = st.one_of(
     st.builds(lambda byte, count: bytes([byte]) * count, st.integers(0, 255), st.integers(0, 10_000)),
     st.builds(lambda length, rest: bytes([length, 0xF3, 0, 0]) + rest, st.integers(4, 255), st.binary(max_size=60)),
     st.text(max_size=60).map(str.encode),
+    st.text(max_size=60).map(lambda text: text.encode("cp1252", "replace")),
+    st.builds(lambda text, end: text + end, st.binary(max_size=20), st.sampled_from([b"\x02", b"\x03", b"\r", b"\n"])),
 )
 streams = st.lists(st.tuples(garbage, st.integers(2, 4), st.booleans()), max_size=6)
 pieces = st.lists(st.integers(1, 700), min_size=1, max_size=20)
@@ -75,6 +80,8 @@ def check(name: str, stream: list[tuple[bytes, int, bool]], sizes: list[int]) ->
     options = dict(FRAMERS[name])
     scanner = framer(options.pop("kind"), options.pop("terminator", "auto"), options.pop("idle_flush_ms", 0), **options)
     found: list[str] = []
+    told: list[Scan | NotRead] = []
+    hand_over = HandOver("hand", scanner.counters, Repeats(), told.append)
     now_ns = turn = number = 0
     expected: list[str] = []
     may_lose: set[str] = set()
@@ -87,7 +94,9 @@ def check(name: str, stream: list[tuple[bytes, int, bool]], sizes: list[int]) ->
             at = 0
             while at < len(data):
                 size = sizes[turn % len(sizes)]
-                found += [code.text for code in scanner.feed(data[at : at + size], now_ns)]
+                codes_now = scanner.feed(data[at : at + size], now_ns)
+                hand_over.give(codes_now, now_ns)
+                found += [code.text for code in codes_now]
                 assert held(scanner) <= MAX_HELD
                 assert len(scanner.to_send()) <= 2 * READ_BYTES
                 at, turn = at + size, turn + 1
@@ -95,16 +104,24 @@ def check(name: str, stream: list[tuple[bytes, int, bool]], sizes: list[int]) ->
             counted += len(data)
             if silent:
                 now_ns += 600 * MS
-                found += [code.text for code in scanner.wake(now_ns)]
+                codes_now = scanner.wake(now_ns)
+                hand_over.give(codes_now, now_ns)
+                found += [code.text for code in codes_now]
                 assert held(scanner) <= MAX_HELD
     for _ in range(10):
         now_ns += 6000 * MS
-        found += [code.text for code in scanner.wake(now_ns)]
+        codes_now = scanner.wake(now_ns)
+        hand_over.give(codes_now, now_ns)
+        found += [code.text for code in codes_now]
     assert held(scanner) <= UNREAD_BYTES + GARBAGE_BYTES
     ours = [text for text in found if text in set(expected)]
     assert ours == sorted(set(ours)), "in order, each once"
     lost = set(expected) - set(ours)
     assert lost <= may_lose, f"lost {sorted(lost - may_lose)}, found {found}"
+    assert [reading.text for reading in told if isinstance(reading, Scan)] == found, "a loss holds back no scan"
+    swallowed = sum(any(text != code and code in text for text in found) for code in lost)
+    assert scanner.counters.lost >= len(lost) - swallowed, "what was lost is counted, unless it is part of a code"
+    assert sum(isinstance(reading, NotRead) for reading in told) <= scanner.counters.lost
 
 
 @pytest.mark.parametrize("name", FRAMERS)
