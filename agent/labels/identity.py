@@ -82,6 +82,8 @@ _FRAMES: Final = (
 )
 """Start and stop of Code 39; a letter in front or behind by which some makers' scanners tell the symbology; an
 identifier of which a keyboard has made something else, or nothing, of the bracket; other signs around."""
+_NO_PROOF_INSIDE: Final = frozenset({None, "amazon_international", "ontrac", "purolator_pin", "ups_waybill"})
+"""Kinds of a few letters and digits: what is left of somebody else's number may look like one."""
 _LETTER_AND_DIGITS = re.compile(r"[A-Z]\d{8,}")
 _SHIPPING_MESSAGE: Final = "[)>"
 """How a message of ISO/IEC 15434 begins: the MaxiCode or PDF417 of a shipping label."""
@@ -143,7 +145,7 @@ def identify(text: str, identifier: str | None = None, symbology: str | None = N
             text = text[len(identifier) :]
         else:
             break
-    text = text.lstrip(_GS)
+    text = _FRAMING.sub("", text)
     code = normal(text)
     if code.startswith(("(00)", "[00]")):
         code = "00" + code[4:]
@@ -202,7 +204,7 @@ def identify(text: str, identifier: str | None = None, symbology: str | None = N
     names = found.codes if found is not None else ()
     for framed in _unframed(code, read_as):
         inner = carriers.recognise(framed, read_as) if framed.isascii() else None
-        if inner is not None and inner.fault is None and inner.kind is not None:
+        if inner is not None and inner.fault is None and inner.kind not in _NO_PROOF_INSIDE:
             codes = _codes(*inner.codes, code, text=text)
             return Identity(text, codes, identifier, symbology, inner.carrier, inner.kind)
         names = (*names, framed)

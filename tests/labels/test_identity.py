@@ -151,6 +151,8 @@ def test_a_fault_says_what_was_found_and_what_was_expected() -> None:
         "XY123456789FR",  # no letter of a service of UPU S10
         "C12345678901234",
         "TH0123456789012",
+        "BC1234567890",
+        "ABCD123456789",
         "10115123045019",  # 14 digits: three carriers have them, without a check digit
     ],
 )

@@ -141,9 +141,11 @@ def _shown(scanned: Scanned) -> str:
 
 def _is_number(scanned: Scanned) -> bool:
     """Whether what was scanned can be a parcel's number."""
-    if scanned.kind is not None:
-        return scanned.kind not in NOT_PARCELS
-    return _LIKE_A_NUMBER.fullmatch(normal(scanned.text)) is not None and _WORD.search(scanned.text) is None
+    return scanned.kind not in NOT_PARCELS if scanned.kind is not None else _looks_like_one(scanned.text)
+
+
+def _looks_like_one(text: str) -> bool:
+    return _LIKE_A_NUMBER.fullmatch(normal(text)) is not None and _WORD.search(text) is None
 
 
 def _may_be_kept(scanned: Scanned) -> bool:
@@ -230,7 +232,7 @@ def _reject_unknown(tx: Transaction, scanned: Scanned, block: Block, *, confirme
         unit = block.elsewhere.get(normal(code))
         if unit is not None:
             _reject(tx, scanned, "OTHER_DRIVER", None, code=shown, unit=unit)
-    if confirmed and _LIKE_A_NUMBER.fullmatch(normal(scanned.text)) and not _WORD.search(scanned.text):
+    if confirmed and _looks_like_one(scanned.text):
         scanned = replace(scanned, kind=scanned.kind if _is_number(scanned) else None, fault=None)
     elif not _is_number(scanned) and normal(scanned.text):
         _reject(tx, scanned, "OTHER_CODE", None, code=shown, **_ask_for_number(tx, scanned))
