@@ -75,4 +75,7 @@ class Containment:
         self.failing = tuple(places)
         reason = f"fault in {', '.join(self.failing)}: see the agent's log, `journalctl -u kerbside`"
         self.state = PartState.now(Condition.FAULTY, reason) if self.failing else None
-        self.on_change()
+        try:
+            self.on_change()
+        except Exception:  # noqa: BLE001 - the work goes on
+            _log.exception("whoever is told of faults failed")

@@ -11,7 +11,7 @@ from typing import Any
 
 from agent import __version__, words
 from agent.clock import Clock
-from agent.delivery.model.decision import Answer
+from agent.delivery.model.decision import Answer, Refusal
 from agent.delivery.model.inputs import Moment
 from agent.delivery.screen.zone import zone_of
 from agent.identity.seal import PREFIX as SEALED
@@ -100,10 +100,10 @@ class ScreenState:
     async def act(self, action: str, arguments: Mapping[str, Any]) -> Answer:
         """Carry out a driver's action."""
         answer = await self._act(action, arguments)
-        if answer.refusal is None:
+        if (refusal := answer.refusal) is None:
             return answer
-        calendar = self._calendar(self._clock.now(), answer.refusal.params)
-        return replace(answer, message=words.refusal(answer.refusal, calendar=calendar))
+        message = self._unit.containment.attempt("refusals", lambda: self._why(refusal), refusal.reason)
+        return replace(answer, message=message)
 
     async def checkup(self) -> dict[str, Any]:
         """All of ``GET /api/checkup``. Whoever asks while the unit is being checked gets the same result."""
@@ -124,6 +124,9 @@ class ScreenState:
 
         async with self._unit.watch() as changed:
             yield views(changed)
+
+    def _why(self, refusal: Refusal) -> str:
+        return words.refusal(refusal, calendar=self._calendar(self._clock.now(), refusal.params))
 
     def _link(self) -> dict[str, Any]:
         return {"online": self._uplink.state.online}

@@ -312,7 +312,9 @@ class Unit:
             decision = decide(self._state, what, moment)  # what a message raises is answered by who reads the inbox
         else:
             faulty = Decision(feedback=Feedback(FAULT, "bad")) if isinstance(what, Scanned) else _NOTHING_DONE
-            decision = self.containment.attempt("decisions", lambda: decide(self._state, what, moment), faulty)
+            decision = self.containment.attempt(
+                f"decisions ({type(what).__name__})", lambda: decide(self._state, what, moment), faulty
+            )
         if decision.here is not None:
             self._state = self._state.with_here(decision.here)
         return decision
@@ -388,7 +390,8 @@ class Unit:
         if ticket.acknowledge:
             self.containment.attempt("acknowledgement", ticket.acknowledge, None)
         self.containment.attempt("news for the uplink", self._listener.committed, None)
-        self.containment.attempt_each("effects", decision.effects, self._listener.carry_out)
+        if decision.effects:
+            self.containment.attempt_each("effects", decision.effects, self._listener.carry_out)
         self._changed()
 
     def _fail(self, ticket: _Ticket, error: Exception) -> None:

@@ -306,6 +306,8 @@ def test_an_input_at_which_the_core_fails_is_answered_and_changes_nothing(
             assert vehicle.screen.health()
         assert vehicle.unit.state == before
         vehicle.unit.take(Tick())
+        vehicle.unit.take(Scanned("TBA1", ("TBA1",), device="left"))
+        await vehicle.screen.act("start_loading", {})
         assert vehicle.screen.health() == []
 
     on(tmp_path, drive)

@@ -10,6 +10,7 @@ A new subject is a module with ``examine(settings, agent)`` and one line in `SUB
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
@@ -26,7 +27,11 @@ from agent.settings import Settings, shown
 
 __all__ = ["SUBJECTS", "Finding", "diagnostics", "document", "examine"]
 
-SUBJECTS: Final[tuple[Callable[[Settings, RunningAgent], Iterator[Finding]], ...]] = (
+_log: Final = logging.getLogger(__name__)
+
+Subject = Callable[[Settings, RunningAgent], Iterator[Finding]]
+
+SUBJECTS: Final[tuple[Subject, ...]] = (
     clock.examine,
     disk.examine,
     database.examine,
@@ -52,7 +57,7 @@ def examine(settings: Settings, parts: PartsShown, settings_file: Path | None = 
     with ThreadPoolExecutor(len(SUBJECTS), thread_name_prefix="check-up") as pool:
         found = [
             finding
-            for findings in pool.map(lambda check: list(check(settings, agent)), SUBJECTS)
+            for findings in pool.map(lambda check: _checked(check, settings, agent), SUBJECTS)
             for finding in findings
         ]
 
@@ -63,6 +68,19 @@ def examine(settings: Settings, parts: PartsShown, settings_file: Path | None = 
         replace(each, message=without_secrets(each.message), advice=each.advice and without_secrets(each.advice))
         for each in found
     ]
+
+
+def _checked(check: Subject, settings: Settings, agent: RunningAgent) -> list[Finding]:
+    """What a check finds; one that fails is a finding itself, and the others are shown."""
+    found: list[Finding] = []
+    try:
+        found.extend(check(settings, agent))
+    except Exception as error:  # noqa: BLE001 - the other checks go on
+        name = check.__module__.rpartition(".")[2]
+        _log.exception("the check of %s failed", name)
+        advice = "tell who maintains it what the log says"
+        found.append(Finding(name, "fault", f"the check itself failed ({type(error).__name__})", advice))
+    return found
 
 
 def document(findings: list[Finding]) -> dict[str, Any]:

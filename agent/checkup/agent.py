@@ -59,6 +59,6 @@ def _clock_time(since: str) -> str:
     """As a wall clock shows it, with the day when that is another one."""
     try:
         at = datetime.fromisoformat(since).astimezone()
-    except ValueError:
+    except (ValueError, OverflowError, OSError):  # no time, or none that this machine's calendar reaches
         return since
     return f"{at:%H:%M:%S}" if at.date() == datetime.now().astimezone().date() else f"{at:%Y-%m-%d %H:%M}"

@@ -198,7 +198,7 @@ FEEDBACK: Final[Mapping[str, Phrase]] = {
         say("A block has come, from {starts_at}. Parcels: {parcels}, stops: {stops}."),
         say("A block has come. Parcels: {parcels}, stops: {stops}."),
         say("A block has come."),
-        speech=(say("A block has come."),),
+        speech=(say("A block has come, from {starts_at}."), say("A block has come.")),
     ),
     "BLOCK_REVISED": phrase(
         say("The block has changed: {added} new, {cancelled} cancelled."),

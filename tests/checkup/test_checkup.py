@@ -11,10 +11,13 @@ from typing import Any
 
 import pytest
 
-from agent.checkup import device
+from agent import checkup
+from agent.checkup import device, disk
 from agent.checkup.agent import RunningAgent
 from agent.checkup.device import examine_device
+from agent.checkup.finding import Finding
 from agent.journal.store import Journal
+from agent.settings import Settings
 from drivers.simulated import Broker, Gpsd, SimulatedReceiver, free_port
 from tests.certificates import Authority
 from tests.checkup.patient import Patient, serial_line
@@ -36,6 +39,21 @@ def port() -> Iterator[str]:
 @pytest.fixture
 def patient(tmp_path: Path) -> Patient:
     return Patient(tmp_path)
+
+
+def test_a_check_that_fails_is_a_finding_and_hides_no_other(
+    patient: Patient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(_settings: Settings, _agent: RunningAgent) -> Iterator[Finding]:
+        yield Finding("clock", "ok", "it shows a time")
+        raise OverflowError("date value out of range")
+
+    monkeypatch.setattr(checkup, "SUBJECTS", (broken, disk.examine))
+    found = patient.findings()
+    assert [finding.state for finding in found][:2] == ["ok", "fault"]
+    assert "OverflowError" in found[1].message
+    assert any(finding.name == "disk" for finding in found)
+    assert len(caplog.records) == 1
 
 
 def test_a_scanner_that_is_not_plugged_in_is_a_fault_with_what_to_do(patient: Patient, tmp_path: Path) -> None:

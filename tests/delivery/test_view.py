@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from agent.delivery.decide import ACTIONS
+from agent.delivery.decide import ACTIONS, decide
 from agent.delivery.evolve import evolve
 from agent.delivery.fold import snapshot
 from agent.delivery.model import codes
 from agent.delivery.model.decision import Event
 from agent.delivery.model.error import DeliveryError
-from agent.delivery.model.inputs import Located, Moment
+from agent.delivery.model.inputs import Acted, InboxMessage, Located, Moment, Tick
 from agent.delivery.model.manifest import Size
-from agent.delivery.model.state import Policy
+from agent.delivery.model.state import Policy, State
 from agent.delivery.screen.view import Drawn, view
 from contract import vocabulary
+from contract.vocabulary import ClockTrust
 from tests.delivery.support import STATION, CoreUnit, assigned, at_door, block_data, door, loaded, loading, on_route
 
 
@@ -251,6 +255,31 @@ def test_earnings_are_what_was_agreed_and_stated() -> None:
     assert seen["agreed"] == {"amount": "84.00", "currency": "EUR"}
     assert seen["elapsed_s"] == 600
     assert seen["stated"][0]["tips"] == "3.00"
+
+
+times = st.one_of(
+    st.text(max_size=30),
+    st.datetimes(timezones=st.just(UTC)).map(datetime.isoformat),
+    st.sampled_from(["0001-01-01T00:00:00Z", "9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00"]),
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(times, times, times, st.sampled_from(["gps", "unsynced"]), st.integers(0, 4_000_000_000_000))
+def test_no_time_that_a_journal_may_hold_keeps_a_state_from_being_shown(
+    starts_at: str, ends_at: str, window: str, trust: ClockTrust, now_ms: int
+) -> None:
+    """An earlier version took any time that has the form of one."""
+    data = block_data(1, starts_at=starts_at, ends_at=ends_at)
+    data["stops"][1]["window"] = {"from": window, "to": starts_at}
+    offered = {"offer_id": "O1", "block_id": "B9", "starts_at": starts_at, "ends_at": ends_at, "expires_at": window}
+    state = evolve(State(), InboxMessage("m-1", "block", "block.assigned", data))
+    state = evolve(state, Event("block.accepted", "block/B1", {"block_id": "B1"}, starts_at))
+    state = evolve(state, InboxMessage("m-2", "offer", "offer.made", offered))
+    moment = Moment(now_ms, 1_000, "boot", trust)
+    json.dumps(view(state, moment))
+    decide(state, Tick(), moment)
+    decide(state, Acted("check_in"), moment)
 
 
 def test_a_snapshot_gives_the_state_back_and_says_when_it_can_not() -> None:
