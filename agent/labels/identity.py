@@ -156,7 +156,7 @@ def identify(text: str, identifier: str | None = None, symbology: str | None = N
     if not code:
         return Identity(text, (text,), identifier, symbology, fault="the code is empty")
 
-    read_as = identifier[1] if identifier is not None else _SYMBOLOGY_CHARACTERS.get(symbology or "")
+    read_as = (identifier or "")[1:2] or _SYMBOLOGY_CHARACTERS.get(symbology or "")
     plain = code.isascii() and code.isalnum()
     is_gs1 = identifier in _GS1_IDENTIFIERS or _GS in text
     if plain and code.isdigit():
