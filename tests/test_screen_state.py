@@ -161,6 +161,24 @@ def test_with_a_clock_that_is_not_set_every_time_has_its_date(tmp_path: Path) ->
     on(tmp_path, drive)
 
 
+def test_with_a_clock_that_is_not_set_yesterdays_block_waits_for_the_drivers_word(tmp_path: Path) -> None:
+    async def drive(vehicle: Vehicle) -> None:
+        vehicle.moment = Moment(NOW_MS, 1_000_000, "boot", "unsynced")
+        times = {"starts_at": "2026-11-20T04:30:00+01:00", "ends_at": "2026-11-20T08:00:00+01:00"}
+        await vehicle.receive("block.assigned", block_data(1, **times))
+        vehicle.unit.take(Located(vehicle.moment.uptime_ms, 3, STATION["latitude"], STATION["longitude"], 5.0, 0.0))
+        answer = await vehicle.screen.act("check_in", {})
+        assert answer.refusal is not None
+        date = "04:30 on Friday 20 November 2026"
+        assert (answer.refusal.reason, date in answer.message) == ("CONFIRM_DATE", True)
+        state = vehicle.state()
+        assert (state["prompt"]["code"], date in state["prompt"]["text"]) == ("CONFIRM_DATE", True)
+        assert state["feedback"]["speech"] == f"The block begins at {date}. Is that today?"
+        assert (await vehicle.screen.act("check_in", {})).refusal is None
+
+    on(tmp_path, drive)
+
+
 @pytest.mark.parametrize(("zone", "hours"), [("Asia/Kolkata", "14:30 to 18:30"), (None, "10:00 to 14:00")])
 def test_an_offer_is_told_in_its_own_zone_or_in_that_of_the_block_under_way(
     zone: str | None, hours: str, tmp_path: Path
