@@ -3,7 +3,7 @@
 A process of its own serves 1280x720 JPEGs of a noisy scene over HTTP at ten a second. Four readers take their turn,
 each in a fresh process: an interpreter that has only loaded OpenCV, the driver without and with its ring, and
 ``cv2.VideoCapture.read()``, which decodes every picture. Processor time is that of the reading process. Then a clip of
-all that the ring holds is written, and timed.
+all that the ring holds is written, and timed. Exits 1 when a goal is missed.
 
     python benchmarks/camera.py [--seconds 30]
 """
@@ -24,11 +24,14 @@ from typing import Any
 
 import cv2
 import numpy as np
+from _verdict import Goal, conclude
 
 from drivers.camera import Camera
 from drivers.readings import Frame
 
 PICTURES_PER_S = 10
+SHARE = 0.5
+"""Of what OpenCV takes: nobody looks, so nothing needs to be decoded."""
 RING_S = 10.0
 QUALITY = 80
 
@@ -118,6 +121,18 @@ async def drive(url: str, seconds: float, ring_s: float, count: Any) -> dict[str
     return result
 
 
+def goals(found: dict[str, dict[str, Any]]) -> list[Goal]:
+    """What the driver is to cost and give, from the figures of each reader; what one has not told is missing."""
+    driver, peer = found["driver"], found["opencv"]
+    spent, peers = driver.get("core_percent"), peer.get("core_percent")
+    ring, clip = driver.get("ring_pictures"), driver.get("clip", {}).get("pictures")
+    return [
+        Goal("processor time as a share of OpenCV's", spent / peers if spent and peers else None, at_most=SHARE),
+        Goal("pictures a second", driver.get("pictures_per_s"), at_least=0.9 * PICTURES_PER_S),
+        Goal("share of the ring's pictures in the clip", clip / ring if clip and ring else None, at_least=0.95),
+    ]
+
+
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -135,13 +150,16 @@ def main() -> None:
         try:
             served = json.loads(server.stdout.readline())
             print(f"1280x720, {PICTURES_PER_S} pictures a second of {served['kb']} kB")
+            found: dict[str, dict[str, Any]] = {}
             for how in ("nothing", "driver without ring", "driver", "opencv"):
                 command = [sys.executable, __file__, "--seconds", str(options.seconds), "--read", how, served["url"]]
                 done = subprocess.run(command, check=True, capture_output=True, text=True)
                 print(f"{how:20} {done.stdout.strip()}", flush=True)
+                found[how] = json.loads(done.stdout)
         finally:
             server.kill()
             server.wait()
+        sys.exit(conclude(goals(found)))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ import time
 from collections.abc import Iterator
 
 import cbor2
+from _verdict import Goal, conclude
 from smpclient import SMPClient
 from smpclient.transport.serial import SMPSerialTransport
 
@@ -128,10 +129,13 @@ def main() -> None:
         "line_bytes_per_s": options.baud / 10,
         "most_image_bytes_per_s": round(most_bytes_per_s(options.size, options.buffer, options.baud)),
         "import_s": {name: round(seconds, 3) for name, seconds in loading.items()},
-        "met": rate["ours"] >= GOAL * rate["smpclient"] and loading["bridge"] <= IMPORT_GOAL_S,
     }
+    goals = [
+        Goal("times smpclient", rate["ours"] / rate["smpclient"], at_least=GOAL),
+        Goal("import of the bridge", loading["bridge"], at_most=IMPORT_GOAL_S, unit="s"),
+    ]
     if options.json:
-        print(json.dumps(result))
+        print(json.dumps({**result, "met": all(goal.reached for goal in goals)}))
     else:
         line = result["line_bytes_per_s"]
         print(f"upload of {options.size} bytes at {options.baud} baud, buffer of {options.buffer} bytes")
@@ -139,10 +143,8 @@ def main() -> None:
             print(f"  {name:10} {rate[name] / 1000:6.2f} kB/s  {rate[name] / line:4.0%} of the line")
         most = result["most_image_bytes_per_s"]
         print(f"  the line   {line / 1000:6.2f} kB/s; of an image in such messages at most {most / 1000:.2f} kB/s")
-        print(f"  {result['ratio']:.2f} times smpclient (goal {GOAL})")
-        bridge_s, smpclient_s = loading["bridge"], loading["smpclient"]
-        print(f"import of the bridge {bridge_s:.3f} s (goal {IMPORT_GOAL_S}), of smpclient {smpclient_s:.3f} s")
-    raise SystemExit(0 if result["met"] else 1)
+        print(f"import of the bridge {loading['bridge']:.3f} s, of smpclient {loading['smpclient']:.3f} s")
+    raise SystemExit(conclude(goals, sys.stderr if options.json else None))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from typing import Any
 import cv2
 import numpy as np
 import zxingcpp
+from _verdict import Goal, conclude
 
 from agent.labels.frames import FrameReader
 from drivers.readings import Frame
@@ -191,9 +192,16 @@ def main() -> None:
             )
     slowest = min(readers["kerbside"]["frames_per_s"] for readers in figures.values())
     idle = min(figures[name]["kerbside"]["idle"] for name in ("lying_still", "street_still"))
-    print(f"slowest scene {slowest:.1f} frames/s (goal: at least {GOAL_FPS})")
-    print(f"idle while nothing changes {idle:.0%} (goal: at least {GOAL_IDLE:.0%})")
+    ours = [readers["kerbside"] for readers in figures.values()]
+    shown = sum(one["labels"] for one in ours)
     print(json.dumps(figures))
+    goals = [
+        Goal("frames a second of the slowest scene", slowest, at_least=GOAL_FPS),
+        Goal("idle share while nothing changes", idle, at_least=GOAL_IDLE),
+        Goal("labels read of those shown", sum(one["read"] for one in ours) / shown if shown else None, at_least=1.0),
+        Goal("wrong reads", sum(one["wrong"] for one in ours), at_most=0),
+    ]
+    raise SystemExit(conclude(goals))
 
 
 if __name__ == "__main__":

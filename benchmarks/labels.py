@@ -225,6 +225,9 @@ def main(arguments: list[str]) -> int:
                 reported = list(engine(picture))
                 scores[name].add(wanted, allowed, reported, (time.process_time() - began) * 1000)
             pictures += 1
+    if not pictures:
+        print(f"no pictures in {', '.join(map(str, folders))}: nothing was measured", file=sys.stderr)
+        return 2
     results = {name: score.summary(codes) for name, score in scores.items()}
     if "--json" in arguments:
         print(json.dumps({"pictures": pictures, "codes": codes.total(), "engines": results}, indent=1))

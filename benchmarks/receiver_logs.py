@@ -2,7 +2,8 @@
 
 Every recording goes over a pseudo-terminal of its own into a gpsd of its own; the driver, its filter and the clock of a
 unit that no network sets take what comes out. To be seen: that nothing fails, that no position is (0, 0), that no time
-is taken before three consecutive 3D fixes, and that a lost fix is told within five seconds. Exits 1 when one is not so.
+is taken before three consecutive 3D fixes, that a lost fix is told within five seconds, and that there was a report at
+all. Exits 1 when one is not so.
 
     KERBSIDE_SHARED=../shared .venv/bin/python benchmarks/receiver_logs.py [FILE_OR_FOLDER ...] [--json]
 """
@@ -20,6 +21,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from _verdict import Goal, conclude
 
 from agent import clock
 from agent.clock import Clock
@@ -64,7 +67,8 @@ class Outcome:
     def holds(self) -> bool:
         """Whether all that must be so is so."""
         lost = self.positions == 0 or (self.loss_seen_s is not None and self.loss_seen_s <= LOSS_GOAL_S)
-        return lost and not (self.zero_positions or self.before_trust or self.moved_by_doubt or self.faults)
+        wrong = self.zero_positions or self.before_trust or self.moved_by_doubt or self.faults
+        return self.reports > 0 and lost and not wrong
 
 
 class _Listener:
@@ -168,9 +172,30 @@ async def watch_all(paths: list[Path]) -> list[Outcome]:
 
 
 def recordings(given: list[Path]) -> Iterator[Path]:
-    """The files that are named, and the ``.log`` files of the folders."""
+    """The files that are named, and the ``.log`` files of the folders.
+
+    :raises SystemExit: a file is not there, or a folder holds none
+    """
     for path in given:
-        yield from sorted(path.glob("*.log")) if path.is_dir() else [path]
+        found = sorted(path.glob("*.log")) if path.is_dir() else [path] if path.is_file() else []
+        if not found:
+            print(f"no recordings in {path}: name files or folders, or set KERBSIDE_SHARED", file=sys.stderr)
+            raise SystemExit(2)
+        yield from found
+
+
+def goals(outcomes: list[Outcome]) -> list[Goal]:
+    """What all recordings together have to show."""
+    losses = [each.loss_seen_s for each in outcomes if each.positions]
+    longest = None if None in losses else max(filter(None, losses), default=0.0)
+    return [
+        Goal("recordings without a report", sum(not each.reports for each in outcomes), at_most=0),
+        Goal("faults", sum(len(each.faults) for each in outcomes), at_most=0),
+        Goal("positions at (0, 0)", sum(each.zero_positions for each in outcomes), at_most=0),
+        Goal("moves by a doubted fix", sum(each.moved_by_doubt for each in outcomes), at_most=0),
+        Goal("times taken too early", sum(each.before_trust for each in outcomes), at_most=0),
+        Goal("longest until a loss is told", longest, at_most=LOSS_GOAL_S, unit="s"),
+    ]
 
 
 def main() -> int:
@@ -182,9 +207,6 @@ def main() -> int:
     logging.disable(logging.WARNING)
     given = options.recordings or [Path(os.environ.get("KERBSIDE_SHARED", "../shared")) / "data" / "gpsd"]
     paths = list(recordings(given))
-    if not paths:
-        print(f"no recordings in {given[0]}: name files or folders, or set KERBSIDE_SHARED", file=sys.stderr)
-        return 2
     # A network would know better than any recording: without one the trust rule is on its own.
     clock.system_is_synchronised = lambda: False
     outcomes = asyncio.run(watch_all(paths))
@@ -202,9 +224,9 @@ def main() -> int:
                 f"{each.name:38}{each.reports:8}{each.positions:7}"
                 + "".join(f"{each.doubts[doubt]:9}" for doubt in doubts)
                 + f"{each.zero_positions:6}{trusted:>8}{each.before_trust:6}{loss:>7}  {each.last_time or '-'}"
-                + ("" if each.holds else f"  DOES NOT HOLD {'; '.join(each.faults)}")
+                + ("" if each.holds else f"  DOES NOT HOLD {'; '.join(each.faults) or 'see the goals'}")
             )
-    return 0 if all(outcome.holds for outcome in outcomes) else 1
+    return conclude(goals(outcomes), sys.stderr if options.json else None)
 
 
 if __name__ == "__main__":

@@ -114,6 +114,9 @@ def main() -> int:
             public.append(row(form["name"], courier, form["test_numbers"]["valid"]))
             invalid = [text for text in form["test_numbers"]["invalid"] if text not in sound]
             believed += [text for text in invalid if verdict(courier, identify(text)) == "recognised"]
+    if not public:
+        print(f"no numbers in {folder}: nothing was measured", file=sys.stderr)
+        return 2
     draw = random.Random(1)
     made = [row(name, carrier, [number(draw) for _ in range(MADE)]) for name, (carrier, number) in MADE_FORMS.items()]
     wrong = sum(each["wrong"] for each in (*public, *made))

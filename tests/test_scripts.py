@@ -1,5 +1,6 @@
 """The scripts a newcomer runs first, and what a release consists of."""
 
+import importlib.util
 import os
 import re
 import shutil
@@ -8,6 +9,7 @@ import sys
 import tomllib
 import zipfile
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from setuptools import find_packages
@@ -16,7 +18,9 @@ from drivers.simulated import free_port
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-SCRIPTS = [path for path in (*sorted((ROOT / "scripts").iterdir()), ROOT / ".ci/run") if path.is_file()]
+SCRIPTS = [
+    path for path in (*sorted((ROOT / "scripts").iterdir()), *sorted((ROOT / ".ci").iterdir())) if path.is_file()
+]
 LOCKS = sorted((ROOT / "requirements").glob("*.lock"))
 
 
@@ -204,6 +208,50 @@ def committed() -> list[Path]:
 def test_no_file_names_the_address_of_a_package_registry() -> None:
     address = re.compile(rb"https?://[^\s\"']*(?:pypi|pythonhosted|piwheels|/simple\b)")
     assert [str(path) for path in committed() if address.search(path.read_bytes())] == []
+
+
+def outdated() -> ModuleType:
+    """The program behind `./scripts/check --outdated`, which is no package."""
+    spec = importlib.util.spec_from_file_location("outdated", ROOT / "scripts/lib/outdated.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_locked_version_that_is_behind_is_named_with_the_newest() -> None:
+    program = outdated()
+    locked = program.pins(
+        "alpha==1.0 \\\n    --hash=sha256:00\nbeta==2.0 ; python_version < '3.12' \\\nbeta==3.0\ngone==1\n"
+    )
+    newest = program.pins("alpha==1.0\nbeta==2.0\nbeta==3.1\n")
+    assert program.compare("agent", locked, newest) == [("agent", "beta", "2.0, 3.0", "2.0, 3.1")]
+    assert program.compare("agent", newest, newest) == []
+
+
+def test_every_lock_is_watched_and_made_of_the_same_as_the_lock_itself() -> None:
+    compiled = re.findall(
+        r"^compile (.*?) --output-file requirements/(\w+)\.lock", (ROOT / "scripts/lock").read_text(), re.MULTILINE
+    )
+    made_of = {name: tuple(re.sub(r" --constraints \S+", "", sources).split()) for sources, name in compiled}
+    assert {name: sources for name, sources in made_of.items() if name != "zephyr"} == outdated().LOCKS
+
+
+def test_versions_that_are_behind_are_listed_from_what_the_resolver_says_and_end_with_1(tmp_path: Path) -> None:
+    if not (ROOT / ".venv/bin/uv").exists():
+        pytest.skip("no .venv beside the scripts")
+    empty = {**os.environ, "UV_NO_INDEX": "1", "UV_OFFLINE": "1", "UV_FIND_LINKS": str(tmp_path), "UV_NO_CACHE": "1"}
+    done = subprocess.run(
+        [ROOT / "scripts/check", "--outdated", "build"],
+        env=empty,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 1, "what could not be looked up has not been found to be the newest"
+    assert "The newest versions cannot be found out" in done.stderr
 
 
 def test_every_package_and_data_file_is_part_of_a_release() -> None:

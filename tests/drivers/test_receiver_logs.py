@@ -94,6 +94,8 @@ RECORDINGS = {
     "garbage": random.Random(7).randbytes(20_000),
     "empty": b"",
 }
+SILENT = {"ships", "garbage", "empty"}
+"""From these comes no report: that proves nothing, and does not hold."""
 
 
 def checked(*paths: Path) -> dict[str, dict[str, Any]]:
@@ -118,7 +120,7 @@ def test_every_kind_of_recording_gives_what_it_holds_and_nothing_more(tmp_path: 
     seen = checked(tmp_path)
     assert seen.keys() == RECORDINGS.keys()
     for name, outcome in seen.items():
-        assert outcome["holds"], (name, outcome)
+        assert outcome["holds"] is (name not in SILENT), (name, outcome)
     assert seen["drive"]["trusted_after"] == seen["binary"]["trusted_after"] == 3
     assert seen["drive"]["doubts"] == {}
     for name in ("lost", "binary-lost"):
@@ -131,8 +133,20 @@ def test_every_kind_of_recording_gives_what_it_holds_and_nothing_more(tmp_path: 
     assert seen["years-ago"]["trusted_after"] is None
     assert seen["poor"]["doubts"]["poor"] > 10
     assert seen["noise"]["positions"] > 10
-    for name in ("ships", "garbage", "empty"):
-        assert seen[name]["positions"] == 0
+    for name in SILENT:
+        assert (seen[name]["reports"], seen[name]["positions"]) == (0, 0)
+
+
+@needs_gpsd
+def test_a_folder_without_recordings_proves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "drive.log").write_bytes(RECORDINGS["drive"])
+    for paths in ((tmp_path / "empty",), (tmp_path / "drive.log", tmp_path / "empty"), (tmp_path / "none.log",)):
+        command = [sys.executable, CHECKER, *paths]
+        environ = {**os.environ, "PYTHONPATH": str(CHECKER.parents[1])}
+        ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=environ)
+        assert ran.returncode == 2
+        assert f"no recordings in {paths[-1]}" in ran.stderr
 
 
 @needs_gpsd
