@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Final, TypeVar
 
+from drivers.limited_log import LimitedLog
 from drivers.readings import Condition, PartState
 
 _log: Final = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ class Containment:
         """What is wrong, as a part of the unit; ``None`` while nothing is."""
         self.on_change: Callable[[], None] = lambda: None
         """Called when other places fail than before."""
+        self._log = LimitedLog(_log, "what could not be shown or told")
 
     def attempt(self, place: str, work: Callable[[], T], instead: Instead) -> T | Instead:
         """What the work gives; something instead where it fails.
@@ -67,7 +69,14 @@ class Containment:
     def _failed(self, place: str, error: Exception) -> None:
         count = self.counts[place] = self.counts.get(place, 0) + 1
         if count % LOGGED_EVERY == 1:
-            _log.error("%s failed, for the %d. time; the rest goes on", place, count, exc_info=error)
+            self._log.line(
+                logging.ERROR,
+                "%s failed, for the %d. time (%s); the rest goes on",
+                place,
+                count,
+                type(error).__name__,
+                fault=error,
+            )
         if place not in self.failing:
             self._now_failing((*self.failing, place))
 
@@ -77,5 +86,5 @@ class Containment:
         self.state = PartState.now(Condition.FAULTY, reason) if self.failing else None
         try:
             self.on_change()
-        except Exception:  # noqa: BLE001 - the work goes on
-            _log.exception("whoever is told of faults failed")
+        except Exception as error:  # noqa: BLE001 - the work goes on
+            self._log.warning("who is told of faults failed (%s)", type(error).__name__, fault=error)

@@ -18,8 +18,9 @@ from zoneinfo import ZoneInfo
 from agent.words.phrases import Sentence, filled, say
 from agent.words.terms import MONTHS, WEEKDAYS, Term
 from contract.times import unix_ms
+from drivers.limited_log import LimitedLog
 
-_log = logging.getLogger(__name__)
+_log = LimitedLog(logging.getLogger(__name__), "time zones", characters=60)
 
 ON_DAY: Final = say("{time} on {day}")
 DAY: Final = say("{weekday} {number} {month}")
@@ -107,5 +108,5 @@ def _zone(name: str | None) -> tzinfo | None:
     try:
         return ZoneInfo(name)
     except Exception as error:  # noqa: BLE001 - the name is anybody's: no zone, a folder, no file name at all
-        _log.warning("time zone %.60a is not known here (%s): the unit's own is used", name, type(error).__name__)
+        _log.warning("time zone %s is not known here (%s): the unit's own is used", name, type(error).__name__)
         return None

@@ -16,6 +16,7 @@ from agent.delivery.model.decision import Feedback
 from agent.words import times
 from agent.words.times import Calendar
 from contract.times import unix_ms
+from drivers.limited_log import LimitedLog
 
 AMSTERDAM = "Europe/Amsterdam"
 
@@ -110,13 +111,19 @@ def test_without_a_zone_that_is_known_it_is_the_units_own_and_utc_says_so(zone: 
     assert begins("2026-11-21T04:29:00Z", calendar("2026-11-21T03:00:00Z", zone)) == "04:29 UTC"
 
 
-def test_an_unknown_zone_is_logged_once_and_cannot_forge_a_line(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unknown_zone_is_logged_once_and_cannot_forge_a_line(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(times, "_log", LimitedLog(logging.getLogger("times"), "time zones"))
     times._zone.cache_clear()
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             begins("2026-11-21T04:29:00Z", calendar("2026-11-21T03:00:00Z", "No\nSuch/Zone"))
     assert len(caplog.messages) == 1
     assert "\n" not in caplog.messages[0]
+    for number in range(300):
+        begins("2026-11-21T04:29:00Z", calendar("2026-11-21T03:00:00Z", f"No/Such/Zone{number}"))
+    assert len(caplog.messages) <= 5
 
 
 @pytest.mark.parametrize(
