@@ -41,8 +41,10 @@ SILENCE_NS: Final = 250_000_000
 """A packet that has not gone on for this long is broken: its end will not come, and the line is free."""
 RESENT_WITHIN_NS: Final = 30_000_000_000
 """The last resend of a message: two times the longest response time-out that can be set (9.9 s), and some."""
-FOLLOWS_WITHIN_NS: Final = 750_000_000
-"""The next packet of a message comes at once; one that comes later and is no resend begins another message."""
+FOLLOWS_WITHIN_NS: Final = 1_500_000_000
+"""The next packet of a message comes at once: when it has been sent (0.3 s at 9600 baud), behind noise and an answer to
+us. One that comes later and is no resend begins another message, whose sender has waited 2 s for the answer that it did
+not get."""
 PARTS_WITHIN_NS: Final = 5_000_000_000
 """The resends of the next packet come within this, at the default time-out."""
 GIVEN_UP_NS: Final = 3_000_000_000
