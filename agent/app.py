@@ -24,6 +24,7 @@ from agent.collector import Collector
 from agent.console.part import console
 from agent.delivery.model.decision import DIAGNOSTICS
 from agent.delivery.model.inputs import Tick
+from agent.delivery.model.scopes import SETTINGS
 from agent.delivery.model.state import Policy
 from agent.devices.camera import camera
 from agent.devices.scanners import scanners
@@ -139,7 +140,7 @@ class App:
         policy = Policy(**self.settings.delivery.model_dump())
         self.unit = Unit(self.journal, f"/{fleet}/{unit_id}", policy, self.clock.now)
         file = self.settings
-        self.settings = changed_by_cloud(file, self.unit.state.settings, file)
+        self.settings = changed_by_cloud(file, self.sealer.opened(SETTINGS, self.unit.state.settings), file)
         self.unit.adopt(Policy(**self.settings.delivery.model_dump()))
         reader = InboxReader(self.sealer)
         self.uplink = Uplink(

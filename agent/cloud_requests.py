@@ -108,7 +108,7 @@ class CloudRequests:
             return
         if message.kind == "settings":
             try:
-                change(self.settings, message.data, self._file)
+                change(self.settings, self._reader.settings(message.data), self._file)
             except SettingsError as error:
                 first = error.faults[0]
                 invalid = InvalidMessage(message.message_id, "INVALID", printable(first.path), first.expected)
@@ -171,7 +171,7 @@ class CloudRequests:
             raise RequestError("INVALID", f"{member}: expected {newest} at most, the newest event, got {data[member]}")
 
     def _change(self, changes: Mapping[str, Any]) -> Mapping[str, Any]:
-        self.settings = changed_by_cloud(self.settings, changes, self._file)
+        self.settings = changed_by_cloud(self.settings, self._reader.settings(changes), self._file)
         self._unit.adopt(Policy(**self.settings.delivery.model_dump()))
         restart_needed = any(not key.startswith("delivery.") for key in changes)
         return {"changed": sorted(changes), "restart_needed": restart_needed}

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from agent import __version__, words
 from agent.clock import Clock
 from agent.delivery.model.decision import Answer, Refusal
 from agent.delivery.model.inputs import Moment
+from agent.delivery.model.scopes import MESSAGES, ROSTER, scope_of_block
+from agent.delivery.screen.view import without_phone
 from agent.delivery.screen.zone import zone_of
-from agent.identity.seal import PREFIX as SEALED
-from agent.identity.seal import Sealer, SealError
+from agent.identity.seal import Sealer
 from agent.journal.store import Journal
 from agent.parts import PartsShown, shown
 from agent.settings import UnitSettings
@@ -23,8 +24,6 @@ from agent.unit import Unit
 from agent.uplink.uplink import Uplink
 from agent.words import Calendar
 from drivers.readings import Condition, PartState
-
-log = logging.getLogger(__name__)
 
 VIEW_EVERY_S = 0.1
 """The screen is redrawn at most this often."""
@@ -126,7 +125,8 @@ class ScreenState:
             yield views(changed)
 
     def _why(self, refusal: Refusal) -> str:
-        return words.refusal(refusal, calendar=self._calendar(self._clock.now(), refusal.params))
+        params = self._opened(refusal.params)
+        return words.refusal(replace(refusal, params=params), calendar=self._calendar(self._clock.now(), params))
 
     def _link(self) -> dict[str, Any]:
         return {"online": self._uplink.state.online}
@@ -140,6 +140,7 @@ class ScreenState:
         if self._unit.last_feedback is None:
             return None
         feedback, time = self._unit.last_feedback
+        feedback = replace(feedback, params=self._opened(feedback.params))
         calendar = self._calendar(moment, feedback.params)
         return {**words.feedback(feedback, calendar=calendar), "time": time}
 
@@ -167,22 +168,40 @@ class ScreenState:
             stop["hours"] = words.hours(window.get("from"), window.get("to"), calendar)
 
     def _open_secrets(self, deliveries: dict[str, Any]) -> None:
-        """Put in names and codes of the stop under way, which the core knows only sealed."""
-        if (stop := deliveries["current_stop"]) is None:
+        """Put in what the core knows only sealed, but no telephone numbers. Of an ended block nothing can be opened."""
+        if (driver := deliveries["driver"]) is not None:
+            driver["name"] = self._sealer.opened(ROSTER, driver["name"])
+        for message in deliveries["messages"]:
+            message["text"] = self._sealer.opened(MESSAGES, message["text"])
+        if (block := deliveries["block"]) is None:
             return
+        opened = partial(self._sealer.opened, scope_of_block(block["block_id"]))
+        stop, prompt = deliveries["current_stop"], deliveries["prompt"]
+        if prompt is not None:
+            prompt["params"] = opened(prompt["params"])
+        for each in (*deliveries["stops"], *([] if stop is None else [stop])):
+            each["address"] = opened(each["address"])
+        # The core draws only those parcels anew that have changed, so that these are copied.
+        deliveries["parcels"] = [
+            parcel | {"instruction": parcel["instruction"] | {"text": opened(parcel["instruction"]["text"])}}
+            if parcel["instruction"]["text"]
+            else parcel
+            for parcel in deliveries["parcels"]
+        ]
+        if stop is not None:
+            stop["recipient"] = without_phone(opened(stop["recipient"]))
+            stop["neighbour"] = without_phone(opened(stop["neighbour"]))
+            # One that was sealed by an earlier version is a text, others are lists. Parcels of one door share theirs.
+            codes = [opened(sealed) for sealed in stop["access_codes"]]
+            each_once = dict.fromkeys(
+                code for some in codes if some is not None for code in ([some] if isinstance(some, str) else some)
+            )
+            stop["access_codes"] = [*each_once]
 
-        def opened(sealed: Any) -> Any:
-            if isinstance(sealed, dict):
-                return {name: opened(each) for name, each in sealed.items()}
-            if not isinstance(sealed, str) or not sealed.startswith(SEALED):
-                return sealed
-            try:
-                return self._sealer.open(deliveries["block"]["block_id"], sealed)
-            except SealError as error:
-                log.warning("%s", error)
-                return None
-
-        stop["recipient"] = opened(stop["recipient"])
-        stop["neighbour"] = opened(stop["neighbour"])
-        codes = dict.fromkeys(map(opened, stop["access_codes"]))  # each once: parcels of one door share theirs
-        stop["access_codes"] = [code for code in codes if code is not None]
+    def _opened(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """What feedback or a refusal says, with what the core knows only sealed: a text of dispatch, or an address."""
+        block = self._unit.state.block
+        scope = scope_of_block(params.get("block_id") or (block.block_id if block is not None else ""))
+        return {
+            name: self._sealer.opened(MESSAGES if name == "text" else scope, value) for name, value in params.items()
+        }

@@ -40,7 +40,7 @@ from contract.members import (
     Version,
 )
 from contract.references import reference_faults
-from contract.secrecy import PERSONAL, PLAIN, SEALED
+from contract.secrecy import PERSONAL, PLAIN, SEALED, Plan, plan
 from contract.vocabulary import (
     COMMAND_ARGUMENTS,
     SETTING_NAME,
@@ -265,7 +265,7 @@ class OfferMade(TypedDict):
     distance_m: NotRequired[Metres | None]
     starts_at: Time
     ends_at: Time
-    timezone: NotRequired[ShortText | None]
+    timezone: NotRequired[Annotated[ShortText | None, PLAIN]]
     pay: Pay
     expires_at: Time
 
@@ -366,23 +366,21 @@ class CommandRequested(TypedDict):
     sha256: NotRequired[Digest | None]
 
 
-_COMMAND: Final = TypeAdapter(
-    Annotated[
-        CommandRequested,
-        Field(
-            json_schema_extra={
-                "allOf": [
-                    {
-                        "if": {"properties": {"command": {"const": command}}, "required": ["command"]},
-                        "then": {"required": [member]},
-                    }
-                    for command, member in COMMAND_ARGUMENTS.items()
-                    if member is not None
-                ]
-            }
-        ),
-    ]
-)
+Command = Annotated[
+    CommandRequested,
+    Field(
+        json_schema_extra={
+            "allOf": [
+                {
+                    "if": {"properties": {"command": {"const": command}}, "required": ["command"]},
+                    "then": {"required": [member]},
+                }
+                for command, member in COMMAND_ARGUMENTS.items()
+                if member is not None
+            ]
+        }
+    ),
+]
 
 
 class Envelope(TypedDict):
@@ -397,25 +395,32 @@ class Envelope(TypedDict):
 
 ENVELOPE: Final = TypeAdapter(Envelope)
 
-_BLOCK: Final = TypeAdapter(Block)
-
-MODELS: Final[Mapping[str, TypeAdapter[Any]]] = {
-    "offer.made": TypeAdapter(OfferMade),
-    "offer.confirmed": TypeAdapter(OfferConfirmed),
-    "offer.refused": TypeAdapter(OfferRefused),
-    "block.assigned": _BLOCK,
-    "block.cancelled": TypeAdapter(BlockCancelled),
-    "block.revised": _BLOCK,
-    "parcel.recalled": TypeAdapter(ParcelRecalled),
-    "roster.replaced": TypeAdapter(RosterReplaced),
-    "advisory.issued": TypeAdapter(AdvisoryIssued),
-    "message.sent": TypeAdapter(MessageSent),
-    "feedback.given": TypeAdapter(FeedbackGiven),
-    "earnings.stated": TypeAdapter(EarningsStated),
-    "settings.changed": TypeAdapter(SettingsChanged),
-    "command.requested": _COMMAND,
+DATA: Final[Mapping[str, Any]] = {
+    "offer.made": OfferMade,
+    "offer.confirmed": OfferConfirmed,
+    "offer.refused": OfferRefused,
+    "block.assigned": Block,
+    "block.cancelled": BlockCancelled,
+    "block.revised": Block,
+    "parcel.recalled": ParcelRecalled,
+    "roster.replaced": RosterReplaced,
+    "advisory.issued": AdvisoryIssued,
+    "message.sent": MessageSent,
+    "feedback.given": FeedbackGiven,
+    "earnings.stated": EarningsStated,
+    "settings.changed": SettingsChanged,
+    "command.requested": Command,
 }
+"""What each message's data is, by its type."""
+
+_ADAPTERS: Final = {id(annotation): TypeAdapter(annotation) for annotation in DATA.values()}
+MODELS: Final[Mapping[str, TypeAdapter[Any]]] = {type_: _ADAPTERS[id(annotation)] for type_, annotation in DATA.items()}
 """The model of each message's data, by its type."""
+
+PLANS: Final[Mapping[str, Plan]] = {
+    type_: found for type_, annotation in DATA.items() if (found := plan(annotation)) is not None
+}
+"""What is to be sealed in each message's data; a type in which nothing is has none."""
 
 
 # ------------------------------------------------------------------------------------------------ reading

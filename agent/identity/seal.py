@@ -8,19 +8,34 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Final
 
+from agent.delivery.model.scopes import BLOCK
 from agent.files import read_strictly, write_durably
 from agent.secret_files import weaknesses
 
-PREFIX = "sealed:v1:"
+PREFIX = "sealed:"
+TEXT = PREFIX + "v1:"
+JSON = PREFIX + "json:v1:"
+MOST_OPENED = 10_000
+"""Values of tokens that a scope remembers: three of each parcel of a large block."""
 KEY_BYTES = 32
 NONCE_BYTES = 12
 BYTES = b"\x00bytes"
 """Tells what was sealed as bytes from what was sealed as a text."""
+
+
+_encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+def _context(scope: str) -> bytes:
+    """What a scope's secrets are bound to: of a block its id alone, as it is in journals of earlier versions."""
+    return scope.removeprefix(BLOCK).encode()
 
 
 class SealError(Exception):
@@ -54,29 +69,37 @@ class Scope:
 
     def __init__(self, name: str, key: _Key, wrapped: bytes) -> None:
         self.name = name
-        self._context = name.encode()
+        self._context = _context(name)
         self._key = key
-        self._opened: dict[str, str] = {}
-        """Texts of tokens, for as long as the key is in memory: the screen asks for them at each change."""
+        self._opened: dict[str, Any] = {}
+        """Values of tokens, for as long as the key is in memory: the screen asks for them at each change."""
         self.keys: Mapping[str, bytes] = {name: wrapped}
         """The wrapped key: it belongs into each batch that brings tokens of it.
 
         A batch may fail or be refused, so that nobody can say which one is the first to be written.
         """
 
-    def seal(self, text: str) -> str:
-        """A token for this secret."""
-        return PREFIX + base64.urlsafe_b64encode(self._key.encrypt(text.encode(), self._context)).decode()
+    def seal(self, value: Any) -> str:
+        """A token for this secret, a text or any other JSON value."""
+        prefix, text = (TEXT, value) if isinstance(value, str) else (JSON, _encode(value))
+        return prefix + base64.urlsafe_b64encode(self._key.encrypt(text.encode(), self._context)).decode()
 
-    def open(self, token: str) -> str:
-        """:raises SealError: without a text; the token is damaged or of another scope"""
-        if (text := self._opened.get(token)) is None:
+    def open(self, token: str) -> Any:
+        """The value of a token, which must not be changed.
+
+        :raises SealError: without a text; the token is damaged or of another scope
+        """
+        if token not in self._opened:
+            prefix = next((prefix for prefix in (TEXT, JSON) if token.startswith(prefix)), token)
             try:
-                sealed = base64.urlsafe_b64decode(token.removeprefix(PREFIX) if token.startswith(PREFIX) else "")
-                text = self._opened[token] = self._key.decrypt(sealed, self._context).decode()
+                text = self._key.decrypt(base64.urlsafe_b64decode(token.removeprefix(prefix)), self._context).decode()
+                value = text if prefix == TEXT else json.loads(text)
             except (binascii.Error, ValueError) as fault:
                 raise SealError from fault
-        return text
+            if len(self._opened) >= MOST_OPENED:
+                self._opened.clear()
+            self._opened[token] = value
+        return self._opened[token]
 
     def seal_bytes(self, content: bytes) -> bytes:
         """This content, sealed: for files, which need no token."""
@@ -127,7 +150,7 @@ class Sealer:
         """
         return self._scope(name, make=True)
 
-    def open(self, scope: str, token: str) -> str:
+    def open(self, scope: str, token: str) -> Any:
         """The secret of a token.
 
         :raises SealError: the key was wiped, or the token is not of this scope
@@ -137,6 +160,21 @@ class Sealer:
             return known.open(token)
         except SealError:
             raise SealError(f"a secret of {scope} cannot be opened: the token is damaged or of another scope") from None
+
+    def opened(self, scope: str, value: Any) -> Any:
+        """A JSON value with what its tokens hold. A token that can be opened no more is ``None``.
+
+        :raises SealError: a token is damaged, or of another scope
+        """
+        if isinstance(value, str):
+            if not value.startswith(PREFIX):
+                return value
+            with self._changing:
+                is_wiped = scope not in self._wrapped
+            return None if is_wiped else self.open(scope, value)
+        if isinstance(value, Mapping):
+            return {name: self.opened(scope, each) for name, each in value.items()}
+        return [self.opened(scope, each) for each in value] if isinstance(value, list | tuple) else value
 
     def open_bytes(self, scope: str, sealed: bytes) -> bytes:
         """The content that `Scope.seal_bytes` has sealed.
@@ -167,7 +205,7 @@ class Sealer:
             self._wrapped = dict(keys)
 
     def _scope(self, name: str, *, make: bool) -> Scope:
-        context = b"key/" + name.encode()
+        context = b"key/" + _context(name)
         with self._changing:
             if (known := self._scopes.get(name)) is not None:
                 return known

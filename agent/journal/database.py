@@ -12,9 +12,10 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from zlib import crc32
 
+from agent.delivery.model.scopes import ROSTER, scope_of_block
 from agent.journal.entries import Entry, EventEntry, Head, InboxEntry, JournalError, Recovery
 from agent.journal.envelope import chained, own_hash, previous_hash
 from contract.canonical import GENESIS
@@ -139,6 +140,10 @@ def connect(path: Path, *, writable: bool) -> sqlite3.Connection:
     return connection
 
 
+SCOPE: Final = "scope/"
+"""Begins the name of an item that holds the wrapped key of a scope."""
+
+
 @dataclass(slots=True)
 class Contents:
     """What a database holds, as found by `examine`."""
@@ -199,7 +204,17 @@ class Contents:
 
     def keys(self) -> dict[str, bytes]:
         """The wrapped key of each scope."""
-        return {name[len("key/") :]: content for name, content in self.items.items() if name.startswith("key/")}
+        return {name.removeprefix(SCOPE): content for name, content in self.items.items() if name.startswith(SCOPE)} | {
+            scope: self.items[name] for name, scope in self.earlier_keys().items()
+        }
+
+    def earlier_keys(self) -> dict[str, str]:
+        """Items that hold keys as an earlier version named them, and the scopes that those are of.
+
+        It wrote the key of a block under the bare id, in one namespace with the roster's.
+        """
+        bare = {name: name.removeprefix("key/") for name in self.items if name.startswith("key/")}
+        return {name: id_ if id_ == ROSTER else scope_of_block(id_) for name, id_ in bare.items()}
 
 
 class Items:

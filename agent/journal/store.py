@@ -27,6 +27,7 @@ from agent.journal.database import (
     INSERT,
     MESSAGE_BITS,
     PAGE_BYTES,
+    SCOPE,
     SHIFT,
     Contents,
     Damage,
@@ -184,6 +185,9 @@ class Journal:
             self._position = self._sequence << SHIFT
         self._confirmed = min(max(contents.number("confirmed"), self._confirmed), self._sequence)
         self._keys = contents.keys()
+        for name, scope in contents.earlier_keys().items():
+            self._items.put(SCOPE + scope, self._keys[scope])
+            self._items.drop(name)
         slots = contents.snapshot_positions()
         self._snapshot_positions = sorted(slots)
         self._snapshot_slot = slots[self._snapshot_positions[-1]] + 1 if slots else 0
@@ -583,11 +587,11 @@ class Journal:
     def _write_rest(self, position: int, batch: Batch) -> None:
         """Keys and snapshot of a batch. If the commit fails, `reload` reads all of it again."""
         for scope, wrapped in batch.keys.items():
-            self._items.put(f"key/{scope}", wrapped)
+            self._items.put(SCOPE + scope, wrapped)
             self._keys[scope] = wrapped
         for scope in batch.forget:
             if self._keys.pop(scope, None) is not None:
-                self._items.drop(f"key/{scope}")
+                self._items.drop(SCOPE + scope)
                 self._wipe = True
         if batch.snapshot is not None:
             self._items.put(f"snapshot/{self._snapshot_slot % SNAPSHOTS_KEPT}", b"%d\n" % position + batch.snapshot)

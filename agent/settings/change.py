@@ -35,6 +35,6 @@ def change(settings: Settings, changes: Mapping[str, Any], file: Settings | None
         faults += [fault_of(finding, {}) for finding in error.errors(include_url=False)]
     else:
         faults += out_of_bounds(file or settings, changed, changes)
-    if faults:
-        raise SettingsError(faults)
+    if faults:  # which are answered and logged: what was sent may be a secret
+        raise SettingsError(Fault(fault.path, fault.expected.partition(", got ")[0]) for fault in faults)
     return changed

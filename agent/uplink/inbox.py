@@ -1,22 +1,24 @@
 """Bytes of the inbox become a message that may be used, or a reason that can be answered.
 
 `parse` never raises, whatever the bytes are, and what it returns as `InboxMessage` fulfils its model and its
-references. Secrets are found by their place in the message, never by their looks; outside of this module nobody sees
-them open.
+references. What is secret or personal is said by the model (`contract.secrecy`), and sealed here before anything is
+stored; outside of this module nobody sees it open but who shows it.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from agent.delivery.model.inputs import InboxMessage, InvalidMessage
+from agent.delivery.model.scopes import MESSAGES, ROSTER, SETTINGS, scope_of_block
 from agent.identity.seal import Sealer, SealError
 from contract import strict_json
 from contract.faults import json_type
+from contract.secrecy import EVERY, Plan, Secrecy
 from contract.strict_json import StrictJsonError
 from contract.topics import full_type
 from contract.vocabulary import INBOX, MAX_MESSAGE_BYTES
@@ -85,15 +87,14 @@ class InboxReader:
         return Incoming(kind, message, payload, token, body, keys, response_topic, correlation_data)
 
     def _seal(self, message: InboxMessage) -> Mapping[str, bytes]:
-        """Replace every secret in the message's data by its token; gives the key, wrapped."""
-        needs = NEEDS.get(message.type, Needs())
-        secrets = [*needs.secrets(message.data)]
-        if not secrets:
+        """Replace what the message's model says to seal by tokens; gives the key, wrapped."""
+        from contract.models import PLANS
+
+        plan = PLANS.get(message.type)
+        if plan is None or isinstance(plan, Secrecy):
             return {}
-        scope = self._sealer.scope(needs.scope(message.data))
-        for holder, member in secrets:
-            holder[member] = scope.seal(holder[member])
-        return scope.keys
+        scope = self._sealer.scope(SCOPES[message.type](message.data))
+        return scope.keys if _seal(message.data, plan, scope.seal) else {}
 
     def current(self, incoming: Incoming) -> Incoming:
         """The same, read anew where the key that it was sealed with has gone meanwhile: ask before it is written."""
@@ -101,6 +102,13 @@ class InboxReader:
             return incoming
         known = incoming.response_topic, incoming.correlation_data
         return self.read(incoming.kind, incoming.payload, incoming.token, *known)
+
+    def settings(self, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The settings that a message holds, with what was sealed in it.
+
+        :raises SealError: they are damaged
+        """
+        return {name: self._sealer.opened(SETTINGS, value) for name, value in data.items()}
 
 
 def parse(kind: str, payload: bytes, *, max_bytes: int) -> InboxMessage | InvalidMessage:
@@ -150,66 +158,60 @@ def _read(kind: str, envelope: Any) -> InboxMessage | InvalidMessage:
     except models.MessageError as error:
         first = error.faults[0]
         return InvalidMessage(message_id, "INVALID", first.path or "data", first.expected)
-    NEEDS.get(type_, Needs()).fill_in(data)
+    if (fill_in := FILL_IN.get(type_)) is not None:
+        fill_in(data)
     return InboxMessage(message_id or "", kind, type_, data)
 
 
-Place = tuple[Any, Any]
-"""Where a text is held, and under what: a dictionary and a name, or a list and an index."""
+def _seal(value: Any, plan: Mapping[str, Plan] | list[Plan], seal: Callable[[Any], str]) -> int:
+    """Put tokens into a list or an object where the plan says so; gives how many.
+
+    Numbers, truth values and what is absent stay as they are.
+    """
+    places: list[tuple[Any, Plan]]
+    if isinstance(plan, list):
+        places = [(index, plan[0]) for index in range(len(value))]
+    else:
+        members = dict.fromkeys(value, plan[EVERY]) if EVERY in plan else plan
+        places = [(name, part) for name, part in members.items() if name in value]
+    sealed = 0
+    for place, part in places:
+        inner = value[place]
+        if not isinstance(inner, str | list | dict):
+            continue
+        if isinstance(part, Secrecy):
+            value[place] = seal(inner)
+            sealed += 1
+        else:
+            sealed += _seal(inner, part, seal)
+    return sealed
 
 
-def _no_secrets(_data: Mapping[str, Any]) -> Iterable[Place]:
-    return ()
-
-
-@dataclass(frozen=True, slots=True)
-class Needs:
-    """What a type of message needs besides its model, to be ready."""
-
-    fill_in: Callable[[dict[str, Any]], None] = lambda _data: None
-    """Writes what the message leaves to the reader."""
-    secrets: Callable[[Mapping[str, Any]], Iterable[Place]] = _no_secrets
-    """Finds what must never be stored in the open. HMACs may: they are worth nothing without their key."""
-    scope: Callable[[Mapping[str, Any]], str] = lambda data: str(data["block_id"])
-    """Whose key seals them."""
-
-
-def _fill_in_pickup_stops(data: dict[str, Any]) -> None:
+def _fill_in_block(data: dict[str, Any]) -> None:
     pickups = [stop["stop_id"] for stop in data["stops"] if stop["kind"] == "pickup"]
     for parcel in data["parcels"]:
         if parcel.get("pickup_stop_id") is None:
             parcel["pickup_stop_id"] = pickups[0]
-
-
-def _secrets_of_block(data: Mapping[str, Any]) -> Iterable[Place]:
-    """The key of its one-time codes, its access codes, and names and telephone numbers of recipients and neighbours."""
-    if data.get("otp_key") is not None:
-        yield data, "otp_key"
     for stop in data["stops"]:
-        yield from _texts(stop, "recipient")
-    for parcel in data["parcels"]:
-        if asked := parcel.get("instruction"):
-            yield from _texts(asked, "neighbour")
-            yield from _texts(asked, "access_codes")
+        if (stop.get("address") or {}).get("business"):
+            stop["is_business"] = True  # the address itself will be sealed
 
 
-def _texts(holder: Any, member: Any) -> Iterable[Place]:
-    """Every text in a member."""
-    value = holder[member] if isinstance(holder, list) else holder.get(member)
-    if isinstance(value, str):
-        yield holder, member
-    elif isinstance(value, dict | list):
-        for inner in value if isinstance(value, dict) else range(len(value)):
-            yield from _texts(value, inner)
-
-
-_BLOCK: Final = Needs(fill_in=_fill_in_pickup_stops, secrets=_secrets_of_block)
-NEEDS: Final[Mapping[str, Needs]] = {
-    "block.assigned": _BLOCK,
-    "block.revised": _BLOCK,
-    "roster.replaced": Needs(secrets=lambda data: [(data, "key")], scope=lambda _data: "roster"),
+FILL_IN: Final[Mapping[str, Callable[[dict[str, Any]], None]]] = {
+    "block.assigned": _fill_in_block,
+    "block.revised": _fill_in_block,
 }
-"""Of the types that need something. A new kind is a line in the contract's `INBOX` and its model, and one here."""
+"""Writes what a type of message leaves to the reader."""
+
+SCOPES: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
+    "block.assigned": lambda data: scope_of_block(data["block_id"]),
+    "block.revised": lambda data: scope_of_block(data["block_id"]),
+    "roster.replaced": lambda _data: ROSTER,
+    "message.sent": lambda _data: MESSAGES,
+    "feedback.given": lambda _data: MESSAGES,
+    "settings.changed": lambda _data: SETTINGS,
+}
+"""Whose key seals what the models of these types say is to be sealed."""
 
 _encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -35,6 +36,13 @@ SECRETS = {
     "phone": "+31655501234",
     "name": "Wilhelmina Quist",
     "neighbour": "Joris van Zandvliet",
+    "neighbour's phone": "+31655509876",
+    "address": "Achterom 113 bis",
+    "instruction": "under the third flower pot",
+    "pickup code": "LANE-88412",
+    "opening hours": "rings only after nine",
+    "preference": "never by the side gate",
+    "unknown member": "the dog is called Bommel",
 }
 
 
@@ -42,8 +50,16 @@ def private_block(starts: timedelta, version: int = 1) -> dict[str, Any]:
     """Two doors whose recipients, neighbours and codes are nobody's business."""
     stops = [delivery_stop(index, DOORS[index]) for index in (1, 2)]
     for stop in stops:
-        stop["recipient"] = {"name": SECRETS["name"], "phone": SECRETS["phone"]}
-    instruction = {"kind": "neighbour", "neighbour": SECRETS["neighbour"], "access_codes": [SECRETS["access code"]]}
+        stop["recipient"] = {"name": SECRETS["name"], "phone": SECRETS["phone"], "dog": SECRETS["unknown member"]}
+        stop["address"] = {"line1": SECRETS["address"], "city": "Utrecht", "dog": SECRETS["unknown member"]}
+    instruction = {
+        "kind": "neighbour",
+        "text": SECRETS["instruction"],
+        "neighbour": {"name": SECRETS["neighbour"], "phone": SECRETS["neighbour's phone"]},
+        "access_codes": [SECRETS["access code"]],
+        "preferences": {"gate": [SECRETS["preference"]]},
+        "dog": SECRETS["unknown member"],
+    }
     parcels = [
         parcel("K1", "1Z5R89390357567127", "T1", instruction=instruction),
         parcel("K2", "RR473124829GB", "T2", instruction=instruction, merchant_id="SHOP-4"),
@@ -52,6 +68,9 @@ def private_block(starts: timedelta, version: int = 1) -> dict[str, Any]:
     message = assignment(
         "BX9", stops, parcels, otp_key=SECRETS["key"], manifest_version=version, starts_at=f"{begin:%Y-%m-%dT%H:%M:%SZ}"
     )
+    point = {"point_id": "G4", "name": "Lane 4", "code": SECRETS["pickup code"], "hours": SECRETS["opening hours"]}
+    message["data"]["sites"][0]["pickup_points"] = [point]
+    message["data"]["dog"] = SECRETS["unknown member"]
     return message if version == 1 else {**message, "type": "org.kerbside.block.revised.v1"}
 
 
@@ -103,7 +122,13 @@ def test_a_vehicle_arrives_and_leaves_by_its_position_and_nothing_private_leaves
     at_door = until(screen, lambda seen: (seen["current_stop"] or {}).get("state") == "ARRIVED", "the arrival")
     assert at_door["current_stop"]["access_codes"] == [SECRETS["access code"]]
     assert at_door["current_stop"]["recipient"] == {"name": SECRETS["name"]}
-    assert at_door["current_stop"]["neighbour"] == SECRETS["neighbour"]
+    assert at_door["current_stop"]["neighbour"] == {"name": SECRETS["neighbour"]}
+    assert at_door["current_stop"]["address"]["line1"] == SECRETS["address"]
+    assert at_door["parcels"][0]["instruction"]["text"] == SECRETS["instruction"]
+    assert SECRETS["address"] in at_door["feedback"]["text"]
+    shown = json.dumps(at_door)
+    for name in ("key", "phone", "neighbour's phone", "pickup code", "unknown member"):
+        assert SECRETS[name] not in shown, f"the {name} is shown"
     assert heard.wait("stop.arrived", stop_id="T1")["data"]["method"] == "geofence"
     stand(DOORS[1], 450, speed_mps=8.0)
     until(screen, lambda seen: seen["feedback"]["code"] == "STOP_LEFT_OPEN", "the warning")
@@ -125,6 +150,8 @@ def test_a_vehicle_arrives_and_leaves_by_its_position_and_nothing_private_leaves
     assert heard.wait("parcel.delivered", parcel_id="K2")["data"]["merchant_id"] == "SHOP-4"
     assert press(agent, "close_block")["accepted"]
     closed = heard.wait("block.closed")
+    after = json.dumps(until(screen, block_is("CLOSED"), "the end of the block"))
+    assert [name for name, secret in SECRETS.items() if secret in after] == []
     telemetry = heard.wait("telemetry/position")
     agent.stop()
     assert heard.wait("status", state="offline")

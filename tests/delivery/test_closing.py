@@ -65,7 +65,7 @@ def test_scanning_parcels_back_in_ends_the_return_stops_and_the_block_can_be_clo
     unit.scan_parcel(3)
     assert (unit.code(), unit.counts()) == ("OK", {"DELIVERED": 1, "RETURNED": 2})
     assert unit.must("close_block") == ["block.closed"]
-    assert unit.last.effects == (Forget("B1"),)
+    assert unit.last.effects == (Forget("block/B1"),)
     assert unit.block.state == "CLOSED"
     assert unit.block.otp_key is None
 

@@ -393,7 +393,7 @@ def test_a_block_given_back_says_how_long_before_its_start() -> None:
     unit.wall_ms -= 90 * 60_000 + 500
     assert unit.must("give_back", block_id="B1") == ["block.forfeited"]
     assert unit.last.events[0].data["notice_minutes"] == 90
-    assert unit.last.effects == (Forget("B1"),)
+    assert unit.last.effects == (Forget("block/B1"),)
     assert unit.refused("give_back", block_id="B1") == "WRONG_TIME"
     assert unit.refused("give_back", block_id="B7") == "UNKNOWN_BLOCK"
 
@@ -404,7 +404,7 @@ def test_nobody_checking_in_for_an_hour_is_a_no_show() -> None:
     assert tick(unit).events == ()
     unit.wait(2)
     assert [event.type for event in tick(unit).events] == ["block.no_show"]
-    assert unit.last.effects == (Forget("B1"),)
+    assert unit.last.effects == (Forget("block/B1"),)
 
 
 def test_a_clock_that_nobody_has_checked_makes_no_no_show() -> None:

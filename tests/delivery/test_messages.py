@@ -99,7 +99,7 @@ def test_a_cancelled_block_ends_and_its_secrets_are_forgotten() -> None:
     unit = assigned()
     decision = unit.receive("block.cancelled", {"block_id": "B1", "reason": "storm"})
     assert decision.events[-1].type == "block.cancelled"
-    assert decision.effects == (Forget("B1"),)
+    assert decision.effects == (Forget("block/B1"),)
     assert (unit.block.state, unit.code()) == ("CANCELLED", "BLOCK_CANCELLED")
     unit.receive("block.cancelled", {"block_id": "B1"})
     assert rejection(unit) == ("BLOCK_ENDED", "block_id")

@@ -316,7 +316,8 @@ def test_a_snapshot_of_the_second_version_shows_what_that_version_showed() -> No
     # What the screen does not show: a size, and the recipient of a stop that goes on elsewhere.
     block = state.blocks["B1"]
     assert block.parcels["P1"].plan.size == Size(300, 200, 100)
-    assert block.stops["T1-2"].plan.recipient_name == block.stops["T1"].plan.recipient_name == "Recipient 1"
+    recipient = {"name": "Recipient 1", "phone": "+31 30 0000000"}
+    assert block.stops["T1-2"].plan.recipient == block.stops["T1"].plan.recipient == recipient
     assert block.codes["TBA000000000001"] == ("P1",)
     assert snapshot.load(snapshot.dump(state), Policy()) == state
 

@@ -13,6 +13,7 @@ import pytest
 
 from agent.clock import FLOOR_FILE, Clock
 from agent.delivery.model.inputs import Acted, Moment
+from agent.delivery.model.scopes import scope_of_block
 from agent.delivery.model.state import Policy, State
 from agent.delivery.screen.view import view
 from agent.identity.seal import Sealer
@@ -82,7 +83,7 @@ def test_its_chain_and_its_cursors_go_on_where_they_were(earlier: Earlier) -> No
     assert journal.oldest_sequence == said["oldest_sequence"]
     assert journal.confirmed == said["confirmed"]
     assert journal.status()["backlog"] == said["backlog"]
-    assert sorted(journal.keys()) == said["scopes"]
+    assert sorted(journal.keys()) == sorted(id_ if id_ == "roster" else f"block/{id_}" for id_ in said["scopes"])
     assert all(journal.seen(message_id) for message_id in earlier.said["messages"])
     messages = [entry.message_id for entry in kept(journal) if isinstance(entry, InboxEntry)]
     assert messages == earlier.said["messages"]
@@ -118,13 +119,13 @@ def test_its_secrets_can_be_opened(earlier: Earlier) -> None:
     block = state.block
     assert block is not None
     names = {
-        stop.stop_id: sealer.open(block.block_id, stop.plan.recipient_name)
+        stop.stop_id: sealer.open(scope_of_block(block.block_id), stop.plan.recipient["name"])
         for stop in block.stops.values()
-        if stop.plan.recipient_name is not None
+        if isinstance(stop.plan.recipient, dict)
     }
     assert names == earlier.said["secrets"]
     assert block.otp_key is not None
-    assert sealer.open(block.block_id, block.otp_key) == earlier.said["otp_key"]
+    assert sealer.open(scope_of_block(block.block_id), block.otp_key) == earlier.said["otp_key"]
 
 
 def test_its_snapshot_and_its_whole_log_say_the_same(tmp_path: Path) -> None:

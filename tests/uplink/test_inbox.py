@@ -190,7 +190,7 @@ def test_looking_for_the_id_of_a_message_raises_nothing(payload: bytes) -> None:
 def test_a_message_whose_secrets_cannot_be_sealed_is_refused_by_its_id_and_holds_nobody_up(tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
-    scope = Sealer(other, {}).scope("B7")
+    scope = Sealer(other, {}).scope("block/B7")
     incoming = InboxReader(Sealer(tmp_path, scope.keys)).read("block", message("block.assigned", block()), Token(1, 1))
     assert isinstance(incoming.message, InvalidMessage)
     assert (incoming.message.reason, incoming.message.message_id) == ("NOT_TAKEN", "M-1")
@@ -253,8 +253,12 @@ def test_the_secrets_of_a_block_are_sealed_under_its_own_scope(sealer: Sealer) -
     assert isinstance(incoming.message, InboxMessage)
     data = incoming.message.data
     stop = next(stop for stop in data["stops"] if stop.get("recipient"))
-    sealed = [data["otp_key"], *data["parcels"][0]["instruction"]["access_codes"], *stop["recipient"].values()]
-    assert [sealer.open("B7", token) for token in sealed] == [KEY, "#1234", "B 77", "somebody", "+31 30 000 00 00"]
+    sealed = [data["otp_key"], data["parcels"][0]["instruction"]["access_codes"], stop["recipient"]]
+    assert [sealer.open("block/B7", token) for token in sealed] == [
+        KEY,
+        ["#1234", "B 77"],
+        {"name": "somebody", "phone": "+31 30 000 00 00"},
+    ]
     assert not any(secret in incoming.body.decode() for secret in (KEY, "#1234", "somebody", "+31 30"))
     assert data["parcels"][0]["requirements"]["otp_hmac"] == "0" * 64
     assert json.loads(incoming.body) == data, "what is stored is what is decided on"
@@ -273,7 +277,7 @@ def test_the_key_that_opens_the_secrets_of_a_message_comes_with_it(sealer: Seale
     incoming = read(sealer, "block", message("block.assigned", block()))
     sealer.reload({})
     later = Sealer(tmp_path, incoming.keys)
-    assert later.open("B7", json.loads(incoming.body)["otp_key"]) == KEY
+    assert later.open("block/B7", json.loads(incoming.body)["otp_key"]) == KEY
 
 
 def test_a_message_whose_key_has_gone_meanwhile_is_sealed_anew_before_it_is_written(sealer: Sealer) -> None:
@@ -285,7 +289,7 @@ def test_a_message_whose_key_has_gone_meanwhile_is_sealed_anew_before_it_is_writ
     assert (again.token, again.response_topic, again.correlation_data) == (Token(3, 9), "answers/7", b"seven")
     assert again.keys != incoming.keys
     assert sealer.holds(again.keys)
-    assert sealer.open("B7", json.loads(again.body)["otp_key"]) == KEY
+    assert sealer.open("block/B7", json.loads(again.body)["otp_key"]) == KEY
 
 
 def test_the_rosters_key_is_sealed_under_the_roster(sealer: Sealer) -> None:
@@ -296,8 +300,8 @@ def test_the_rosters_key_is_sealed_under_the_roster(sealer: Sealer) -> None:
 
 
 def test_a_message_without_secrets_is_kept_as_it_is_and_makes_no_key(sealer: Sealer) -> None:
-    incoming = read(sealer, "message", message("message.sent", EXAMPLES["message.sent"][1]))
-    assert json.loads(incoming.body) == EXAMPLES["message.sent"][1]
+    incoming = read(sealer, "earnings", message("earnings.stated", EXAMPLES["earnings.stated"][1]))
+    assert json.loads(incoming.body) == EXAMPLES["earnings.stated"][1]
     assert incoming.keys == {}
 
 

@@ -16,8 +16,8 @@ from agent.delivery.model.error import DeliveryError
 from agent.delivery.model.manifest import ParcelPlan, StopPlan
 from agent.delivery.model.numbers import codes_of, index_codes
 from agent.delivery.model.reading import (
-    read_address,
     read_pay,
+    read_sealed,
     read_size,
     read_travel,
     read_vehicle,
@@ -79,7 +79,6 @@ def _from_version_1(lasting: dict[str, Any]) -> None:
         block["vehicle"] = read_vehicle(block["vehicle"])
         block["travel"] = read_travel(block["travel"])
         for stop in block["stops"].values():
-            stop["address"] = read_address(stop["address"])
             stop["window"] = read_window(stop["window"])
         for parcel in block["parcels"].values():
             parcel["size"] = read_size(parcel["size"])
@@ -102,6 +101,9 @@ def _from_version_2(lasting: dict[str, Any]) -> None:
         }
         block["last_pickup_id"] = max(arrived, key=arrived.__getitem__, default=None)
         for stop in block["stops"].values():
+            stop["is_business"] = bool((stop["address"] or {}).get("business"))
+            stop["address"] = read_sealed(stop["address"])
+            stop["recipient"] = read_sealed({"name": stop["recipient_name"], "phone": stop["recipient_phone"]})
             stop["plan"] = {name: stop.pop(name) for name in _PLANNED_OF_STOP}
         for parcel in block["parcels"].values():
             parcel["plan"] = {name: parcel.pop(name) for name in _PLANNED_OF_PARCEL} | {"stop_id": parcel["stop_id"]}

@@ -54,7 +54,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Forget:
-    """Effect: wipe the key of this scope (a block id, or ``roster``), so that its secrets can never be opened."""
+    """Effect: wipe the key of this scope (`model.scopes`), so that its secrets can never be opened."""
 
     scope: str
 

@@ -14,8 +14,8 @@ from contract.vocabulary import ParcelState, StopKind
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-Json = object
-"""A JSON value, where the contract leaves the form of a member open: it is kept and shown, never looked into."""
+Sealed = object
+"""A sealed token, which the core passes on and never looks into; what an earlier version kept open is JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +33,9 @@ class PickupPoint:
     point_id: str
     name: str | None = None
     floor: str | None = None
-    code: str | None = None
-    """Sealed token."""
+    code: Sealed = None
     ready: bool | None = None
-    hours: Json = None
+    hours: Sealed = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,21 +48,6 @@ class Site:
     location: Place | None = None
     radius_m: float | None = None
     points: dict[str, PickupPoint] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """A postal address."""
-
-    line1: str | None = None
-    line2: str | None = None
-    house_number: str | None = None
-    city: str | None = None
-    postal_code: str | None = None
-    region: str | None = None
-    country: str | None = None
-    business: bool | None = None
-    """Whether somebody at a reception may take a parcel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +79,14 @@ class Requirements:
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """What the recipient or the shipper asked for. Access codes are sealed tokens, and so are a neighbour's words."""
+    """What the recipient or the shipper asked for."""
 
     kind: str = "none"
-    text: str | None = None
-    neighbour: Json = None
-    access_codes: tuple[str, ...] = ()
-    preferences: Json = None
+    text: Sealed = None
+    neighbour: Sealed = None
+    access_codes: tuple[Sealed, ...] = ()
+    """Each holds one code or a list of them."""
+    preferences: Sealed = None
 
 
 NO_REQUIREMENTS = Requirements()
@@ -116,11 +101,11 @@ class StopPlan:
     sequence: int | None = None
     site_id: str | None = None
     location: Place | None = None
-    address: Address | None = None
+    address: Sealed = None
+    is_business: bool = False
+    """Whether somebody at a reception may take a parcel."""
     window: Window | None = None
-    recipient_name: str | None = None
-    """Sealed token, as is the telephone number."""
-    recipient_phone: str | None = None
+    recipient: Sealed = None
     service_s: float | None = None
     zone: str | None = None
     priority: int | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agent.delivery.model.manifest import Pay, Place
+from agent.delivery.model.manifest import Pay, Place, Sealed
 from agent.delivery.model.times import Instant
 
 
@@ -32,7 +32,7 @@ class Message:
     """A message from dispatch."""
 
     message_id: str
-    text: str
+    text: Sealed
     needs_ack: bool = False
     acknowledged: bool = False
 
@@ -42,11 +42,11 @@ class Driver:
     """Who may sign in."""
 
     driver_id: str
-    name: str | None = None
+    name: Sealed = None
     badge_hmac: str | None = None
     pin_hmac: str | None = None
     approved: bool = False
-    reason: str | None = None
+    reason: Sealed = None
     """Why not, where a driver is not approved."""
 
 
@@ -54,8 +54,8 @@ class Driver:
 class Roster:
     """Everybody who may sign in on this unit."""
 
-    key: str | None
-    """Of the HMACs; a sealed token."""
+    key: Sealed
+    """Of the HMACs."""
     drivers: tuple[Driver, ...] = ()
 
 
@@ -79,7 +79,7 @@ class RecipientFeedback:
     feedback_id: str
     parcel_id: str | None = None
     rating: float | None = None
-    text: str | None = None
+    text: Sealed = None
 
 
 @dataclass(frozen=True, slots=True)

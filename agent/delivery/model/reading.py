@@ -13,7 +13,6 @@ from agent.delivery.model.error import DeliveryError
 from agent.delivery.model.manifest import (
     NO_INSTRUCTION,
     NO_REQUIREMENTS,
-    Address,
     Instruction,
     Manifest,
     ParcelPlan,
@@ -21,6 +20,7 @@ from agent.delivery.model.manifest import (
     PickupPoint,
     Place,
     Requirements,
+    Sealed,
     Site,
     Size,
     StopPlan,
@@ -42,19 +42,10 @@ def read_pay(data: Mapping[str, Any] | None) -> Pay | None:
     return Pay(data["amount"], data["currency"]) if data else None
 
 
-def read_address(data: Mapping[str, Any] | None) -> Address | None:
-    """An address of a message; ``None`` where there is none."""
-    if not data:
-        return None
-    return Address(
-        line1=data.get("line1"),
-        line2=data.get("line2"),
-        house_number=data.get("house_number"),
-        city=data.get("city"),
-        postal_code=data.get("postal_code"),
-        region=data.get("region"),
-        country=data.get("country"),
-        business=data.get("business"),
+def read_sealed(data: Sealed) -> Sealed:
+    """What is sealed is passed on; of what an earlier version kept open, only what there is."""
+    return (
+        {name: value for name, value in data.items() if value is not None} or None if isinstance(data, dict) else data
     )
 
 
@@ -114,26 +105,26 @@ def _read_requirements(data: Mapping[str, Any] | None) -> Requirements:
 def _read_instruction(data: Mapping[str, Any] | None) -> Instruction:
     if not data:
         return NO_INSTRUCTION
+    codes = data.get("access_codes")
     return Instruction(
         kind=data.get("kind") or "none",
         text=data.get("text"),
         neighbour=data.get("neighbour"),
-        access_codes=tuple(data.get("access_codes") or ()),
+        access_codes=(codes,) if isinstance(codes, str) else tuple(codes or ()),
         preferences=data.get("preferences"),
     )
 
 
 def _read_stop(data: Mapping[str, Any]) -> StopPlan:
-    recipient = data.get("recipient") or {}
     return StopPlan(
         kind=data["kind"],
         sequence=data.get("sequence"),
         site_id=data.get("site_id"),
         location=read_place(data.get("location")),
-        address=read_address(data.get("address")),
+        address=read_sealed(data.get("address")),
+        is_business=bool(data.get("is_business")),
         window=read_window(data.get("window")),
-        recipient_name=recipient.get("name"),
-        recipient_phone=recipient.get("phone"),
+        recipient=read_sealed(data.get("recipient")),
         service_s=data.get("service_s"),
         zone=data.get("zone"),
         priority=data.get("priority"),

@@ -9,7 +9,7 @@ from typing import Any
 
 from agent.delivery.model import geofence
 from agent.delivery.model.inputs import Located
-from agent.delivery.model.manifest import Place, as_json
+from agent.delivery.model.manifest import Place
 from agent.delivery.model.open_work import can_start, next_stop, waiting
 from agent.delivery.model.state import Block, Question, Stop, replace
 from agent.delivery.rules.follow_ups import end_stop
@@ -112,7 +112,7 @@ def arrive_at(tx: Transaction, stop: Stop, method: str, **data: Any) -> None:
     tx.momentary(question=None, near_since_ms=None, away_since_ms=None)
     if stop.kind == "pickup":
         tx.on_block("block.extra_pickup_started", tx.block, stop_id=stop.stop_id)
-    tx.tell("ARRIVED", "good", stop_id=stop.stop_id, sequence=stop.plan.sequence, address=as_json(stop.plan.address))
+    tx.tell("ARRIVED", "good", stop_id=stop.stop_id, sequence=stop.plan.sequence, address=stop.plan.address)
 
 
 def pause(tx: Transaction, a: dict[str, Any]) -> None:

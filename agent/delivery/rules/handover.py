@@ -88,7 +88,7 @@ def _instruction_allows(stop: Stop, parcel: Parcel, handover: str) -> bool:
     if handover == "neighbour":
         return asked.kind == "neighbour" or asked.neighbour is not None
     if handover == "reception":
-        return asked.kind == "reception" or (stop.plan.address is not None and bool(stop.plan.address.business))
+        return asked.kind == "reception" or stop.plan.is_business
     if handover in UNATTENDED:
         return asked.kind in UNATTENDED or asked.kind == "none"
     if handover == "locker":

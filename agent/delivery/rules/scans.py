@@ -16,7 +16,6 @@ from typing import Any, NoReturn
 from agent.delivery.model import geofence
 from agent.delivery.model.decision import Feedback, Tone
 from agent.delivery.model.inputs import NOT_PARCELS, Scanned
-from agent.delivery.model.manifest import as_json
 from agent.delivery.model.numbers import normal
 from agent.delivery.model.open_work import home, returns_at
 from agent.delivery.model.state import Block, Parcel, Question, Stop
@@ -362,7 +361,7 @@ def _right_stop(block: Block, parcel: Parcel) -> dict[str, Any]:
     stop = block.stops.get(parcel.stop_id) if parcel.stop_id is not None else None
     if stop is None or stop.state in STOP_ENDED:
         return {"stop_id": None}
-    return {"stop_id": stop.stop_id, "sequence": stop.plan.sequence, "address": as_json(stop.plan.address)}
+    return {"stop_id": stop.stop_id, "sequence": stop.plan.sequence, "address": stop.plan.address}
 
 
 def _return(tx: Transaction, scanned: Scanned, parcel: Parcel, stop: Stop) -> None:

@@ -14,6 +14,7 @@ from agent.delivery.model import geofence
 from agent.delivery.model.decision import Decision, Effect, Event, Feedback, Forget, Refusal, Tone
 from agent.delivery.model.error import DeliveryError
 from agent.delivery.model.inputs import Acted, InboxMessage, Input, Moment
+from agent.delivery.model.scopes import scope_of_block
 from agent.delivery.model.state import Block, Here, Note, Parcel, State, Stop, replace
 from contract.vocabulary import BLOCK_ACTIVE, BLOCK_ENDED
 
@@ -141,7 +142,7 @@ class Transaction:
         self.changed = True
         self._block_id = None
         if self.state.blocks[block.block_id].state in BLOCK_ENDED and block.state not in BLOCK_ENDED:
-            self.effects.append(Forget(block.block_id))
+            self.effects.append(Forget(scope_of_block(block.block_id)))
             self.momentary(notes=())
 
     def on_stop(self, type_: str, stop: Stop, /, **data: Any) -> None:

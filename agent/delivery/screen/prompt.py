@@ -91,7 +91,7 @@ def _at_the_site(state: State, block: Block) -> Prompt:
         if late:
             return "REOPEN_LOADING", {"count": late}, ["reopen_loading", "depart"]
         first = next_stop(block)
-        params = {"next_stop_id": first.stop_id, "address": as_json(first.plan.address)} if first is not None else {}
+        params = {"next_stop_id": first.stop_id, "address": first.plan.address} if first is not None else {}
         return "DEPART", {"next_stop_id": None, "address": None} | params, ["depart", "reopen_loading"]
     left = left_to_load(block)
     loaded = sum(parcel.state in CUSTODY for parcel in parcels)
@@ -125,7 +125,7 @@ def _on_the_road(state: State, block: Block) -> Prompt:
         params: dict[str, Any] = {
             "stop_id": stop.stop_id,
             "sequence": stop.plan.sequence,
-            "address": as_json(stop.plan.address) or site_name(block, stop),
+            "address": stop.plan.address or site_name(block, stop),
             "kind": stop.kind,
             "left": left,
         }

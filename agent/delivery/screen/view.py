@@ -1,7 +1,7 @@
 """What the driver's screen shows of the deliveries: the core's part of ``GET /api/state``.
 
-Names of people appear only for the stop under way and access codes only near it, both as the sealed tokens that they
-came as; telephone numbers and material of one-time codes never appear.
+Whatever is about people and their doors is the sealed token that it came as. Recipients appear only for the stop under
+way, access codes and neighbours only near it; material of one-time codes never appears.
 """
 
 from __future__ import annotations
@@ -206,7 +206,7 @@ def _stop(block: Block, stop: Stop) -> dict[str, Any]:
         "sequence": stop.plan.sequence,
         "site_id": stop.plan.site_id,
         "site": site_name(block, stop),
-        "address": as_json(stop.plan.address),
+        "address": stop.plan.address,
         "location": _place(geofence.place_of(block, stop)),
         "window": as_json(stop.plan.window),
         "zone": stop.plan.zone,
@@ -224,17 +224,22 @@ def _current_stop(state: State, block: Block, moment: Moment) -> dict[str, Any] 
     if stop is None:
         return None
     contacts = [{"method": c.method, "outcome": c.outcome, "time": text_of(c.time)} for c in stop.contacts]
-    neighbours = [
-        p.plan.instruction.neighbour for p in block.parcels_of(stop) if p.plan.instruction.neighbour is not None
-    ]
     near = stop.state == "ARRIVED" or geofence.sight(block, stop, state.here, state.policy, moment).tier in {1, 2}
-    codes = [code for p in block.parcels_of(stop) for code in p.plan.instruction.access_codes] if near else []
+    asked = [parcel.plan.instruction for parcel in block.parcels_of(stop)] if near else []
+    neighbours = [each.neighbour for each in asked if each.neighbour is not None]
     return _stop(block, stop) | {
-        "access_codes": codes,
-        "recipient": None if stop.plan.recipient_name is None else {"name": stop.plan.recipient_name},
-        "neighbour": neighbours[0] if neighbours else None,
+        "access_codes": [code for each in asked for code in each.access_codes],
+        "recipient": without_phone(stop.plan.recipient),
+        "neighbour": without_phone(neighbours[0]) if neighbours else None,
         "contacts": contacts,
     }
+
+
+def without_phone(person: Any) -> Any:
+    """What may be shown of somebody; a token, which cannot be looked into, stays as it is."""
+    if not isinstance(person, Mapping):
+        return person
+    return {name: value for name, value in person.items() if name != "phone" and value is not None} or None
 
 
 def _parcel(parcel: Parcel, stop: Stop | None) -> dict[str, Any]:
