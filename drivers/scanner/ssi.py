@@ -41,10 +41,9 @@ SILENCE_NS: Final = 250_000_000
 """A packet that has not gone on for this long is broken: its end will not come, and the line is free."""
 RESENT_WITHIN_NS: Final = 30_000_000_000
 """The last resend of a message: two times the longest response time-out that can be set (9.9 s), and some."""
-FOLLOWS_WITHIN_NS: Final = 1_500_000_000
-"""The next packet of a message comes at once: when it has been sent (0.3 s at 9600 baud), behind noise and an answer to
-us. One that comes later and is no resend begins another message, whose sender has waited 2 s for the answer that it did
-not get."""
+FOLLOWS_WITHIN_NS: Final = 900_000_000
+"""The next packet of a message comes at once: it takes 0.3 s at 9600 baud, and noise before it another 0.5. One that
+comes later and is no resend begins another message."""
 PARTS_WITHIN_NS: Final = 5_000_000_000
 """The resends of the next packet come within this, at the default time-out."""
 GIVEN_UP_NS: Final = 3_000_000_000
@@ -222,6 +221,8 @@ class SsiLine:
         self._skipped = bytearray()
         self._last_byte_ns = 0
         self._heard = False
+        self.answered_ns: int | None = None
+        """When the other end last answered a message of ours, whatever it said."""
         self._taken: Packet | None = None
         self._taken_ns = 0
         self._acknowledging = False
@@ -302,7 +303,9 @@ class SsiLine:
             if packet.opcode in (Opcode.CMD_ACK, Opcode.MULTIPACKET_ACK):
                 self._answering = True
                 self._under_way = None
+                self.answered_ns = now_ns
             elif packet.opcode == Opcode.CMD_NAK:
+                self.answered_ns = now_ns
                 self._hear_refusal(packet, now_ns)
             elif self._is_new(packet, now_ns):
                 new.append(packet)
@@ -543,7 +546,9 @@ class SsiFramer:
     def _of_packets(self, packet: Packet, now_ns: int) -> bytes | None:
         """Type byte and data, once the last packet of the message is here; each packet begins with the type."""
         kind = packet.data[0] if packet.data else 0
-        late = not packet.resent and now_ns > self._partial_ns + FOLLOWS_WITHIN_NS
+        # While it answers us, a scanner has not gone on with its own message.
+        busy_ns = max(self._partial_ns, self._link.answered_ns or 0)
+        late = not packet.resent and now_ns > busy_ns + FOLLOWS_WITHIN_NS
         if self._partial and (late or kind != self._partial_type or self._segments):
             self._drop_partial()
         if not self._partial and not packet.continues:

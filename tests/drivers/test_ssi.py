@@ -159,11 +159,11 @@ def test_a_long_code_comes_in_packets_each_of_which_is_acknowledged() -> None:
     assert framer.to_send() == ACK
 
 
-def test_the_rest_of_a_code_that_is_sent_slowly_behind_noise_and_an_answer_belongs_to_its_beginning() -> None:
+def test_the_rest_of_a_code_that_is_sent_behind_noise_and_an_answer_to_us_belongs_to_its_beginning() -> None:
     framer = SsiFramer()
-    assert framer.feed(decode("A" * 250, 0x11, Status.CONTINUATION), 0) == []
-    framer.to_send()
-    framer.wake(S // 2)
+    framer.signal("good", 0)
+    assert framer.feed(decode("A" * 250, 0x11, Status.CONTINUATION), S // 10) == []
+    framer.feed(Packet(Opcode.CMD_ACK, source=Source.DECODER).encode(), S // 2)
     codes = framer.feed(decode("B" * 100, 0x11), S * 6 // 5)
     assert [code.text for code in codes] == ["A" * 250 + "B" * 100]
 
