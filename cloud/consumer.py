@@ -159,8 +159,8 @@ class Consumer:
         now_s = time.monotonic()
         if unreadable and now_s - self._warned_s >= WARN_EVERY_S:
             newest = unreadable[-1]
-            topic, reason = json.dumps(newest.topic[:200]), newest.reason[:200]
-            log.warning("unreadable, kept aside: %d, the newest on %s: %s", self._not_told, topic, ascii(reason))
+            place, reason = ascii(newest.topic), ascii(newest.reason[:200])
+            log.warning("unreadable, kept aside: %d, the newest on %s: %s", self._not_told, place, reason)
             self._warned_s, self._not_told = now_s, 0
 
     def _talk_back(self) -> None:

@@ -19,7 +19,8 @@ from contract.topics import Topics, short_type
 MAX_MESSAGE_BYTES: Final = 512 * 1024
 """The largest that is read; a unit's packets have 128 KiB unless its settings say otherwise."""
 EXCERPT_BYTES: Final = 4096
-"""So much is kept of what is not taken."""
+MAX_TOPIC: Final = 200
+"""So many bytes, and characters of its topic, are kept of what is not taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class Unreadable:
     """What is not taken, and why; nothing in it may be believed."""
 
     topic: str
+    """Its beginning: a topic may have 64 KiB."""
     reason: str
     """What was expected; no value is repeated."""
     excerpt: bytes = field(repr=False)
@@ -66,7 +68,7 @@ class Intake:
         try:
             return self._read(topic, payload)
         except (ValueError, ArithmeticError) as error:
-            return Unreadable(topic, str(error), payload[:EXCERPT_BYTES], len(payload))
+            return Unreadable(topic[:MAX_TOPIC], str(error), payload[:EXCERPT_BYTES], len(payload))
 
     def _read(self, topic: str, payload: bytes) -> Message:
         """:raises ValueError: it is no message of the topic's unit"""
