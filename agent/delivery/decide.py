@@ -29,6 +29,7 @@ from agent.delivery.rules import (
     closing,
     driving,
     handover,
+    held,
     loading,
     messages,
     notes,
@@ -73,6 +74,7 @@ def decide(state: State, given: Input, moment: Moment) -> Decision:
             if given.action not in SCANS:
                 tx.events.clear()
             return tx.decision(refused.refusal)
+    tx.turn_to(None)
     settle(tx)
     if isinstance(given, Acted) and tx.feedback is None:
         if not tx.events and not tx.effects:
@@ -122,14 +124,16 @@ def _perform(tx: Transaction, given: Acted) -> None:
         code = "NOT_AVAILABLE" if given.action in vocabulary.ACTIONS else "UNKNOWN_ACTION"
         raise Refused(code, action=given.action)
     arguments = check(action.arguments, given.arguments)
-    if action.states is not None:
-        block = tx.state.block
-        if block is None:
-            raise Refused("NO_BLOCK", action=given.action)
-        if block.state not in action.states:
-            expected = sorted(action.states)
-            raise Refused("WRONG_TIME", action=given.action, block_state=block.state, expected=expected)
-    action.perform(tx, arguments)
+    for block_id, part in action.by_block(tx.state, arguments).items():
+        if block_id is None and action.states is not None:
+            block = tx.state.block
+            if block is None:
+                raise Refused("NO_BLOCK", action=given.action)
+            if block.state not in action.states:
+                expected = sorted(action.states)
+                raise Refused("WRONG_TIME", action=given.action, block_state=block.state, expected=expected)
+        tx.turn_to(block_id)
+        action.perform(tx, part)
 
 
 def _scan(tx: Transaction, a: dict[str, Any]) -> None:
@@ -176,6 +180,8 @@ class Action:
     states: frozenset[str] | None = None
     """``None`` where no block is needed."""
     arguments: Arguments = field(default_factory=dict)
+    by_block: held.ByBlock = held.of_own_block
+    """The arguments for each block: some actions are possible with what the vehicle holds of ended blocks, too."""
 
 
 def _in(*states: str) -> frozenset[str]:
@@ -229,16 +235,19 @@ ACTIONS: dict[str, Action] = {
     ),
     "refuse": Action(handover.refuse_parcels, ROAD, {"parcel_ids": maybe(ids())}),
     "damage": Action(handover.damage, BLOCK_ACTIVE, PARCEL),
-    "not_in_vehicle": Action(handover.not_in_vehicle, _in("LOADED", "ON_ROUTE", "PAUSED", "RETURNING"), PARCEL),
-    "found": Action(loading.found, BLOCK_ACTIVE, PARCEL),
-    "lost": Action(handover.lost, ROAD, PARCEL),
+    "not_in_vehicle": Action(
+        handover.not_in_vehicle, _in("LOADED", "ON_ROUTE", "PAUSED", "RETURNING"), PARCEL, held.named
+    ),
+    "found": Action(loading.found, BLOCK_ACTIVE, PARCEL, held.named),
+    "lost": Action(handover.lost, ROAD, PARCEL, held.named),
     "void": Action(handover.void, BLOCK_ACTIVE, PARCEL | {"reason": reason()}),
     "reattempt": Action(handover.reattempt, ROAD, PARCEL),
-    "return": Action(closing.return_parcels, ROAD, {"site_id": text(), "parcel_ids": maybe(ids())}),
+    "return": Action(closing.return_parcels, ROAD, {"site_id": text(), "parcel_ids": maybe(ids())}, held.at_site),
     "transfer": Action(
         closing.transfer,
         _in("LOADING", "LOADED", "ON_ROUTE", "PAUSED", "RETURNING"),
         {"parcel_ids": ids(), "driver_id": maybe(named_id()), "point_id": maybe(named_id())},
+        held.named,
     ),
     "pause": Action(driving.pause, _in("ON_ROUTE")),
     "resume": Action(driving.resume, _in("PAUSED")),

@@ -117,7 +117,11 @@ FEEDBACK: Final[Mapping[str, Phrase]] = {
         say("The right parcel, but you have not arrived at its stop."), speech=(say("Not at the stop yet."),)
     ),
     "TO_RETURN": phrase(
-        say("This parcel goes back: {reason}."), say("This parcel goes back."), speech=(say("This one goes back."),)
+        say("This parcel goes back to {site}: {reason}."),
+        say("This parcel goes back to {site}."),
+        say("This parcel goes back: {reason}."),
+        say("This parcel goes back."),
+        speech=(say("This one goes back."),),
     ),
     "ENDED": phrase(
         say("This parcel is finished: {parcel_state}."),
@@ -347,6 +351,11 @@ PROMPTS: Final[Mapping[str, Phrase]] = {
     "SEARCH_VEHICLE": phrase(
         count("parcel_ids", "Search the vehicle for {n} parcel", "Search the vehicle for {n} parcels"),
         say("Search the vehicle"),
+    ),
+    "BRING_BACK": phrase(
+        count("parcel_ids", "{n} parcel goes back to {site}", "{n} parcels go back, to {site} first"),
+        count("parcel_ids", "{n} parcel goes back", "{n} parcels go back"),
+        say("Parcels go back"),
     ),
     "CLOSE_BLOCK": phrase(say("Everything is done. Close the block")),
     "BLOCK_ENDED": phrase(say("The block is {block_state}"), say("The block has ended")),

@@ -118,7 +118,7 @@ def test_a_return_that_is_due_later_is_written_down_as_owed() -> None:
     assert unit.must("close_block", reason="shop opens tomorrow")[-1] == "block.closed"
     closed = unit.events("block.closed")[0]
     assert closed.data["obligation"] == {"parcel_ids": ["P2", "P3"], "site_ids": ["S1", "S2"]}
-    assert unit.block.obligation == ("P2", "P3")
+    assert [parcel.parcel_id for parcel in unit.block.custody] == ["P2", "P3"]
 
 
 def test_a_delivered_block_is_closed_by_the_driver_and_still_correctable_until_then() -> None:

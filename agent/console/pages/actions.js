@@ -56,7 +56,7 @@ const ACTIONS = {
     ["parcel_id", "Parcel", "parcel", ["MANIFESTED", "LOADED", "OUT_FOR_DELIVERY", "ATTEMPTED"]]],
   not_in_vehicle: ["Parcel is not in the vehicle",
     ["parcel_id", "Parcel", "parcel", ["LOADED", "OUT_FOR_DELIVERY", "RETURN_PENDING"]]],
-  found: ["Parcel is found", ["parcel_id", "Parcel", "parcel", ["MISSING", "UNLOCATED"]]],
+  found: ["Parcel is found", ["parcel_id", "Parcel", "parcel", ["MISSING", "UNLOCATED", "LOST"]]],
   lost: ["Parcel is lost", ["parcel_id", "Parcel", "parcel", ["UNLOCATED"]]],
   void: ["Delivery was a mistake", ["parcel_id", "Parcel", "parcel", ["DELIVERED"]],
     ["reason", "Reason", "choice", MISTAKE_REASONS]],

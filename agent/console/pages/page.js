@@ -175,6 +175,7 @@ function render() {
   part("choices", state.prompt?.params?.choices, drawChoices);
   part("offers", state.offers, drawOffers);
   part("conflicts", state.conflicts, drawConflicts);
+  part("held", state.held, drawHeld);
   part("counts", block?.counts, drawCounts);
   part("stops", [stops, stopId()], drawStops);
   part("messages", state.messages, drawMessages);
@@ -183,7 +184,7 @@ function render() {
   part("position", state.position, drawPosition);
   part("parts", Object.entries(unit.parts ?? {}).map(([name, one]) => [name, one.state, one.reason, clock(one.since)]),
     drawParts);
-  part("fields", [parcels.map((parcel) => [parcel.parcel_id, parcel.state]), stopId()], () => {
+  part("fields", [[...parcels, ...state.held ?? []].map((parcel) => [parcel.parcel_id, parcel.state]), stopId()], () => {
     if (!$("more").open) {
       drawFields();
     }
@@ -300,6 +301,13 @@ function drawConflicts(conflicts) {
   $("conflicts").replaceChildren(...list.map((one) => el("div", { className: "row" },
     el("p", {}, [`Block ${one.block_id}`, one.hours, `block ${one.other_block_id} is in its way`].filter(Boolean).join(", ")),
     button("Give it back …", () => act("give_back", { block_id: one.block_id })))));
+}
+
+function drawHeld(held) {
+  const list = held ?? [];
+  $("held").hidden = !list.length;
+  $("held").replaceChildren(...list.map((parcel) => el("p", { className: "row" },
+    [parcel.tracking_number, `block ${parcel.block_id}`, words(parcel.state), parcel.site].filter(Boolean).join(", "))));
 }
 
 function drawCounts(counts) {
@@ -443,7 +451,7 @@ function button(label, press) {
 }
 
 function parcelText(parcelId) {
-  const parcel = (state.parcels ?? []).find((one) => one.parcel_id === parcelId);
+  const parcel = [...state.parcels ?? [], ...state.held ?? []].find((one) => one.parcel_id === parcelId);
   const place = [parcel?.section, parcel?.sequence].filter((one) => one ?? null).join(" – ");
   return parcel ? [place, parcel.tracking_number].filter(Boolean).join(" · ") : String(parcelId);
 }
@@ -458,11 +466,12 @@ function options(kind, allowed) {
     case "block":
       return state?.block ? [[state.block.block_id, state.block.block_id]] : [];
     case "site":
-      return [...new Map((state?.stops ?? []).filter((stop) => stop.site_id).map((stop) => [stop.site_id, stop.site]))];
+      return [...new Map([...state?.stops ?? [], ...state?.held ?? []].filter((one) => one.site_id)
+        .map((one) => [one.site_id, one.site]))];
     default: // the parcels of the current stop first: it is mostly about one of them
-      return (state?.parcels ?? []).filter((parcel) => allowed.includes(parcel.state))
+      return [...new Map([...state?.parcels ?? [], ...state?.held ?? []].filter((parcel) => allowed.includes(parcel.state))
         .sort((a, b) => (b.stop_id === stopId()) - (a.stop_id === stopId()))
-        .map((parcel) => [parcel.parcel_id, parcelText(parcel.parcel_id)]);
+        .map((parcel) => [parcel.parcel_id, parcelText(parcel.parcel_id)]))];
   }
 }
 

@@ -9,7 +9,8 @@ from agent.delivery.fold import machine
 from agent.delivery.fold.lookup import block_of, with_block
 from agent.delivery.model.decision import Event
 from agent.delivery.model.error import DeliveryError
-from agent.delivery.model.state import State, replace
+from agent.delivery.model.numbers import codes_of, index_codes
+from agent.delivery.model.state import Block, State, replace
 from contract.vocabulary import BLOCK_ACTIVE, BLOCK_ENDED, BLOCK_EVENTS
 
 
@@ -26,7 +27,6 @@ def _block(state: State, event: Event) -> State:
     if following in BLOCK_ENDED:
         members |= {"ended_at": event.at, "otp_key": None, "held_back": None, "current_stop_id": None}
         members["distance_m"] = event.data.get("distance_m")
-        members["obligation"] = tuple(event.data.get("obligation", {}).get("parcel_ids", ()))
     state = with_block(state, replace(block, **members))
     if following == "CHECKED_IN":
         return replace(state, block_id=block.block_id)
@@ -34,15 +34,40 @@ def _block(state: State, event: Event) -> State:
 
 
 def _ended(state: State, block_id: str) -> State:
-    """Ended blocks go, but for this one and the one under way last; so does the offer that it came from."""
+    """Ended blocks go, but for this one and the one under way last, and for what the vehicle still holds of them; so
+    does the offer that it came from."""
     last = state.blocks.get(state.block_id) if state.block_id is not None else None
     if (last is None or last.state not in BLOCK_ACTIVE) and state.blocks[block_id].manifest_version >= 0:
         state = replace(state, block_id=block_id)
     blocks = {
-        known: block for known, block in state.blocks.items() if not block.ended or known in {block_id, state.block_id}
+        known: block if not block.ended or known in {block_id, state.block_id} else _remainder(block)
+        for known, block in state.blocks.items()
+        if not block.ended or known in {block_id, state.block_id} or block.custody
     }
     offers = {known: offer for known, offer in state.offers.items() if offer.block_id != block_id}
     return replace(state, blocks=blocks, offers=offers)
+
+
+def _remainder(block: Block) -> Block:
+    """Of a block that has ended long ago what the vehicle still holds, with the stops and sites that this refers to."""
+    parcels = {parcel.parcel_id: parcel for parcel in block.custody}
+    wanted = {each for p in parcels.values() for each in (p.stop_id, p.plan.stop_id, p.plan.pickup_stop_id)}
+    stops = {
+        name: replace(stop, parcel_ids=tuple(each for each in stop.parcel_ids if each in parcels))
+        for name, stop in block.stops.items()
+        if name in wanted
+    }
+    return replace(
+        block,
+        parcels=parcels,
+        stops=stops,
+        route=tuple(stop_id for stop_id in block.route if stop_id in stops),
+        codes=index_codes({name: codes_of(parcel.plan) for name, parcel in parcels.items()}),
+        last_pickup_id=block.last_pickup_id if block.last_pickup_id in stops else None,
+        travel=None,
+        elsewhere={},
+        recalls={name: message for name, message in block.recalls.items() if name in parcels},
+    )
 
 
 def _accepted(state: State, event: Event) -> State:
@@ -62,7 +87,8 @@ def _scan_rejected(state: State, event: Event) -> State:
     if "block_id" not in event.data or event.data.get("code") == "OTHER_CODE" or event.data.get("unknown_form"):
         return state  # no parcel was scanned, as far as anybody can tell
     block = block_of(state, event)
-    return with_block(state, replace(block, rejected_scans=block.rejected_scans + 1))
+    # How a block went is settled when it ends.
+    return state if block.ended else with_block(state, replace(block, rejected_scans=block.rejected_scans + 1))
 
 
 def _overridden(state: State, event: Event) -> State:

@@ -10,9 +10,9 @@ from agent.delivery.fold.lookup import block_of, not_in_block, parcel_of, subjec
 from agent.delivery.model.decision import Event
 from agent.delivery.model.error import DeliveryError
 from agent.delivery.model.manifest import ParcelPlan
-from agent.delivery.model.numbers import normal
+from agent.delivery.model.numbers import codes_of
 from agent.delivery.model.state import Attempt, Block, Parcel, State, Stop, replace
-from contract.vocabulary import PARCEL_EVENTS
+from contract.vocabulary import PARCEL_EVENTS, STOP_ENDED
 
 _MOVING: Final = frozenset({"parcel.delivered", "parcel.returned"})
 """Events that may happen at another stop than the parcel's."""
@@ -150,19 +150,31 @@ _PARCEL_CHANGES: dict[str, Callable[[int, Parcel, Event], dict[str, Any]]] = {
 def _unexpected(state: State, event: Event) -> State:
     block = block_of(state, event)
     parcel_id = subject_id(event)
-    number = event.data["tracking_number"]
-    parcel = Parcel(parcel_id, ParcelPlan(number), "UNEXPECTED", since=event.at, entry=event.data.get("entry"))
-    code = normal(number)
-    return with_block(
-        state,
-        replace(
-            block,
-            parcels={**block.parcels, parcel_id: parcel},
-            codes={**block.codes, code: (*block.codes.get(code, ()), parcel_id)},
-            unexpected=block.unexpected + 1,
-            rejected_scans=block.rejected_scans + 1,
-        ),
+    lost = block.parcels.get(event.data.get("of_parcel_id", ""))
+    plan = ParcelPlan(event.data["tracking_number"]) if lost is None else lost.plan
+    parcel = Parcel(
+        parcel_id,
+        plan,
+        "UNEXPECTED",
+        stop_id=plan.stop_id,
+        since=event.at,
+        entry=event.data.get("entry"),
+        of_parcel_id=None if lost is None else lost.parcel_id,
     )
+    members: dict[str, Any] = {
+        "parcels": {**block.parcels, parcel_id: parcel},
+        "codes": {**block.codes, **{code: (*block.codes.get(code, ()), parcel_id) for code in codes_of(plan)}},
+        "unexpected": block.unexpected + 1,
+    }
+    if lost is None:
+        members["rejected_scans"] = block.rejected_scans + 1
+    else:
+        if lost.parcel_id in block.recalls:
+            members["recalls"] = {**block.recalls, parcel_id: block.recalls[lost.parcel_id]}
+        stop = block.stops.get(plan.stop_id) if plan.stop_id is not None else None
+        if stop is not None and stop.state not in STOP_ENDED:
+            members["stops"] = _with_parcel_at(block, parcel_id, stop.stop_id)
+    return with_block(state, replace(block, **members))
 
 
 def _proof(state: State, event: Event) -> State:

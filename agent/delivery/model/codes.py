@@ -49,7 +49,7 @@ FEEDBACK: dict[str, Code] = {
     "NOT_LOADING": Code("loading has not begun or is closed", ("code", "parcel_id", "tracking_number", "block_state")),
     "PAUSED": Code("the block is paused: resume before scanning", ("code", "parcel_id", "tracking_number")),
     "NOT_ARRIVED": Code("the right parcel, but not yet at its stop", ("parcel_id", "tracking_number", "stop_id")),
-    "TO_RETURN": Code("this parcel goes back, it is not delivered", ("parcel_id", "tracking_number", "reason")),
+    "TO_RETURN": Code("this parcel goes back, it is not delivered", ("parcel_id", "tracking_number", "reason", "site")),
     "ENDED": Code("this parcel is finished on this block", ("parcel_id", "tracking_number", "parcel_state")),
     # Results of an action, and what the unit notices by itself
     "DONE": Code("the action was carried out", ("action",), "good"),
@@ -112,6 +112,7 @@ PROMPTS: dict[str, Code] = {
     ),
     "RESUME": Code("the block is paused", ("block_id",)),
     "SEARCH_VEHICLE": Code("parcels cannot be found: search, then found or lost", ("parcel_ids",)),
+    "BRING_BACK": Code("parcels of a block that has ended are in the vehicle: bring them back", ("parcel_ids", "site")),
     "CLOSE_BLOCK": Code("nothing is left to do", ("block_id",)),
     "BLOCK_ENDED": Code("the block has ended", ("block_id", "block_state")),
 }

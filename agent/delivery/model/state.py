@@ -81,6 +81,8 @@ class Parcel:
     attempts: tuple[Attempt, ...] = ()
     provisional: bool = False
     """Adopted without the cloud's word."""
+    of_parcel_id: str | None = None
+    """The parcel that was given up as lost and has turned up as this one."""
 
     @property
     def tracking_number(self) -> str:
@@ -176,8 +178,6 @@ class Block:
     """Parcel that the cloud has recalled → the message that did. It holds for one that turns up later, too."""
     distance_m: float | None = None
     """Driven between check-in and end, once it has ended; unknown without a receiver."""
-    obligation: tuple[str, ...] = ()
-    """Parcels that are owed to a site after the block was closed."""
 
     @property
     def ended(self) -> bool:
@@ -199,6 +199,10 @@ class Block:
     def custody(self) -> tuple[Parcel, ...]:
         """The parcels that this vehicle is answerable for right now."""
         return tuple(parcel for parcel in self.parcels.values() if parcel.state in CUSTODY)
+
+    def has_turned_up(self, lost: Parcel) -> bool:
+        """Whether a parcel that was given up as lost goes on as another one."""
+        return lost.state == "LOST" and any(lost.parcel_id == one.of_parcel_id for one in self.parcels.values())
 
     def parcels_of(self, stop: Stop) -> Iterator[Parcel]:
         """The parcels that were ever to be handled at a stop."""

@@ -19,11 +19,18 @@ def return_parcels(tx: Transaction, a: dict[str, Any]) -> None:
     site_id, block = a["site_id"], tx.block
     if site_id not in block.sites and site_id != block.fallback_site_id:
         raise Refused("UNKNOWN_SITE", site_id=site_id)
+    if block.ended:
+        parcels = _going_back(tx, a.get("parcel_ids"), site_id, None)
+        for parcel in parcels:
+            give_back(tx, parcel, site_id=site_id, entry="manual")
+        members: dict[str, Any] = {"block_id": block.block_id, "site_id": site_id, "count": len(parcels)}
+        tx.add("handover.confirmed", f"block/{block.block_id}", members)
+        return
     stop = next((stop for stop in block.open_stops("return") if stop.plan.site_id == site_id), None)
     parcels = _going_back(tx, a.get("parcel_ids"), site_id, stop)
     if stop is not None and stop.state == "ARRIVED":
         for parcel in parcels:
-            give_back(tx, parcel, stop, entry="manual")
+            give_back(tx, parcel, stop_id=stop.stop_id, site_id=site_id, entry="manual")
         members = {"stop_id": stop.stop_id, "site_id": site_id, "count": len(parcels)}
         tx.add("handover.confirmed", f"stop/{stop.stop_id}", {"block_id": block.block_id, **members})
         return

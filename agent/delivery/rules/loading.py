@@ -77,7 +77,9 @@ def hand_back(tx: Transaction, a: dict[str, Any]) -> None:
 
 def found(tx: Transaction, a: dict[str, Any]) -> None:
     """A parcel has turned up."""
-    parcel = tx.parcel_in(a["parcel_id"], "MISSING", "UNLOCATED")
+    parcel = tx.parcel_in(a["parcel_id"], "MISSING", "UNLOCATED", "LOST")
+    if tx.block.has_turned_up(parcel):
+        raise Refused("WRONG_STATE", parcel_id=parcel.parcel_id, parcel_state=parcel.state, expected=["MISSING"])
     find(tx, parcel, entry="manual")
 
 

@@ -20,6 +20,7 @@ from agent.delivery.model.times import read_instant, text_of
 from agent.delivery.rules.arguments import reason_code_of_cloud
 from agent.delivery.rules.conflicts import warn
 from agent.delivery.rules.follow_ups import cancel_stop, end_stop, recall, settle
+from agent.delivery.rules.held import held, move_on
 from agent.delivery.rules.offers import requested
 from agent.delivery.rules.out_of_date import refuse_over, refuse_past
 from agent.delivery.rules.pickup import stand_at_pickup
@@ -108,6 +109,9 @@ def _manifest(tx: Transaction, message: InboxMessage, before: State) -> None:
         if parcel.state != "MANIFESTED":
             data["state"] = parcel.state
         tx.of_parcel(block.block_id, "parcel.manifested", parcel, **data)
+    for parcel in added:
+        if parcel.state in CUSTODY:
+            move_on(tx, parcel, block_id)
     cancelled = 0 if known is None else _left_out(tx, known, message.manifest)
     if fresh and tx.state.block is tx.state.blocks[block_id]:
         stand_at_pickup(tx)
@@ -179,7 +183,7 @@ def _cancelled(tx: Transaction, message: InboxMessage, before: State) -> None:
 def _check_recalled(state: State, message: InboxMessage, moment: Moment) -> None:
     ids = set(message.data["parcel_ids"])
     known = any(ids & block.parcels.keys() for block in state.blocks.values() if not block.ended)
-    if not known:
+    if not known and not any(parcel.parcel_id in ids for _, parcel in held(state)):
         raise Refused("UNKNOWN_PARCEL", path="parcel_ids")
 
 
@@ -189,7 +193,7 @@ def _recalled(tx: Transaction, message: InboxMessage, before: State) -> None:
     ids = [parcel.parcel_id for block in blocks for parcel in recall(tx, block)]
     if ids:
         tx.tell("PARCELS_RECALLED", "attention", parcel_ids=ids, reason=message.data.get("reason"))
-    states: dict[str, str] = {}
+    states: dict[str, str] = {parcel.parcel_id: parcel.state for _, parcel in held(tx.state)}
     for block in blocks:
         states |= {parcel_id: block.parcels[parcel_id].state for parcel_id in block.parcels.keys() & asked}
     # The recall holds, should one of these turn up later or its delivery be voided; but now nobody can stop it.

@@ -21,8 +21,9 @@ from agent.delivery.model.open_work import home, returns_at
 from agent.delivery.model.state import Block, Parcel, Question, Stop
 from agent.delivery.model.times import Instant, text_of
 from agent.delivery.rules.follow_ups import settle
+from agent.delivery.rules.held import find_scanned, home_here, home_name, move_on
 from agent.delivery.rules.transaction import Refused, Transaction
-from contract.vocabulary import STOP_ENDED
+from contract.vocabulary import PARCEL_ENDED, STOP_ENDED
 
 SHORT_ENTRY = 6
 """How many of a number's last characters are enough to type."""
@@ -47,9 +48,12 @@ def scan(tx: Transaction, scanned: Scanned) -> None:
     block, question = tx.state.block, tx.here.question
     if question is not None and question.kind in QUESTIONS:
         tx.momentary(question=None)
+    known = _known(block, scanned) if block is not None and not block.ended else []
+    if not known and (held := find_scanned(tx.state, scanned)) is not None:
+        _scan_held(tx, scanned, *held)
+        return
     if block is None or block.ended:
         _reject(tx, scanned, "NO_BLOCK", None, code=_shown(scanned))
-    known = _known(block, scanned)
     if not known and scanned.entry == "manual":
         ends = _ends_with(block, normal(scanned.text))
         if ends:
@@ -84,7 +88,9 @@ def _ends_with(block: Block, end: str) -> list[Parcel]:
 
 
 def _narrow(block: Block, known: list[Parcel]) -> list[Parcel]:
-    """Of several parcels with one code those that are expected here; else the first, which says why it is not."""
+    """Of several parcels with one code those that are expected here; else the first, which says why it is not. Those
+    that are finished count only where all are, and then the one that came last."""
+    known = [parcel for parcel in known if parcel.state not in PARCEL_ENDED] or known[-1:]
     stop = block.current_stop
     if block.state in {"LOADING", "LOADED"}:
         expected = [parcel for parcel in known if parcel.state in {"MANIFESTED", "MISSING"}]
@@ -209,7 +215,7 @@ def scan_parcel(tx: Transaction, scanned: Scanned, parcel: Parcel) -> None:
         _reject(tx, scanned, "NOT_LOADING", parcel, block_state=state)
     if state == "PAUSED":
         _reject(tx, scanned, "PAUSED", parcel)
-    if parcel.state in {"MISSING", "UNLOCATED"}:
+    if parcel.state in {"MISSING", "UNLOCATED", "LOST"}:
         parcel = find(tx, parcel, entry=scanned.entry, device=scanned.device)
         settle(tx)
         parcel = tx.block.parcels[parcel.parcel_id]
@@ -260,17 +266,44 @@ def _ask_for_number(tx: Transaction, scanned: Scanned, *, scanned_too: bool = Fa
     return {"act": "typed" if scanned.entry == "manual" else "scanned"}
 
 
+def _scan_held(tx: Transaction, scanned: Scanned, block: Block, parcel: Parcel) -> None:
+    """A parcel that the vehicle holds of a block that has ended: it goes back, here or elsewhere."""
+    tx.turn_to(block.block_id)
+    has_turned_up = parcel.state != "RETURN_PENDING"
+    if has_turned_up:
+        parcel = find(tx, parcel, entry=scanned.entry, device=scanned.device)
+    here = home_here(tx.state, block, parcel, tx.moment)
+    if here is not None:
+        give_back(tx, parcel, site_id=here, **_how(scanned))
+        _good(tx, parcel, "returned")
+    elif has_turned_up:
+        _good(tx, parcel, "found")
+    else:
+        _reject(tx, scanned, "TO_RETURN", parcel, reason=parcel.reason, site=home_name(block, parcel))
+
+
 def find(tx: Transaction, parcel: Parcel, **how: Any) -> Parcel:
-    """A parcel that was missing or could not be located is in the driver's hands."""
-    was_missing = parcel.state == "MISSING"
-    tx.on_parcel("parcel.found", parcel, **how)
-    if was_missing and tx.block.state in {"ON_ROUTE", "PAUSED", "RETURNING"}:
+    """A parcel that was missing, could not be located or was given up as lost is in the driver's hands."""
+    block = tx.block
+    if parcel.state == "LOST":
+        # Nothing more can become of a lost parcel: it goes on as another one.
+        parcel_id = f"{block.block_id}-x{block.unexpected + 1}"
+        members = {"parcel_id": parcel_id, "tracking_number": parcel.tracking_number, "of_parcel_id": parcel.parcel_id}
+        tx.add("parcel.unexpected", f"parcel/{parcel_id}", {"block_id": block.block_id, **members, **how})
+        tx.on_parcel("parcel.adopted", tx.block.parcels[parcel_id], provisional=True)
+    else:
+        parcel_id = parcel.parcel_id
+        tx.on_parcel("parcel.found", parcel, **how)
+    parcel = tx.block.parcels[parcel_id]
+    if not block.ended:
+        move_on(tx, parcel, tx.block_id)
+    if parcel.state == "LOADED" and block.state in {"ON_ROUTE", "PAUSED", "RETURNING"}:
         tx.on_parcel("parcel.out_for_delivery", parcel)
-    if tx.block.state == "RETURNING":
+    if block.state == "RETURNING" or block.ended:
         # The route is over: what turns up now goes back with the rest.
-        reason = "RECALLED" if parcel.parcel_id in tx.block.recalls else "FOUND_LATE"
+        reason = "RECALLED" if parcel_id in tx.block.recalls else "FOUND_LATE"
         tx.on_parcel("parcel.return_pending", parcel, reason=reason, action="return")
-    return tx.block.parcels[parcel.parcel_id]
+    return tx.block.parcels[parcel_id]
 
 
 def _goes_on(parcel: Parcel) -> bool:
@@ -301,6 +334,7 @@ def _load(tx: Transaction, scanned: Scanned, parcel: Parcel) -> None:
         store = _other_store(tx.block, parcel)
         if store is not None:
             _reject(tx, scanned, "WRONG_STORE", parcel, store=store)
+        move_on(tx, parcel, tx.block_id)
         tx.on_parcel(
             "parcel.loaded", parcel, **({} if parcel.stop_id is None else {"stop_id": parcel.stop_id}), **_how(scanned)
         )
@@ -308,7 +342,7 @@ def _load(tx: Transaction, scanned: Scanned, parcel: Parcel) -> None:
         return
     _check_finished(tx, scanned, parcel)
     if parcel.state == "RETURN_PENDING":
-        _reject(tx, scanned, "TO_RETURN", parcel, reason=parcel.reason)
+        _reject(tx, scanned, "TO_RETURN", parcel, reason=parcel.reason, site=home_name(tx.block, parcel))
     _seen(tx, parcel, parcel.loaded_at)
 
 
@@ -341,7 +375,7 @@ def _drop(tx: Transaction, scanned: Scanned, parcel: Parcel, stop: Stop | None) 
     if parcel.state in {"RETURN_PENDING", "ATTEMPTED"}:
         if stop is not None and stop.kind == "return" and returns_at(block, parcel, stop):
             _reject(tx, scanned, "NOT_ARRIVED", parcel, stop_id=stop.stop_id)
-        _reject(tx, scanned, "TO_RETURN", parcel, reason=parcel.reason)
+        _reject(tx, scanned, "TO_RETURN", parcel, reason=parcel.reason, site=home_name(tx.block, parcel))
     if stop is None or parcel.stop_id != stop.stop_id:
         _reject(tx, scanned, "WRONG_STOP", parcel, **_right_stop(block, parcel))
     if stop.state == "EN_ROUTE":
@@ -376,13 +410,13 @@ def _return(tx: Transaction, scanned: Scanned, parcel: Parcel, stop: Stop) -> No
     if not returns_at(block, parcel, stop) and stop.plan.site_id != block.fallback_site_id:
         site = block.sites.get(home(block, parcel) or "")
         _reject(tx, scanned, "WRONG_STORE", parcel, store=site.name or site.site_id if site is not None else None)
-    give_back(tx, parcel, stop, **_how(scanned))
+    give_back(tx, parcel, stop_id=stop.stop_id, site_id=stop.plan.site_id, **_how(scanned))
     _good(tx, parcel, "returned")
 
 
-def give_back(tx: Transaction, parcel: Parcel, stop: Stop, **how: Any) -> None:
-    """A parcel changes hands at a return stop."""
+def give_back(tx: Transaction, parcel: Parcel, **where_and_how: Any) -> None:
+    """A parcel changes hands where it goes back to."""
     if parcel.state == "ATTEMPTED":
         tx.on_parcel("parcel.return_pending", parcel, reason=parcel.reason, action="return")
-    data = {"stop_id": stop.stop_id, "site_id": stop.plan.site_id, "reason": parcel.reason, **how}
+    data = {"reason": parcel.reason, **where_and_how}
     tx.on_parcel("parcel.returned", parcel, **{name: value for name, value in data.items() if value is not None})

@@ -37,6 +37,7 @@ class Transaction:
     """Collects the events, feedback and effects that one input causes."""
 
     __slots__ = (
+        "_about",
         "_block_id",
         "_driver_id",
         "_pending",
@@ -57,6 +58,7 @@ class Transaction:
     def __init__(self, state: State, given: Input, moment: Moment) -> None:
         self._state = state
         self._pending: list[Event] = []
+        self._about: str | None = None
         self._block_id: str | None = None
         self._driver_id = state.driver_id
         self.given = given
@@ -93,11 +95,15 @@ class Transaction:
 
     @property
     def block(self) -> Block:
-        """The block that the driver works on."""
-        block = self.state.block
+        """The block that the driver works on, or the one that `turn_to` has named."""
+        block = self.state.block if self._about is None else self.state.blocks[self._about]
         if block is None:
             raise DeliveryError("there is no block; ask for it only where one is expected")
         return block
+
+    def turn_to(self, block_id: str | None) -> None:
+        """From now on this is about another block than the one that the driver works on; ``None``: about that again."""
+        self._about, self._block_id = block_id, None
 
     def parcel_in(self, parcel_id: str, *states: str) -> Parcel:
         """The parcel of an action.

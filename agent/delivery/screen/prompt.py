@@ -8,8 +8,9 @@ from agent.delivery.model.inputs import Moment
 from agent.delivery.model.manifest import as_json
 from agent.delivery.model.messages import Offer
 from agent.delivery.model.open_work import next_stop, pickup_is_open, waiting
-from agent.delivery.model.state import Block, State, Stop
+from agent.delivery.model.state import Block, Parcel, State, Stop
 from agent.delivery.model.times import text_of
+from agent.delivery.rules.held import held, home_name
 from agent.delivery.rules.loading import left_to_load, listed
 from agent.delivery.rules.out_of_date import date_of, is_date_doubtful
 from agent.delivery.rules.pickup import check_in_from
@@ -44,6 +45,8 @@ def _prompt(state: State, moment: Moment) -> Prompt:
     if block is None or block.ended:
         if offer is not None:
             return _offer(offer)
+        if left := list(held(state)):
+            return _bring_back(left)
         if block is None:
             return "WAIT_FOR_BLOCK", {}, []
         return "BLOCK_ENDED", {"block_id": block.block_id, "block_state": block.state}, []
@@ -59,6 +62,12 @@ def _prompt(state: State, moment: Moment) -> Prompt:
     site = site_name(block, pickup) if pickup is not None else None
     params = {"block_id": block.block_id, "site": site, "starts_at": text_of(block.starts_at)}
     return "CHECK_IN", params, ["check_in"] if block.custody else ["check_in", "give_back"]
+
+
+def _bring_back(left: list[tuple[Block, Parcel]]) -> Prompt:
+    params = {"parcel_ids": [parcel.parcel_id for _, parcel in left], "site": home_name(*left[0])}
+    is_sought = any(parcel.state == "UNLOCATED" for _, parcel in left)
+    return "BRING_BACK", params, ["scan", "return", "transfer", "not_in_vehicle", *(["found", "lost"] * is_sought)]
 
 
 def _offer(offer: Offer) -> Prompt:

@@ -14,9 +14,11 @@ from agent.delivery.model import geofence
 from agent.delivery.model.inputs import Moment
 from agent.delivery.model.manifest import Place, as_json
 from agent.delivery.model.messages import Advisory, Message, Offer, Roster
+from agent.delivery.model.open_work import home
 from agent.delivery.model.state import Block, Note, Parcel, State, Stop
 from agent.delivery.model.times import text_of
 from agent.delivery.rules.conflicts import conflicts
+from agent.delivery.rules.held import held, home_name
 from agent.delivery.rules.proofs import missing_proofs
 from agent.delivery.screen.attempts import Attempts, Plain
 from agent.delivery.screen.earnings import earnings
@@ -53,6 +55,7 @@ NOTHING: Final[Mapping[str, Any]] = {
     "driver": None,
     "offers": [],
     "conflicts": [],
+    "held": [],
     "block": None,
     "stops": [],
     "parcels": [],
@@ -84,6 +87,7 @@ def view(state: State, moment: Moment, drawn: Drawn | None = None, attempts: Att
         "driver": attempts.attempt("driver", lambda: _driver(state, block), None),
         "offers": attempts.attempt_each("offers", state.offers.values(), _offer),
         "conflicts": attempts.attempt("conflicts", lambda: _conflicts(state, moment), []),
+        "held": attempts.attempt("held", lambda: [_held(block, parcel) for block, parcel in held(state)], []),
         "prompt": attempts.attempt("prompt", lambda: prompt(state, moment), None),
         "position": attempts.attempt("position", lambda: _position(state, moment), None),
         "messages": attempts.attempt_each("messages", state.messages, _message),
@@ -178,7 +182,7 @@ def _block(block: Block, driven_m: float | None) -> dict[str, Any]:
         "departed_at": text_of(block.departed_at),
         "ended_at": text_of(block.ended_at),
         "distance_m": None if distance_m is None else round(distance_m),
-        "owed": list(block.obligation),
+        "owed": [parcel.parcel_id for parcel in block.custody] if block.ended else [],
     }
 
 
@@ -192,6 +196,18 @@ def _conflicts(state: State, moment: Moment) -> list[dict[str, Any]]:
         }
         for block, other in conflicts(state, moment)
     ]
+
+
+def _held(block: Block, parcel: Parcel) -> dict[str, Any]:
+    return {
+        "block_id": block.block_id,
+        "parcel_id": parcel.parcel_id,
+        "tracking_number": parcel.tracking_number,
+        "state": parcel.state,
+        "reason": parcel.reason,
+        "site_id": home(block, parcel),
+        "site": home_name(block, parcel),
+    }
 
 
 def _place(place: Place | None) -> dict[str, float] | None:
