@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from agent.console.client import Client
 from contract.topics import Topics
-from drivers.simulated import Broker, free_port
+from drivers.simulated import Broker, ReservedPort
 
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 15.0
@@ -119,11 +119,11 @@ class Agent(Process):
     ) -> None:
         self.state_dir = directory / "state"
         self.settings = directory / "agent.toml"
-        port = free_port()
-        self.screen = Client(f"127.0.0.1:{port}")
+        self._port = ReservedPort()
+        self.screen = Client(f"127.0.0.1:{self._port.number}")
         everything: dict[str, Any] = {
             "unit": {"id": unit, "fleet": FLEET, "state_dir": str(self.state_dir)},
-            "console": {"listen": f"127.0.0.1:{port}"},
+            "console": {"listen": f"127.0.0.1:{self._port.number}"},
             **sections,
         }
         self.settings.touch(mode=0o600)  # the URL of a camera may hold a password

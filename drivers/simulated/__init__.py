@@ -7,12 +7,13 @@ a real Mosquitto.
 from drivers.simulated.mount import SimulatedMount
 from drivers.simulated.receiver import SimulatedReceiver
 from drivers.simulated.scanner import Signal, SimulatedScanner
-from drivers.simulated.servers import Broker, Gpsd, free_port
+from drivers.simulated.servers import Broker, Gpsd, ReservedPort, free_port
 from drivers.simulated.ssi import SimulatedSsiScanner
 
 __all__ = [
     "Broker",
     "Gpsd",
+    "ReservedPort",
     "Signal",
     "SimulatedMount",
     "SimulatedReceiver",

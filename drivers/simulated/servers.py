@@ -28,11 +28,29 @@ def free_port() -> int:
         return port
 
 
+class ReservedPort:
+    """A port of the loopback interface that the kernel gives to nobody else while this object lives.
+
+    A server that asks for it by its number may listen on it (with SO_REUSEADDR, as servers do), again and again: while
+    it is down, no other program that asks for any port, or connects from one, is given this one.
+    """
+
+    def __init__(self) -> None:
+        self._bound = socket.socket()
+        self._bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._bound.bind(("127.0.0.1", 0))
+        self.number: int = self._bound.getsockname()[1]
+
+    def __del__(self) -> None:
+        self._bound.close()
+
+
 class _Server:
     """A child process that serves a loopback port; started anew it serves the same one."""
 
     def __init__(self, binary: str, package: str, port: int | None) -> None:
-        self.port = port or free_port()
+        self._reserved = ReservedPort()
+        self.port = port or self._reserved.number
         self._binary = binary
         self._package = package
         self._process: subprocess.Popen[bytes] | None = None

@@ -13,7 +13,7 @@ import pytest
 from watched_part import needs, watching
 
 from drivers.readings import Condition, DriverError, Panel
-from drivers.simulated import Broker, Gpsd, SimulatedMount, SimulatedReceiver, SimulatedScanner, servers
+from drivers.simulated import Broker, Gpsd, ReservedPort, SimulatedMount, SimulatedReceiver, SimulatedScanner, servers
 
 needs_mosquitto = needs("mosquitto", "mosquitto")
 
@@ -107,6 +107,20 @@ def test_the_broker_comes_back_on_its_port(tmp_path: Path) -> None:
         broker.forget()
         assert not (tmp_path / "broker" / "mosquitto.db").exists()
     assert broker.pid is None
+
+
+@pytest.mark.parametrize("reuses", [False, True])
+def test_a_server_that_is_down_for_a_while_is_the_only_one_that_gets_its_port(reuses: bool) -> None:
+    port = ReservedPort()
+    given = set()
+    for _ in range(50_000):
+        with socket.socket() as asks:
+            asks.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, reuses)
+            asks.bind(("127.0.0.1", 0))
+            given.add(asks.getsockname()[1])
+    assert port.number not in given
+    with socket.create_server(("127.0.0.1", port.number)):
+        pass
 
 
 @needs_mosquitto
