@@ -110,11 +110,13 @@ def heard(world: World, timeout_s: float = 1.0) -> bytes:
     return signal.data if signal else b""
 
 
-def answers_before_are_over(world: World) -> None:
+def answers_before_are_over(world: World, agent: Agent) -> None:
     """After this, one beep or two are the answer to the next scan and to no other.
 
-    A scan from before a restart may only now be answered. A label of another route is told with three beeps.
+    A scan from before a restart may only now be answered. A label of another route is told with three beeps. What a
+    scanner says before its line is open is lost.
     """
+    until(agent.screen, lambda seen: seen["unit"]["parts"]["handheld"]["state"] == "ready", "the scanner")
     world.scanner.scan(tracking_numbers(1)[0])
     wait_until(lambda: heard(world).endswith(3 * BEEP), "the tone for a wrong label")
 

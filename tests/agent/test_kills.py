@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import time
 
+import pytest
+
 from agent.delivery.fold.snapshot import dump
 from agent.delivery.model.inputs import Moment
 from agent.delivery.model.state import State
@@ -23,22 +25,23 @@ from tests.agent.running_agent import (
     tracking_numbers,
 )
 
-KILLS_WHILE_SCANNING = 30
-KILLS_WHILE_DRAINING = 22
+EVENTS_BETWEEN_KILLS = 1400
+"""More than a slow broker takes before the next kill."""
 
 
-def test_no_parcel_that_was_answered_is_lost_however_often_the_agent_is_killed(world: World) -> None:
-    numbers = tracking_numbers(KILLS_WHILE_SCANNING * 6)
+@pytest.mark.parametrize("kills", [10, pytest.param(30, marks=pytest.mark.soak)])
+def test_no_parcel_that_was_answered_is_lost_however_often_the_agent_is_killed(world: World, kills: int) -> None:
+    numbers = tracking_numbers(kills * 6)
     agent, cloud = world.agent(), world.cloud()
     agent.start_ready()
     begin_loading(world, agent, numbers)
     answered: set[str] = set()
     waiting = list(numbers)
-    for _ in range(KILLS_WHILE_SCANNING):
+    for _ in range(kills):
         for _ in range(random.randrange(6)):
             if world.beep(waiting[0]):
                 answered.add(waiting.pop(0))
-        answers_before_are_over(world)
+        answers_before_are_over(world, agent)
         # The last one is cut off anywhere between the trigger and the beep.
         world.scanner.scan(waiting[0])
         time.sleep(random.uniform(0, 0.004))
@@ -50,12 +53,15 @@ def test_no_parcel_that_was_answered_is_lost_however_often_the_agent_is_killed(w
     assert_all_answered_are_loaded(agent, cloud, answered)
 
 
-def test_kills_while_a_backlog_drains_lose_nothing_and_the_cloud_keeps_each_event_once(world: World) -> None:
+@pytest.mark.parametrize("kills", [8, pytest.param(22, marks=pytest.mark.soak)])
+def test_kills_while_a_backlog_drains_lose_nothing_and_the_cloud_keeps_each_event_once(
+    world: World, kills: int
+) -> None:
     world.broker.stop()
     slow = world.stack.enter_context(Broker(world.directory / "slow", max_inflight=4))
     world.broker = slow
     agent = world.agent()
-    backlog = 30_000
+    backlog = kills * EVENTS_BETWEEN_KILLS
     journal = Journal.open(agent.state_dir, max_bytes=1 << 30, retain_days=30, confirm="broker")
     chain = Chain("/demo/u1", 0, "0" * 64)
     now = Moment(int(time.time() * 1000), time.monotonic_ns() // 1_000_000, "boot", "rtc")
@@ -66,15 +72,13 @@ def test_kills_while_a_backlog_drains_lose_nothing_and_the_cloud_keeps_each_even
     journal.close()
 
     cloud = world.cloud()
-    kills = 0
     draining = 0
-    while kills < KILLS_WHILE_DRAINING:
+    for _ in range(kills):
         waiting = agent.start_ready()["unit"]["backlog"]["events"]
         time.sleep(random.uniform(0, 0.25))
         agent.kill()
-        kills += 1
         draining += waiting > 0
-    assert draining >= 20, f"only {draining} kills met a backlog: make it longer"
+    assert draining >= kills - 2, f"only {draining} kills met a backlog: make it longer"
     agent.start_ready()
 
     report = all_arrived(agent, cloud, timeout_s=120)

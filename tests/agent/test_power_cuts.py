@@ -18,13 +18,12 @@ from tests.agent.running_agent import (
 )
 from tests.power import Disk
 
-CUTS = 20
-
 
 @pytest.mark.power_cut
 @pytest.mark.skipif(bool(Disk.missing()), reason=Disk.missing() or "can be done")
-def test_no_parcel_that_was_answered_is_lost_however_often_the_power_is_cut(world: World) -> None:
-    numbers = tracking_numbers(CUTS * 6)
+@pytest.mark.parametrize("cuts", [7, pytest.param(20, marks=pytest.mark.soak)])
+def test_no_parcel_that_was_answered_is_lost_however_often_the_power_is_cut(world: World, cuts: int) -> None:
+    numbers = tracking_numbers(cuts * 6)
     (world.directory / "state").mkdir()
     disk = Disk(world.directory / "disk.img", world.directory / "state")
     world.stack.callback(disk.remove)
@@ -34,11 +33,11 @@ def test_no_parcel_that_was_answered_is_lost_however_often_the_power_is_cut(worl
     begin_loading(world, agent, numbers)
     answered: set[str] = set()
     waiting = list(numbers)
-    for _ in range(CUTS):
+    for _ in range(cuts):
         for _ in range(random.randrange(1, 5)):
             if world.beep(waiting[0]):
                 answered.add(waiting.pop(0))
-        answers_before_are_over(world)
+        answers_before_are_over(world, agent)
         world.scanner.scan(waiting[0])
         time.sleep(random.uniform(0, 0.004))
         beeped = heard(world, 0) in {BEEP, 2 * BEEP}
