@@ -7,12 +7,12 @@ count is held against the journal: every event once, in order, the chain unbroke
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import statistics
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,12 +82,15 @@ class Player:
         self.options = options
         self.progress = Progress()
         self._rng = random.Random()
-        self._stack = ExitStack()
+        self._stack = contextlib.ExitStack()
         self._plan = make_plan(options.seed)
 
     async def play(self, *, serve: Callable[[Result], Any] | None = None) -> Result:
-        """The whole block. With `serve`, broker and unit stay up until that coroutine function returns."""
-        with self._stack:
+        """The whole block. With `serve`, broker and unit stay up until that coroutine function returns.
+
+        However it ends, nothing that was started runs on.
+        """
+        async with self._everything_stopped():
             await asyncio.to_thread(self._set_up)
             driver = Driver(
                 self._plan, self._agent.screen, self._scanner, self._receiver, self._pictures, self.options.speed
@@ -96,9 +99,9 @@ class Player:
             self.progress.ready_after_s = _age_of_this_process_s()
             watcher = asyncio.create_task(self._watch())
             troubles = asyncio.create_task(self._troubles())
+            work = asyncio.create_task(driver.work())
             try:
                 self.progress.stage = "a driver works through the block"
-                work = asyncio.create_task(driver.work())
                 await asyncio.wait({work, troubles}, return_when=asyncio.FIRST_EXCEPTION)
                 await work
                 await troubles
@@ -109,10 +112,19 @@ class Player:
                     self.progress.stage = "the unit stays up"
                     await serve(result)
             finally:
-                for task in (watcher, troubles):
+                for task in (watcher, troubles, work):
                     task.cancel()
-                await asyncio.gather(watcher, troubles, return_exceptions=True)
+                await asyncio.gather(watcher, troubles, work, return_exceptions=True)
         return result
+
+    @contextlib.asynccontextmanager
+    async def _everything_stopped(self) -> AsyncIterator[None]:
+        """Stop at the end what was started, and what a thread is just about to start."""
+        try:
+            yield
+        finally:
+            await asyncio.get_running_loop().shutdown_default_executor()
+            self._stack.close()
 
     def _set_up(self) -> None:
         directory, stack = self.options.directory, self._stack

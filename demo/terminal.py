@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
+import stat
 import sys
 from collections.abc import Callable
 from typing import Any, Literal
@@ -19,10 +21,15 @@ from demo.play import Player, Progress, Result
 Display = Literal["live", "lines", "none"]
 
 
+class OutputClosedError(Exception):
+    """The other end of standard output was closed: there is nobody to play for."""
+
+
 async def show(player: Player, display: Display, tell: Callable[[Result], None], *, serve: bool) -> Result:
     """Play the block and show how it goes; the result is told as soon as it is there.
 
     :param serve: keep broker and unit up after that, until SIGINT or SIGTERM
+    :raises OutputClosedError: standard output is a pipe, and was closed at its other end
     """
 
     async def until_interrupted(result: Result) -> None:
@@ -37,17 +44,39 @@ async def show(player: Player, display: Display, tell: Callable[[Result], None],
 
     async def hide() -> None:
         showing.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
+        with contextlib.suppress(asyncio.CancelledError, BrokenPipeError):
             await showing
 
     showing = asyncio.create_task(_VIEWS[display](player.progress))
+    playing = asyncio.create_task(player.play(serve=until_interrupted if serve else None))
+    unread = asyncio.create_task(_output_is_closed())
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, playing.cancel)
     try:
-        result = await player.play(serve=until_interrupted if serve else None)
-    finally:
+        await asyncio.wait({playing, unread}, return_when=asyncio.FIRST_COMPLETED)
+        if not playing.done():
+            raise OutputClosedError
+        result = await playing
         await hide()
-    if not serve:
-        tell(result)
+        if not serve:
+            tell(result)
+    except BrokenPipeError:
+        raise OutputClosedError from None
+    finally:
+        for task in (playing, unread, showing):
+            task.cancel()
+        await asyncio.gather(playing, unread, showing, return_exceptions=True)
     return result
+
+
+async def _output_is_closed() -> None:
+    """Wait until nobody can read standard output any more; for what is no pipe that is never."""
+    closed = asyncio.Event()
+    with contextlib.suppress(OSError):
+        output = sys.stdout.fileno()
+        if stat.S_ISFIFO(os.fstat(output).st_mode):
+            asyncio.get_running_loop().add_reader(output, closed.set)  # of the writing end: when it is broken
+    await closed.wait()
 
 
 def proof_lines(result: Result) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -29,7 +30,7 @@ def demo(
     """Play a whole block and prove that every event arrived exactly once, in order, with an unbroken chain."""
     from demo.play import Options, Player
     from demo.stage import StageError
-    from demo.terminal import proof_lines, show
+    from demo.terminal import OutputClosedError, proof_lines, show
     from drivers.readings import DriverError
 
     if keep is not None and keep.exists() and any(keep.iterdir()):
@@ -49,8 +50,14 @@ def demo(
     except (StageError, DriverError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from error
+    except OutputClosedError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be flushed goes nowhere
+        typer.echo("nobody reads the output any more: the demo has stopped all that it had started", err=True)
+        raise typer.Exit(1) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+    except asyncio.CancelledError:
+        raise typer.Exit(143) from None
     finally:
         if keep is None:
             shutil.rmtree(directory, ignore_errors=True)
