@@ -151,7 +151,7 @@ class App:
             reader,
             Listeners(
                 on_message=lambda incoming: self.requests.take(incoming),
-                on_state=self.unit.changed,
+                on_state=self._parts_changed,
                 on_session_lost=lambda: self.unit.record("unit.session_reset", {}),
                 on_damage=self.unit.distrust,
             ).called_in(asyncio.get_running_loop()),
@@ -239,9 +239,10 @@ class App:
         for name, part in parts.items():
             if part["state"] == Condition.READY and not part["reason"]:
                 part["reason"] = self.fitted[name].remark() or ""
+        others = {"broker": self.uplink.state.as_part()}
         if (failing := self.unit.containment.state) is not None:
-            parts |= shown({containment.PART: failing}, self.clock.now())
-        return parts
+            others[containment.PART] = failing
+        return parts | shown(others, self.clock.now())
 
     def _part_changed(self, name: str, state: PartState) -> None:
         self.unit.containment.attempt(f"state of {name}", lambda: self.fitted[name].on_state(state), None)

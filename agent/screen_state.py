@@ -18,12 +18,11 @@ from agent.delivery.screen.view import without_phone
 from agent.delivery.screen.zone import zone_of
 from agent.identity.seal import Sealer
 from agent.journal.store import Journal
-from agent.parts import PartsShown, shown
+from agent.parts import PartsShown
 from agent.settings import UnitSettings
 from agent.unit import Unit
 from agent.uplink.uplink import Uplink
 from agent.words import Calendar
-from drivers.readings import Condition, PartState
 
 VIEW_EVERY_S = 0.1
 """The screen is redrawn at most this often."""
@@ -81,7 +80,7 @@ class ScreenState:
                 "backlog": status.get("backlog"),
                 "clock": {"time": moment.time, "trust": moment.trust},
                 **{name: attempt(name, show, None) for name, show in self._extra.items()},
-                "parts": attempt("parts", lambda: {**self._parts(), **self._broker(moment)}, {}),
+                "parts": attempt("parts", self._parts, {}),
             },
             **deliveries,
             "feedback": attempt("last feedback", lambda: self._feedback(moment), None),
@@ -130,11 +129,6 @@ class ScreenState:
 
     def _link(self) -> dict[str, Any]:
         return {"online": self._uplink.state.online}
-
-    def _broker(self, moment: Moment) -> PartsShown:
-        uplink = self._uplink.state
-        condition = Condition.READY if uplink.online else Condition.FAULTY
-        return shown({"broker": PartState(condition, uplink.reason, uplink.since_ns)}, moment)
 
     def _feedback(self, moment: Moment) -> dict[str, Any] | None:
         if self._unit.last_feedback is None:

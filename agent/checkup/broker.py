@@ -1,11 +1,11 @@
-"""Whether the broker takes connections; it sees a client of another name than the agent's."""
+"""Whether the broker takes connections of a client of another name, and what the agent says of its own."""
 
 from __future__ import annotations
 
 import ssl
 import time
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from agent.checkup.agent import RunningAgent
 from agent.checkup.finding import TIMEOUT_S, Finding
@@ -15,7 +15,16 @@ _VERSION_REFUSED: Final = (0x84, 1)
 _CLIENT_ID_REFUSED: Final = (0x85, 2)
 
 
-def examine(settings: Settings, _agent: RunningAgent) -> Iterator[Finding]:
+def examine(settings: Settings, agent: RunningAgent) -> Iterator[Finding]:
+    yield from _seen_from_outside(settings)
+    known = agent.parts.get("broker")
+    if known is not None and known["reason"]:
+        state: Literal["warning", "fault"] = "warning" if known["state"] == "ready" else "fault"
+        advice = "see the broker's log and its access list; docs/contract.md names the topics of a unit"
+        yield Finding("broker", state, f"the agent says of its own connection: {known['reason']}", advice)
+
+
+def _seen_from_outside(settings: Settings) -> Iterator[Finding]:
     from agent.uplink.connection import UplinkError
 
     broker = settings.broker

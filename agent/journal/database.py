@@ -16,7 +16,7 @@ from typing import Any, Final
 from zlib import crc32
 
 from agent.delivery.model.scopes import ROSTER, scope_of_block
-from agent.journal.entries import Entry, EventEntry, Head, InboxEntry, JournalError, Recovery
+from agent.journal.entries import Arrived, Entry, EventEntry, Head, InboxEntry, JournalError, Recovery
 from agent.journal.envelope import chained, own_hash, previous_hash
 from contract.canonical import GENESIS
 
@@ -184,6 +184,12 @@ class Contents:
             return None
         position, slot = max(positions.items())
         return position, self.items[f"snapshot/{slot}"].split(b"\n", 1)[1]
+
+    @property
+    def arrived(self) -> Arrived:
+        """Which events have arrived where the broker's word counts."""
+        found = self.json("arrived")
+        return Arrived(found[0], tuple(found[1])) if found else Arrived()
 
     @property
     def anchor(self) -> Head:

@@ -75,6 +75,19 @@ class Head(NamedTuple):
     hash: str
 
 
+class Arrived(NamedTuple):
+    """Which events have arrived at the broker: all up to one of them but those that it did not accept."""
+
+    through: int = 0
+    kept: tuple[int, ...] = ()
+    """Sequence numbers of those that are kept and tried again, in order."""
+
+    @property
+    def unbroken(self) -> int:
+        """Up to here all have arrived."""
+        return self.kept[0] - 1 if self.kept else self.through
+
+
 class Recovery(NamedTuple):
     """A damaged or missing database was replaced: what `unit.journal_recovered` declares."""
 

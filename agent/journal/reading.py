@@ -65,11 +65,13 @@ class Reading:
         oldest, newest = self._event(OLDEST), self._event(NEWEST)
         sequence, hash_ = (newest[0], own_hash(newest[1])) if newest else contents.anchor
         confirmed = min(contents.number("confirmed"), sequence)
+        through = max(confirmed, contents.arrived.through)
+        kept = sum(each > confirmed for each in contents.arrived.kept)
         events, messages, packed, samples = self._database.execute(
             "SELECT (SELECT count(*) FROM entries WHERE position > ? AND position & ? = 0), "
             "(SELECT count(*) FROM entries WHERE position & ? != 0), "
             "(SELECT count(*) FROM telemetry), (SELECT count(*) FROM samples)",
-            (confirmed << SHIFT, MESSAGE_BITS, MESSAGE_BITS),
+            (through << SHIFT, MESSAGE_BITS, MESSAGE_BITS),
         ).fetchone()
         pages = self._database.execute("PRAGMA page_count").fetchone()[0]
         wal = self._path.with_name(self._path.name + "-wal")
@@ -81,10 +83,11 @@ class Reading:
             "oldest_sequence": contents.anchor.sequence + 1,
             "oldest_time": trusted_time(oldest[1]) if oldest else None,
             "newest_time": trusted_time(newest[1]) if newest else None,
-            "backlog": {"events": events, "telemetry": packed + samples, "media": 0},
+            "backlog": {"events": events + kept, "telemetry": packed + samples, "media": 0},
             "messages": messages,
             "snapshot_after": max(contents.snapshot_positions(), default=0) >> SHIFT,
             "bytes": pages * 4096 + (wal.stat().st_size if wal.exists() else 0),
+            "set_aside": kept,
             "dropped": contents.number("thinned"),
             "recovery": recovery,
         }

@@ -10,6 +10,7 @@ by a snapshot is dropped, and its last sequence and hash stay as the anchor.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import sqlite3
@@ -41,7 +42,17 @@ from agent.journal.database import (
     rows_after,
 )
 from agent.journal.directory import Lock, Reserve
-from agent.journal.entries import Batch, Entry, EventEntry, Head, JournalError, JournalFull, Recovery, TelemetryEntry
+from agent.journal.entries import (
+    Arrived,
+    Batch,
+    Entry,
+    EventEntry,
+    Head,
+    JournalError,
+    JournalFull,
+    Recovery,
+    TelemetryEntry,
+)
 from agent.journal.envelope import own_hash
 from agent.journal.telemetry import Build, Telemetry
 
@@ -121,6 +132,7 @@ class Journal:
 
         self._telemetry = Telemetry(max_bytes // SAMPLES_SHARE)
         self._confirmed = 0
+        self._arrived = self._arrived_written = Arrived()
         self._settled_s = 0.0
         """When the last batch was settled."""
         self._cursor_due: float | None = None
@@ -184,6 +196,9 @@ class Journal:
             self._sequence = self._head.sequence
             self._position = self._sequence << SHIFT
         self._confirmed = min(max(contents.number("confirmed"), self._confirmed), self._sequence)
+        self._arrived_written = contents.arrived
+        if self._confirm == "broker":
+            self._arrived = max(self._arrived, self._arrived_written)
         self._keys = contents.keys()
         for name, scope in contents.earlier_keys().items():
             self._items.put(SCOPE + scope, self._keys[scope])
@@ -289,18 +304,25 @@ class Journal:
 
     def status(self) -> dict[str, Any]:
         """What the store holds and how much of it still waits."""
-        sequence, confirmed = self._head.sequence, self._confirmed
-        missing = sum(max(min(last, sequence) - max(first, confirmed + 1) + 1, 0) for first, last in self._holes)
+        sequence, confirmed, arrived = self._head.sequence, self._confirmed, self._arrived
+        through = max(confirmed, arrived.through)
+        missing = sum(max(min(last, sequence) - max(first, through + 1) + 1, 0) for first, last in self._holes)
+        kept = sum(each > confirmed for each in arrived.kept)
         return {
             "sequence": sequence,
             "confirmed": confirmed,
             "confirm": self._confirm,
             "oldest_sequence": self.oldest_sequence,
-            "backlog": {"events": sequence - confirmed - missing, "telemetry": self._telemetry.backlog, "media": 0},
+            "backlog": {
+                "events": sequence - through - missing + kept,
+                "telemetry": self._telemetry.backlog,
+                "media": 0,
+            },
             "bytes": self._bytes + self._wal_bytes,
             "max_bytes": self._max_bytes,
             "waiting_bytes": self._submitted_bytes - self._settled_bytes,
             "full": self._full,
+            "set_aside": kept,
             "dropped": self._telemetry.thinned,
             "recovered": self._recovered is not None,
         }
@@ -338,6 +360,22 @@ class Journal:
             self._confirmed = sequence
             self._cursor_moved()
 
+    @property
+    def arrived(self) -> Arrived:
+        """Which events have arrived where the broker's word counts, as `arrived_through` was told last."""
+        return self._arrived
+
+    def arrived_through(self, arrived: Arrived) -> None:
+        """What has arrived where the broker's word counts; written as `confirm_through`, and together with it.
+
+        The cursor stays before the first event that is kept. What has arrived behind it need not be sent again after a
+        restart; if this is lost, it is.
+        """
+        if arrived != self._arrived and self._confirm == "broker":
+            self._arrived = arrived
+            self._confirmed = max(self._confirmed, min(arrived.unbroken, self._head.sequence))
+            self._cursor_moved()
+
     def sample(self, stream: Literal["position", "health"], sample: Mapping[str, Any]) -> None:
         """Keep a telemetry sample; written with the next commit or within ten seconds."""
         self._telemetry.add(stream, sample)
@@ -345,18 +383,23 @@ class Journal:
             self._samples_due = time.monotonic() + SAMPLES_WITHIN_S
             self._queue.put(None)
 
-    def pack_telemetry(self, build: Build, limit: int) -> list[TelemetryEntry]:
+    def pack_telemetry(self, build: Build, limit: int, stream: str | None = None) -> list[TelemetryEntry]:
         """Make messages out of waiting samples, at most `limit`, and store them; `build(sequence, stream, samples)`.
 
         `build` is called in the writer thread.
-        """
-        return self._call(lambda: self._pack(build, limit))
 
-    def telemetry_waiting(self, limit: int) -> list[TelemetryEntry]:
-        """Messages that were made and have not arrived, the oldest first."""
-        return self._telemetry.waiting(
-            lambda count: self._read("SELECT * FROM telemetry ORDER BY sequence LIMIT ?", (count,)), limit
-        )
+        :param stream: which samples; by default all
+        """
+        return self._call(lambda: self._pack(build, limit, stream))
+
+    def split_telemetry(self, sequence: int, build: Build) -> list[TelemetryEntry]:
+        """Make two messages out of one that is too large to be sent; none of a single sample, which is dropped."""
+        return self._call(lambda: self._split(sequence, build))
+
+    def telemetry_waiting(self, limit: int, stream: str | None = None) -> list[TelemetryEntry]:
+        """Messages that were made, of one stream or of all, and have not arrived; the oldest first."""
+        chosen = "SELECT * FROM telemetry WHERE stream = coalesce(?, stream) ORDER BY sequence LIMIT ?"
+        return self._telemetry.waiting(lambda count: self._read(chosen, (stream, count)), limit)
 
     def telemetry_done(self, sequences: Iterable[int]) -> None:
         """These messages have arrived; they are dropped with the next commit or within half a second."""
@@ -568,10 +611,13 @@ class Journal:
     def _transaction(self) -> Iterator[None]:
         """One commit, together with the cursor and the telemetry that wait for one."""
         cursor_due, self._cursor_due, self._samples_due = self._cursor_due, None, None
+        arrived = self._arrived_written
         try:
             self._database.execute("BEGIN IMMEDIATE")
             if cursor_due is not None:
                 self._items.put("confirmed", b"%d" % self._confirmed)
+                if (arrived := self._arrived) != self._arrived_written:
+                    self._items.put("arrived", json.dumps(arrived).encode())
             self._telemetry.write(self._database, self._items)
             yield
             self._database.execute("COMMIT")
@@ -582,6 +628,7 @@ class Journal:
                 self._telemetry.rolled_back(self._database)
             self._cursor_due = time.monotonic() + CURSOR_WITHIN_S
             raise
+        self._arrived_written = arrived
         self._telemetry.committed()
 
     def _write_rest(self, position: int, batch: Batch) -> None:
@@ -625,15 +672,24 @@ class Journal:
             self._checkpoint("TRUNCATE")
         self._database.close()
 
-    def _pack(self, build: Build, limit: int) -> list[TelemetryEntry]:
-        last = self._telemetry.sequence + limit
-        if last > self._reserve.telemetry:
-            self._extend_reserve(self._sequence, last)
+    def _pack(self, build: Build, limit: int, stream: str | None) -> list[TelemetryEntry]:
+        self._reserve_telemetry(limit)
         with self._transaction():
-            made = self._telemetry.pack(self._database, self._items, build, limit)
+            made = self._telemetry.pack(self._database, self._items, build, limit, stream)
         self._telemetry.packed(self._database, made)
         self._wal_bytes += sum(len(entry.payload) for entry in made) + 2 * PAGE_BYTES
         return made
+
+    def _split(self, sequence: int, build: Build) -> list[TelemetryEntry]:
+        self._reserve_telemetry(1)
+        with self._transaction():
+            made = self._telemetry.split(self._database, self._items, sequence, build)
+        self._telemetry.packed(self._database, made)
+        return made
+
+    def _reserve_telemetry(self, count: int) -> None:
+        if (last := self._telemetry.sequence + count) > self._reserve.telemetry:
+            self._extend_reserve(self._sequence, last)
 
     # ------------------------------------------------------------------ room and maintenance
 

@@ -15,6 +15,8 @@ from typing import Any
 from agent.journal.database import Items
 from agent.journal.entries import JournalError, TelemetryEntry
 
+STREAMS = ("position", "health")
+"""What samples there are of; each is sent on a topic of its own."""
 MAX_IN_MEMORY = 1000
 """Samples that wait for the disk; beyond it the oldest is dropped and counted."""
 SAMPLES_PER_MESSAGE = 100
@@ -138,17 +140,20 @@ class Telemetry:
         items.put("thinned", b"%d" % self.thinned)
         self._rows = self._bytes = 0
 
-    def pack(self, database: sqlite3.Connection, items: Items, build: Build, limit: int) -> list[TelemetryEntry]:
-        """Make messages out of rows of samples and store them instead."""
+    def pack(
+        self, database: sqlite3.Connection, items: Items, build: Build, limit: int, stream: str | None
+    ) -> list[TelemetryEntry]:
+        """Make messages out of rows of samples, of one stream or of all, and store them instead."""
         waiting: dict[str, list[tuple[int, bytes]]] = {}
-        for id_, stream, content in database.execute(
-            "SELECT id, stream, content FROM samples ORDER BY id LIMIT ?", (limit * SAMPLES_PER_MESSAGE,)
+        for id_, name, content in database.execute(
+            "SELECT id, stream, content FROM samples WHERE stream = coalesce(?, stream) ORDER BY id LIMIT ?",
+            (stream, limit * SAMPLES_PER_MESSAGE),
         ):
-            waiting.setdefault(stream, []).append((id_, content))
+            waiting.setdefault(name, []).append((id_, content))
         made: list[TelemetryEntry] = []
         used: list[tuple[int]] = []
         sequence = self.sequence
-        for stream, rows in waiting.items():
+        for name, rows in waiting.items():
             samples: list[dict[str, Any]] = []
             for index, (id_, content) in enumerate(rows):
                 if len(made) == limit:
@@ -157,7 +162,7 @@ class Telemetry:
                 used.append((id_,))
                 if len(samples) >= SAMPLES_PER_MESSAGE or index == len(rows) - 1:
                     sequence += 1
-                    made.append(TelemetryEntry(sequence, stream, build(sequence, stream, samples)))
+                    made.append(TelemetryEntry(sequence, name, build(sequence, name, samples)))
                     samples = []
         if made:
             database.executemany("INSERT INTO telemetry VALUES (?, ?, ?)", made)
@@ -165,12 +170,32 @@ class Telemetry:
             items.put("telemetry_sequence", b"%d" % sequence)
         return made
 
+    def split(self, database: sqlite3.Connection, items: Items, sequence: int, build: Build) -> list[TelemetryEntry]:
+        """Make two messages out of one; the second gets a new number. A single sample is dropped and counted."""
+        row = database.execute("SELECT stream, content FROM telemetry WHERE sequence = ?", (sequence,)).fetchone()
+        if row is None:
+            return []
+        stream, samples = row[0], json.loads(row[1])["data"]["samples"]
+        if len(samples) < 2:
+            self.thinned += len(samples)
+            items.put("thinned", b"%d" % self.thinned)
+            database.execute("DELETE FROM telemetry WHERE sequence = ?", (sequence,))
+            return []
+        half, last = len(samples) // 2, self.sequence + 1
+        made = [
+            TelemetryEntry(number, stream, build(number, stream, part))
+            for number, part in ((sequence, samples[:half]), (last, samples[half:]))
+        ]
+        database.executemany("INSERT OR REPLACE INTO telemetry VALUES (?, ?, ?)", made)
+        items.put("telemetry_sequence", b"%d" % last)
+        return made
+
     def packed(self, database: sqlite3.Connection, made: list[TelemetryEntry]) -> None:
-        """What `pack` made is durable."""
+        """What `pack` or `split` made is durable."""
         if made:
             self.sequence = made[-1].sequence
-            self._messages += len(made)
-            self._count(database)
+        self._messages = database.execute("SELECT count(*) FROM telemetry").fetchone()[0]
+        self._count(database)
 
     def _thin(self, database: sqlite3.Connection) -> None:
         """Every second sample of some rows goes; each time of the next rows, so that no stretch of the way is empty."""

@@ -34,6 +34,10 @@ class Timing:
     """Silence: nothing acknowledged for so long although something is under way."""
     retry_min_s: float = 0.5
     retry_max_s: float = 60.0
+    alone_max_s: float = 900.0
+    """Between two tries of a message that the broker has ended a connection for."""
+    quiet_s: float = 2.0
+    """How long nothing is sent first, where it is to be found out what connections end for."""
     takeover_s: float = 300.0
     """Between two attempts when somebody else keeps using our client id."""
     stable_s: float = 10.0
@@ -68,6 +72,7 @@ class Cause(Enum):
     DISCONNECTED = "the broker said DISCONNECT, or we left"
     TAKEN_OVER = "the broker said that another client uses our client id"
     LOST = "it ended without a word, after CONNACK"
+    SILENT = "we left, because the broker did not answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,8 @@ class End:
     cause: Cause
     reason: str
     """In words."""
+    idle: bool = True
+    """Whether nothing of ours was under way: then it was no message of ours that the broker did not like."""
 
 
 class Backoff:
@@ -105,6 +112,8 @@ class Backoff:
         self._failures = 0
         self._silent_closes = 0
         self._short_lives = 0
+        self._some_idle = False
+        """Whether one of those short connections ended while nothing was under way."""
         self._began_s = 0.0
         self._online_s = 0.0
         self._taken_over_s: float | None = None
@@ -139,8 +148,10 @@ class Backoff:
             case Cause.TAKEN_OVER:
                 return self._taken_over(now_s)
             case Cause.LOST if was_short:
+                self._some_idle = end.idle or (self._some_idle and short_lives > 0)
                 self._short_lives = short_lives + 1
-                if self._short_lives >= SHORT_LIVES:
+                if self._short_lives >= SHORT_LIVES and self._some_idle:
+                    self._give_way()
                     return (
                         f'{end.reason}, soon after it began: does another client use our client id "{self._client_id}"?'
                     )
@@ -159,9 +170,12 @@ class Backoff:
         reason = f'another client uses our client id "{self._client_id}"'
         if before_s is None or now_s - before_s >= 2 * self._timing.takeover_s + 60:
             return reason
+        self._give_way()
+        return f"{reason}: is this unit's card copied into a second one?"
+
+    def _give_way(self) -> None:
         self.state = State.CONTESTED
         self.wait_s = max(self.wait_s, self._timing.takeover_s * (0.5 + self._random() / 2))
-        return f"{reason}: is this unit's card copied into a second one?"
 
 
 class Pause:
@@ -172,31 +186,40 @@ class Pause:
         """Why, in words; empty while all goes well."""
         self.pending = False
         """Something was refused, and other answers are still awaited."""
+        self.alone = False
+        """What was refused has ended a connection: it is tried while nothing else is under way."""
         self._timing = timing
         self._failures = 0
         self._until_s = 0.0
 
-    def refused(self, reason: str) -> None:
+    def refused(self, reason: str, *, alone: bool = False) -> None:
         """Send nothing until every answer has come."""
         self.pending = True
         self.reason = reason
+        self.alone = alone
 
     def begin(self, now_s: float) -> None:
         """Every answer has come: wait, longer each time."""
         self.pending = False
         self._failures += 1
-        self._until_s = now_s + grown(self._timing, self._failures)
+        self._until_s = now_s + wait_of(self._timing, self._failures, alone=self.alone)
 
     def accepted(self) -> None:
         """All is well again."""
         if not self.pending:
-            self._failures, self.reason = 0, ""
+            self._failures, self.reason, self.alone = 0, "", False
 
     def allows(self, under_way: int, now_s: float) -> bool:
         """Whether the lane may send; after a refusal one message at a time, until one is accepted."""
         if self.pending:
             return False
         return self._failures == 0 or (under_way == 0 and now_s >= self._until_s)
+
+    def put_off(self, now_s: float) -> None:
+        """There is nothing to try now: wait once more, as long as before."""
+        if self._failures:
+            self._failures -= 1
+            self.begin(now_s)
 
     def left_s(self, now_s: float) -> float | None:
         """How long it still takes; ``None`` where nothing waits for its end."""
@@ -207,7 +230,16 @@ def _random() -> float:
     return secrets.randbelow(1_000_000) / 1_000_000
 
 
-def grown(timing: Timing, failures: int, random: Callable[[], float] = _random) -> float:
+def wait_of(timing: Timing, failures: int, *, alone: bool) -> float:
+    """The wait of a message that was refused so often; of one that ends connections (`alone`) it is longer."""
+    if alone:
+        return grown(timing, failures + 4, longest_s=timing.alone_max_s)
+    return grown(timing, failures)
+
+
+def grown(
+    timing: Timing, failures: int, random: Callable[[], float] = _random, *, longest_s: float | None = None
+) -> float:
     """The wait after so many failures: twice as long each time up to a limit, and of that at least the half."""
-    ceiling_s = min(timing.retry_max_s, timing.retry_min_s * 2.0 ** min(failures - 1, 30))
+    ceiling_s = min(longest_s or timing.retry_max_s, timing.retry_min_s * 2.0 ** min(failures - 1, 30))
     return ceiling_s * (0.5 + random() / 2)

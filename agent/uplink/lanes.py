@@ -13,7 +13,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any, ClassVar, Final, Literal
 
@@ -21,12 +21,11 @@ from paho.mqtt.properties import Properties
 
 from agent import __version__
 from agent.delivery.model.inputs import Moment
-from agent.journal.entries import EventEntry, TelemetryEntry
+from agent.journal.entries import TelemetryEntry
 from agent.journal.envelope import telemetry
 from agent.journal.store import Journal
 from agent.uplink.backoff import TIMING, Pause, Timing
-from agent.uplink.connection import EVENT_PROPERTIES, FAILURE, NO_SUBSCRIBERS, STATUS_PROPERTIES, in_words
-from agent.uplink.session_record import SESSION_RESET, SessionRecord
+from agent.uplink.connection import EVENT_PROPERTIES, FAILURE, STATUS_PROPERTIES, in_words
 from contract.topics import Topics
 from drivers.limited_log import LimitedLog
 
@@ -34,13 +33,10 @@ log = logging.getLogger(__name__)
 
 given_up: Final = LimitedLog(log, "messages that were given up")
 
-READ_AHEAD: Final = 256
-"""Events read from the journal at a time."""
 MAX_REPLIES: Final = 200
-MAX_REPLAYS: Final = 16
+SHORT_REPLY_BYTES: Final = 400
+"""An answer of so many bytes is not made any shorter: the id of a command takes up to 128 characters of it."""
 TELEMETRY_BATCH: Final = 20
-
-Confirm = Literal["broker", "cloud"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +54,10 @@ class Outgoing:
 class Lane(ABC):
     """Messages of one kind, in their order.
 
-    The session calls `take` while window and pause allow, and then for each message either `accepted` or nothing, where
-    the broker refused it. After a refusal it awaits the answers that are still due, calls `rewind`, and goes on with
-    single messages, ever more slowly, until one is accepted. A lane outlives connections: when one ends, nothing is
-    under way any more, and `rewind` is called as well. All this happens in the uplink's thread.
+    The session calls `take` while window and pause allow, and `answered` with what the broker says of each. After a
+    refusal it awaits the answers that are still due, calls `rewind`, and goes on with single messages, ever more
+    slowly, until one is accepted. A lane outlives connections: when one ends, nothing is under way any more, and
+    `rewind` is called as well. All this happens in the uplink's thread.
     """
 
     name: ClassVar[str]
@@ -73,6 +69,9 @@ class Lane(ABC):
         self.pause = Pause(timing)
         self.under_way = 0
         """Sent and not answered yet; counted by the session."""
+        self.finding = ""
+        """What could not be sent as it is, in words, until another message has been."""
+        self._found_of: int | None = None
 
     @abstractmethod
     def take(self) -> Outgoing | None:
@@ -86,17 +85,51 @@ class Lane(ABC):
     def rewind(self) -> None:
         """Nothing is under way: `take` begins again with the first message that was not accepted."""
 
+    def answered(self, message: Outgoing, code: int) -> None:
+        """The broker has answered with this reason code."""
+        if (why_not := self.objection(message, code)) is not None:
+            self.pause.refused(why_not)
+        else:
+            self.accepted(message, code)
+            self.pause.accepted()
+            if message.key != self._found_of:
+                self.finding = ""
+
+    def find(self, message: Outgoing, what: str) -> None:
+        """Show what could not be sent as it is."""
+        self.finding, self._found_of = what, message.key
+
     def objection(self, message: Outgoing, code: int) -> str | None:
         """Why a message with this reason code was not accepted and has to come again; ``None`` if it was."""
-        return f"the broker does not accept {self.name}: {in_words(code)}" if code >= FAILURE else None
+        if code < FAILURE:
+            return None
+        return f"the broker does not accept {self.name}: {in_words(code)} on {message.topic}"
 
-    def too_large(self, message: Outgoing, size: int, limit: int) -> None:
-        """It cannot be sent over this connection."""
-        self.give_up(message, f"{size} bytes, the broker allows {limit}")
+    def cut_off(self, message: Outgoing, why: str) -> None:
+        """The broker has ended the connection for this message, or has never answered it."""
+        self.pause.refused(f"{why} on {message.topic}", alone=True)
+
+    def take_alone(self, now_s: float) -> Outgoing | None:
+        """The next of those that a connection has ended for, when it is due: to be sent with nothing else under way."""
+        return self.take() if self.is_alone_due(now_s) else None
+
+    def is_alone_due(self, now_s: float) -> bool:
+        """Whether such a message is to be tried now."""
+        return self.pause.alone and self.pause.allows(self.under_way, now_s)
+
+    def left_s(self, now_s: float) -> float | None:
+        """Until something may be tried again; ``None`` where nothing waits for that."""
+        return self.pause.left_s(now_s)
+
+    def too_large(self, message: Outgoing, size: int, limit: int) -> Outgoing | None:
+        """It does not fit this connection: a shorter one to send instead, if there is one."""
+        self.give_up(message, f"it takes {size} bytes, the broker or broker.max_packet_bytes allows {limit}")
+        return None
 
     def give_up(self, message: Outgoing, why: str) -> None:
         """It can never be sent, and nobody else will ever ask for it."""
-        given_up.warning("uplink: a message on %s is given up: %s", message.topic, why)
+        self.find(message, f"a message on {message.topic} was given up: {why}")
+        given_up.warning("uplink: a message on %s was given up: %s", message.topic, why)
         self.accepted(message, 0)
 
     def failed(self, fault: Exception) -> None:
@@ -120,7 +153,7 @@ class Lane(ABC):
     @property
     def complaint(self) -> str:
         """What is wrong, in words; empty when all is well."""
-        return self.pause.reason
+        return "; ".join(filter(None, (self.pause.reason, self.finding)))
 
 
 class StatusLane(Lane):
@@ -137,6 +170,8 @@ class StatusLane(Lane):
         self._due = False
         self._state: Literal["online", "offline"] = "online"
         self._since: str | None = None
+        self._shortened = 0
+        """How much is left out of it, because the broker takes no more: see `_SHORTER`."""
 
     def set_parts(self, parts: Mapping[str, Any]) -> bool:
         """The states of the unit's parts, from any thread; whether they are new."""
@@ -160,14 +195,27 @@ class StatusLane(Lane):
         return self._word("offline", None)
 
     def connected(self) -> None:
+        self.finding = ""
         self._since = self._now().time
         self._due = True
+        self._shortened = 0
 
     def take(self) -> Outgoing | None:
         if not self._due:
             return None
         self._due = False
-        return Outgoing(self._topic, self._word(self._state, self._since), properties=STATUS_PROPERTIES, retain=True)
+        return self._now_said()
+
+    def too_large(self, message: Outgoing, size: int, limit: int) -> Outgoing | None:
+        if self._shortened == len(_SHORTER):
+            return super().too_large(message, size, limit)
+        self._shortened += 1
+        self.find(message, f"the status is shortened: in full it takes more than the {limit} bytes that are allowed")
+        return self._now_said()
+
+    def _now_said(self) -> Outgoing:
+        word = self._word(self._state, self._since)
+        return Outgoing(self._topic, word, properties=STATUS_PROPERTIES, retain=True)
 
     def accepted(self, message: Outgoing, code: int) -> None:
         pass
@@ -177,17 +225,32 @@ class StatusLane(Lane):
 
     def _word(self, state: Literal["online", "offline"], since: str | None) -> bytes:
         parts = self._parts if state == "online" else {}
+        for shorter in _SHORTER[: self._shortened]:
+            parts = shorter(parts)
         word = {"state": state, "version": __version__, "boot_id": self._boot_id, "since": since, "parts": parts}
         return json.dumps(word, ensure_ascii=False).encode()
 
 
+_SHORTER: Final[tuple[Callable[[Mapping[str, Any]], Mapping[str, Any]], ...]] = (
+    lambda parts: {name: {**part, "reason": str(part.get("reason", ""))[:80]} for name, part in parts.items()},
+    lambda parts: {name: {"state": part.get("state")} for name, part in parts.items()},
+    lambda _parts: {},
+)
+"""What of the parts is left out first, and then."""
+
+
 class RepliesLane(Lane):
-    """Answers to commands. Kept over reconnects, not over a restart; of too many the oldest is dropped."""
+    """Answers to commands. Kept over reconnects, not over a restart; of too many the oldest is dropped.
+
+    An answer that does not fit is replaced by one that says so; whoever asked hears of it on `R/replies`, where the
+    topic or the correlation data that he gave are what is too long.
+    """
 
     name = "replies"
 
-    def __init__(self) -> None:
+    def __init__(self, topics: Topics) -> None:
         super().__init__()
+        self._topic = topics.replies
         self._numbers = count()
         self._waiting: deque[Outgoing] = deque(maxlen=MAX_REPLIES)
         self._sent: dict[int, Outgoing] = {}
@@ -212,259 +275,51 @@ class RepliesLane(Lane):
     def accepted(self, message: Outgoing, code: int) -> None:
         self._sent.pop(message.key, None)
 
+    def cut_off(self, message: Outgoing, why: str) -> None:
+        """As one that is refused; the topic may be one that its sender has named."""
+        self.give_up(message, why)
+
+    def too_large(self, message: Outgoing, size: int, limit: int) -> Outgoing | None:
+        shorter = message
+        if len(message.payload) > SHORT_REPLY_BYTES:
+            shorter = replace(message, payload=_shortened(message.payload, size, limit))
+        elif message.properties is not STATUS_PROPERTIES:
+            shorter = replace(message, topic=self._topic, properties=STATUS_PROPERTIES)
+        else:
+            return super().too_large(message, size, limit)
+        self.find(message, f"an answer on {message.topic} was shortened: it takes {size} bytes, {limit} are allowed")
+        self._sent[message.key] = shorter
+        return shorter
+
     def rewind(self) -> None:
         self._waiting.extendleft(reversed(self._sent.values()))
         self._sent.clear()
 
 
-class Stream:
-    """Stored events after one sequence number, in order, up to another; it knows what is acknowledged.
-
-    :param read: gives the events after a sequence number, at most so many, in order
-    :param after: the last event that needs no sending
-    :param until: the last event that is sent; ``None`` follows the log as it grows
-    """
-
-    def __init__(self, read: Callable[[int, int], list[EventEntry]], after: int, until: int | None = None) -> None:
-        self.prefix = after
-        """Everything up to here is acknowledged."""
-        self._read = read
-        self._until = until
-        self._read_through = after
-        self._exhausted = False
-        self._waiting: deque[EventEntry] = deque()
-        self._order: deque[int] = deque()
-        self._acknowledged: set[int] = set()
-
-    def news(self) -> None:
-        """The log has grown."""
-        self._exhausted = False
-
-    def take(self) -> EventEntry | None:
-        """The next event to send; it stays unacknowledged until `acknowledged`, also after a `rewind`."""
-        while True:
-            if not self._waiting and not self._refill():
-                return None
-            entry = self._waiting.popleft()
-            self._order.append(entry.sequence)
-            if entry.sequence not in self._acknowledged:
-                return entry
-            self._advance()
-
-    def acknowledged(self, sequence: int) -> None:
-        """This event has arrived."""
-        self._acknowledged.add(sequence)
-        self._advance()
-
-    def rewind(self, to: int | None = None) -> None:
-        """Begin again after the unbroken prefix, or after an earlier event; what is acknowledged is not sent again.
-
-        Going back before the prefix forgets what was acknowledged: then everything is sent again.
-        """
-        if to is not None and to < self.prefix:
-            self.prefix = to
-            self._acknowledged.clear()
-        self._waiting.clear()
-        self._order.clear()
-        self._read_through = self.prefix
-        self._exhausted = False
-
-    @property
-    def waiting(self) -> bool:
-        """Whether `take` gives one more."""
-        return bool(self._waiting) or self._refill()
-
-    def _advance(self) -> None:
-        while self._order and self._order[0] in self._acknowledged:
-            self.prefix = self._order.popleft()
-            self._acknowledged.discard(self.prefix)
-
-    def _refill(self) -> bool:
-        if self._exhausted:
-            return False
-        entries = self._read(self._read_through, READ_AHEAD)
-        if self._until is not None:
-            entries = [entry for entry in entries if entry.sequence <= self._until]
-        self._exhausted = not entries
-        if entries:
-            self._read_through = entries[-1].sequence
-            self._waiting.extend(entries)
-        return bool(entries)
-
-
-class _StoredEventsLane(Lane):
-    """Events of the journal, the same bytes that are stored."""
-
-    name = "events"
-
-    def __init__(self, topics: Topics, journal: Journal, confirm: Confirm, timing: Timing) -> None:
-        super().__init__(timing)
-        self._topics = topics
-        self._journal = journal
-        self._confirm = confirm
-        self._too_large: dict[int, str] = {}
-        self._unheard = 0
-        """The first event for which there was no subscriber, since there last was one."""
-
-    def objection(self, message: Outgoing, code: int) -> str | None:
-        if code == NO_SUBSCRIBERS and self._waits_for_subscribers():
-            self._unheard = min(self._unheard or message.key, message.key)
-            return "nobody subscribes to the events"
-        return super().objection(message, code)
-
-    def _waits_for_subscribers(self) -> bool:
-        """Whether events wait until somebody subscribes: only where the cloud has to confirm them by a message.
-
-        Some brokers hand events to rules that are no subscribers; a mark beyond such an event shows that.
-        """
-        return self._confirm == "cloud" and not (self._unheard and self._journal.confirmed >= self._unheard)
-
-    def accepted(self, message: Outgoing, code: int) -> None:
-        if code != NO_SUBSCRIBERS:
-            self._unheard = 0
-        if self._too_large:
-            self._too_large.pop(message.key, None)
-
-    def too_large(self, message: Outgoing, size: int, limit: int) -> None:
-        """It stays in the log, and holds the cursor but no other event up."""
-        if message.key not in self._too_large:
-            type_ = ".".join(message.topic.rsplit("/", 2)[1:])
-            self._too_large[message.key] = (
-                f"event {message.key} ({type_}, {size} bytes) is larger than the broker or "
-                f"broker.max_packet_bytes allows ({limit}); raise the smaller one"
-            )
-            log.error("uplink: %s", self._too_large[message.key])
-
-    @property
-    def complaint(self) -> str:
-        return "; ".join(filter(None, (self.pause.reason, next(iter(self._too_large.values()), ""))))
-
-    def _outgoing(self, entry: EventEntry) -> Outgoing:
-        return Outgoing(self._topics.event(entry.type), entry.payload, entry.sequence)
-
-
-class ReplaysLane(_StoredEventsLane):
-    """Stored events that somebody asked for again, one replay after the other, before newer events."""
-
-    def __init__(self, topics: Topics, journal: Journal, confirm: Confirm, timing: Timing) -> None:
-        super().__init__(topics, journal, confirm, timing)
-        self._asked: deque[tuple[int, int]] = deque()
-        self._streams: deque[Stream] = deque()
-
-    def ask(self, after: int, until: int) -> bool:
-        """Send the events behind one up to another; from any thread. False when too many replays wait already."""
-        if len(self._asked) + len(self._streams) >= MAX_REPLAYS:
-            return False
-        self._asked.append((after, until))
-        return True
-
-    def take(self) -> Outgoing | None:
-        while self._asked:
-            # Counted in both for a moment, never in none.
-            self._streams.append(Stream(self._journal.events_after, *self._asked[0]))
-            self._asked.popleft()
-        while self._streams:
-            if (entry := self._streams[0].take()) is not None:
-                return self._outgoing(entry)
-            if self.under_way:
-                return None
-            self._streams.popleft()
-        return None
-
-    def accepted(self, message: Outgoing, code: int) -> None:
-        super().accepted(message, code)
-        self._streams[0].acknowledged(message.key)
-
-    def rewind(self) -> None:
-        for stream in self._streams:
-            stream.rewind()
-
-    def failed(self, fault: Exception) -> None:
-        """It ends the replay that met it: whoever wants it may ask again."""
-        if self._streams:
-            self._streams.popleft()
-        super().failed(fault)
-
-    @property
-    def holds_back(self) -> bool:
-        return bool(self._streams or self._asked)
-
-
-class EventsLane(_StoredEventsLane):
-    """The events of the log as it grows. The journal's cursor moves over the unbroken prefix of what was accepted."""
-
-    def __init__(
-        self, topics: Topics, journal: Journal, record: SessionRecord, confirm: Confirm, timing: Timing
-    ) -> None:
-        super().__init__(topics, journal, confirm, timing)
-        self._record = record
-        self._reset_topic = topics.event(SESSION_RESET)
-        self._stream = Stream(journal.events_after, journal.confirmed)
-        self._news = True
-        self._resend_s = timing.resend_s
-        self._high_water = journal.confirmed
-        self._high_water_s = time.monotonic()
-
-    def news(self) -> None:
-        """The journal holds more than before; from any thread."""
-        self._news = True
-
-    def take(self) -> Outgoing | None:
-        self._look()
-        entry = self._stream.take()
-        return None if entry is None else self._outgoing(entry)
-
-    def _look(self) -> None:
-        if self._news:
-            self._news = False
-            self._stream.news()
-
-    def accepted(self, message: Outgoing, code: int) -> None:
-        super().accepted(message, code)
-        self._stream.acknowledged(message.key)
-        if message.topic == self._reset_topic:
-            self._record.told(message.key)
-
-    def rewind(self) -> None:
-        self._stream.rewind()
-
-    def session_lost(self) -> None:
-        if self._confirm == "cloud":
-            self._stream.rewind(self._journal.confirmed)
-
-    def settle(self) -> None:
-        if self._confirm == "cloud":
-            self._check_high_water(time.monotonic())
-        elif self._stream.prefix > self._journal.confirmed:
-            self._journal.confirm_through(self._stream.prefix)
-
-    def _check_high_water(self, now_s: float) -> None:
-        confirmed = self._journal.confirmed
-        if confirmed != self._high_water or confirmed >= self._stream.prefix:
-            self._high_water, self._high_water_s = confirmed, now_s
-        elif now_s - self._high_water_s > self._resend_s and not self.holds_back:
-            log.warning("uplink: no high-water mark since event %d, sending again from there", confirmed)
-            self._high_water_s = now_s
-            self._stream.rewind(confirmed)
-
-    @property
-    def holds_back(self) -> bool:
-        self._look()
-        return self.under_way > 0 or self._stream.waiting
+def _shortened(payload: bytes, size: int, limit: int) -> bytes:
+    """What is answered instead: as much of the reason as is short, or that the result is too long."""
+    answer = json.loads(payload)
+    error = answer.get("error") or {
+        "code": "TOO_LARGE",
+        "message": f"it was carried out, but the answer takes {size} bytes and the broker allows {limit}",
+    }
+    told = {"code": str(error.get("code"))[:40], "message": str(error.get("message"))[:100]}
+    return json.dumps({"command_id": answer.get("command_id"), "ok": False, "error": told}).encode()
 
 
 class TelemetryLane(Lane):
-    """Samples, packed by the journal into messages as long as nothing else waits."""
+    """Samples of one stream, packed by the journal into messages as long as nothing else waits."""
 
     name = "telemetry"
     metered = True
 
     def __init__(
-        self, topics: Topics, journal: Journal, source: str, now: Callable[[], Moment], timing: Timing
+        self, topics: Topics, journal: Journal, stream: str, source: str, now: Callable[[], Moment], timing: Timing
     ) -> None:
         super().__init__(timing)
-        self._topics = topics
+        self._topic = topics.telemetry(stream)
         self._journal = journal
+        self._stream = stream
         self._source = source
         self._now = now
         self._look_every_s = timing.telemetry_s
@@ -476,19 +331,28 @@ class TelemetryLane(Lane):
         if not self._waiting and not self._look():
             return None
         entry = self._waiting.popleft()
-        return Outgoing(self._topics.telemetry(entry.stream), entry.payload, entry.sequence)
+        return Outgoing(self._topic, entry.payload, entry.sequence)
 
     def _look(self) -> bool:
         """Look for more in the journal; what is under way is still there, and would come again."""
         now_s = time.monotonic()
         if self.under_way or now_s < self._look_s:
             return False
-        self._waiting.extend(self._journal.telemetry_waiting(TELEMETRY_BATCH))
+        self._waiting.extend(self._journal.telemetry_waiting(TELEMETRY_BATCH, self._stream))
         if not self._waiting:
-            self._waiting.extend(self._journal.pack_telemetry(self._pack, TELEMETRY_BATCH))
+            self._waiting.extend(self._journal.pack_telemetry(self._pack, TELEMETRY_BATCH, self._stream))
         if not self._waiting:
             self._look_s = now_s + self._look_every_s
         return bool(self._waiting)
+
+    def too_large(self, message: Outgoing, size: int, limit: int) -> Outgoing | None:
+        """It is split in two, and again; a single sample that does not fit is dropped, and counted as such."""
+        parts = self._journal.split_telemetry(message.key, self._pack)
+        if not parts:
+            self.find(message, f"a sample of {self._stream} takes {size} bytes, {limit} are allowed: it is dropped")
+            return None
+        self._waiting.extendleft(reversed(parts[1:]))
+        return Outgoing(self._topic, parts[0].payload, parts[0].sequence)
 
     def _pack(self, sequence: int, stream: str, samples: list[dict[str, Any]]) -> bytes:
         return telemetry(self._source, sequence, stream, samples, self._now())

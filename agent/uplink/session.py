@@ -1,8 +1,8 @@
 """What belongs to one generation of the connection, from CONNACK to its end.
 
 Here is the one loop that publishes for all lanes: within the window, in the order of the lanes, and each PUBACK is told
-to the lane whose message it answers. Inbox messages are acknowledged when their owner says so, in the order they came.
-Nothing of a session is used by the next: what was not acknowledged is sent again, in both directions.
+to the lane whose message it answers. Nothing of a session is used by the next but what it has shown of messages that
+connections end for: what was not acknowledged is sent again, in both directions.
 """
 
 from __future__ import annotations
@@ -12,19 +12,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from paho.mqtt.client import MQTTMessage
-
 from agent.journal.entries import JournalError
-from agent.uplink.backoff import Cause, Timing
+from agent.uplink.arrivals import Arrivals
+from agent.uplink.backoff import Cause, End, Pause, Timing
 from agent.uplink.budget import Budget
 from agent.uplink.connection import FAILURE, Connection, in_words
+from agent.uplink.cuts import Cuts
 from agent.uplink.inbox import InboxReader, Incoming, Token
 from agent.uplink.lanes import Lane, Outgoing, StatusLane
 from agent.uplink.session_record import SessionRecord
-from contract import strict_json
 from contract.topics import Topics
 from drivers.limited_log import LimitedLog
 
@@ -32,8 +31,8 @@ log = logging.getLogger(__name__)
 
 faults: Final = LimitedLog(log, "faults in one connection")
 
-HAND_OVER_TRIES: Final = 3
-HAND_OVER_AGAIN_S: Final = 1.0
+INBOX: Final = "the inbox"
+"""The subscription, among the packets that may be under way."""
 TURN_S: Final = 1.0
 """A turn waits no longer, even if nothing happens."""
 BREATH_S: Final = 0.002
@@ -63,40 +62,24 @@ class Parts:
     """Inbox messages that are durable; filled by any thread."""
     gives_way: Callable[[], bool]
     """Whether a driver waits for an answer."""
+    cuts: Cuts
+    inbox_pause: Pause
+    """Back-off of the subscription."""
     timing: Timing
 
 
 @dataclass(frozen=True, slots=True)
-class HandOver:
-    """A message of the inbox on its way to its owner."""
+class UnderWay:
+    """A message that the broker has not answered yet."""
 
-    incoming: Incoming
-    tries: int = HAND_OVER_TRIES
-    due_s: float = 0.0
+    lane: Lane
+    message: Outgoing
+    sent_s: float
 
-
-class Acknowledgements:
-    """PUBACKs for inbox messages: sent in the order in which the messages came (MQTT 5 §4.6)."""
-
-    def __init__(self) -> None:
-        self._waiting: deque[int] = deque()
-        self._durable: set[int] = set()
-
-    def came(self, mid: int) -> None:
-        """A message has come."""
-        self._waiting.append(mid)
-
-    def durable(self, mid: int) -> None:
-        """Its owner has it."""
-        if mid in self._waiting:  # else a later message with the same identifier would count as durable, too
-            self._durable.add(mid)
-
-    def due(self) -> Iterator[int]:
-        """Those that may be sent now."""
-        while self._waiting and self._waiting[0] in self._durable:
-            mid = self._waiting.popleft()
-            self._durable.discard(mid)
-            yield mid
+    @property
+    def packet(self) -> tuple[str, str, int]:
+        """What tells it from others, also on another connection."""
+        return self.lane.name, self.message.topic, self.message.key
 
 
 class Session:
@@ -105,13 +88,22 @@ class Session:
     def __init__(self, connection: Connection, parts: Parts) -> None:
         self._connection = connection
         self._parts = parts
-        self._in_flight: dict[int, tuple[Lane, Outgoing]] = {}
-        self._acknowledgements = Acknowledgements()
-        self._handed_over: deque[HandOver] = deque()
-        """Messages whose owner failed at them, to be handed over again."""
+        self._in_flight: dict[int, UnderWay] = {}
+        self._alone = False
+        """What is under way is a message that has ended a connection before: nothing goes beside it."""
+        self._drained = False
+        """All that is not suspected of ending connections has gone out once."""
+        self._began_s = time.monotonic()
+        self._arrivals = Arrivals(
+            connection, parts.topics, parts.status, parts.reader, parts.on_message, parts.acknowledged
+        )
         self._subscription: int | None = None
-        self._subscribe_at_s: float | None = None
-        self._inbox_fault = ""
+        """Of SUBSCRIBE, until it is answered."""
+        self._subscribed = False
+        self._answered_s: float | None = None
+        """When the newest message was sent that the broker has answered."""
+        self._ignores = False
+        """The broker answers, but not every message."""
         self._progress_s = time.monotonic()
         self._giving_way_since_s: float | None = None
         self.last_transfer_ns: int | None = None
@@ -125,7 +117,8 @@ class Session:
                 with self._ends_only(lane):
                     lane.session_lost()
             parts.on_session_lost()
-        self._subscribe()
+        if not parts.cuts.careful and not parts.inbox_pause.alone:
+            self._subscribe()
 
     @property
     def under_way(self) -> int:
@@ -136,7 +129,7 @@ class Session:
     def complaint(self) -> str:
         """What is wrong although we are online."""
         reasons = [lane.complaint for lane in self._parts.lanes]
-        reasons += [self._parts.budget.complaint, self._inbox_fault]
+        reasons += [self._parts.budget.complaint, self._parts.inbox_pause.reason]
         return "; ".join(dict.fromkeys(filter(None, reasons)))
 
     # ---------------------------------------------------------------- one turn
@@ -144,8 +137,7 @@ class Session:
     def turn(self) -> None:
         """Do what can be done now."""
         self._settle()
-        self._receive()
-        self._acknowledge()
+        self._arrivals.take_in()
         self._fill()
         self._connection.flush()
         self._parts.budget.spend(self._connection.take_traffic())
@@ -159,15 +151,28 @@ class Session:
             time.sleep(BREATH_S)
             while self._gives_way():
                 time.sleep(BREATH_S / 2)
-        left_s = [left_s for lane in self._parts.lanes if (left_s := lane.pause.left_s(now_s)) is not None]
-        connection.step(max(min([TURN_S, *left_s]), 0.01))
-        now_s, timing = time.monotonic(), self._parts.timing
-        if not self._in_flight:
+        pauses = [lane.left_s(now_s) for lane in self._parts.lanes]
+        pauses += [self._parts.inbox_pause.left_s(now_s), self._quiet_s(now_s)]
+        connection.step(max(min([TURN_S, *(left_s for left_s in pauses if left_s is not None)]), 0.01))
+        self._look_for_silence(time.monotonic())
+
+    def _look_for_silence(self, now_s: float) -> None:
+        limit_s = self._parts.timing.puback_s
+        if not self._busy:
             self._progress_s = now_s
-        elif now_s - self._progress_s > timing.puback_s:
-            connection.end(Cause.DISCONNECTED, f"nothing was acknowledged for {timing.puback_s:g} s")
-        if self._subscribe_at_s is not None and now_s >= self._subscribe_at_s:
-            self._subscribe()
+        elif now_s - self._progress_s > limit_s:
+            self._connection.end(Cause.SILENT, f"nothing was acknowledged for {limit_s:g} s")
+        elif self._in_flight:
+            oldest = next(iter(self._in_flight.values()))
+            if now_s - oldest.sent_s > limit_s and self._was_passed_over(oldest):
+                self._ignores = True
+                what = (
+                    f"a message on {oldest.message.topic} was not acknowledged for {limit_s:g} s, and newer ones were"
+                )
+                self._connection.end(Cause.SILENT, what)
+
+    def _was_passed_over(self, sent: UnderWay) -> bool:
+        return self._answered_s is not None and sent.sent_s < self._answered_s
 
     def leave(self, until_s: float) -> None:
         """Send what is under way, say offline and disconnect; about until then, on the monotonic clock."""
@@ -179,6 +184,47 @@ class Session:
                 self._publish(self._parts.status, farewell)
                 self._await_answers(max(until_s, time.monotonic() + 0.2))
             self._connection.leave()
+
+    def ended(self, end: End) -> End:
+        """What is known of the connection's end; the lane of a message that it ended for is told."""
+        under_way: dict[object, UnderWay | None] = {each.packet: each for each in self._in_flight.values()}
+        if self._subscription is not None:
+            under_way[INBOX] = None
+        told = replace(end, idle=not under_way)
+        if end.cause not in {Cause.LOST, Cause.DISCONNECTED, Cause.SILENT}:
+            return told
+        if self._ignores:
+            for each in self._in_flight.values():
+                if self._was_passed_over(each):
+                    self._cut_off(each, "the broker does not answer what is published")
+            return told
+        if end.cause is Cause.SILENT and self._answered_s is None:
+            return told  # it answers nothing at all
+        lived_s = time.monotonic() - self._began_s
+        short = end.cause is Cause.SILENT or lived_s < self._parts.timing.stable_s
+        found = self._parts.cuts.cut(under_way, short=short, alone=self._alone)
+        if found == INBOX:
+            topic = self._parts.topics.all_inboxes
+            self._parts.inbox_pause.refused(
+                f"the broker ended the connection when we subscribed to {topic}", alone=True
+            )
+            self._parts.inbox_pause.begin(time.monotonic())
+            return replace(told, reason=f"{end.reason}, when we subscribed to {topic}")
+        if found is not None and (blamed := under_way[found]) is not None:
+            sent = blamed.message
+            size = self._connection.packet_bytes(sent.topic, sent.payload, sent.properties)
+            self._cut_off(
+                blamed,
+                f"the broker ends the connection when {size} bytes are published (not allowed, or too large for it?)",
+            )
+            return replace(told, reason=f"{end.reason}, when {size} bytes were published on {sent.topic}")
+        if under_way and end.cause is Cause.LOST:
+            return replace(told, reason=f"{end.reason} while {len(under_way)} packets were under way")
+        return told
+
+    def _cut_off(self, sent: UnderWay, why: str) -> None:
+        with self._ends_only(sent.lane):
+            sent.lane.cut_off(sent.message, why)
 
     def close(self) -> None:
         """Nothing is under way any more."""
@@ -192,14 +238,39 @@ class Session:
 
     # ---------------------------------------------------------------- what goes out
 
+    @property
+    def _busy(self) -> bool:
+        """Whether the broker still has to answer something."""
+        return bool(self._in_flight) or self._subscription is not None
+
+    def _quiet_s(self, now_s: float) -> float | None:
+        """How long nothing is sent yet: a connection that ends meanwhile does not end for a message of ours."""
+        left_s = self._began_s + self._parts.timing.quiet_s - now_s
+        return left_s if self._parts.cuts.careful and left_s > 0 else None
+
     def _fill(self) -> None:
-        """Fill the window."""
-        connection, now_s = self._connection, time.monotonic()
-        for lane in self._parts.lanes:
-            if lane.metered and self._parts.budget.used_up:
-                continue
+        """Fill the window; what connections have ended for goes out while nothing else is under way."""
+        now_s, careful = time.monotonic(), self._parts.cuts.careful
+        if self._alone or (careful and self._busy) or self._quiet_s(now_s) is not None:
+            return
+        lanes = [lane for lane in self._parts.lanes if not (lane.metered and self._parts.budget.used_up)]
+        if self._drained and self._is_alone_due(lanes, now_s) and (self._busy or self._send_alone(lanes, now_s)):
+            return
+        if self._may_subscribe(now_s) and not self._parts.inbox_pause.alone:
+            self._subscribe()
+            if careful:
+                return
+        self._fill_from(lanes, now_s, 1 if careful else self._connection.window)
+        if not self._busy:
+            self._drained = True
+            self._parts.cuts.calm()
+
+    def _fill_from(self, lanes: Sequence[Lane], now_s: float, window: int) -> None:
+        for lane in lanes:
             with self._ends_only(lane):
-                while len(self._in_flight) < connection.window and lane.pause.allows(lane.under_way, now_s):
+                while (
+                    len(self._in_flight) < window and not lane.pause.alone and lane.pause.allows(lane.under_way, now_s)
+                ):
                     if self._in_flight and self._gives_way():
                         return
                     if (message := lane.take()) is None:
@@ -208,18 +279,44 @@ class Session:
                 if lane.holds_back:
                     return
 
-    def _send(self, lane: Lane, message: Outgoing) -> None:
+    def _may_subscribe(self, now_s: float) -> bool:
+        return not self._subscribed and self._subscription is None and self._parts.inbox_pause.allows(0, now_s)
+
+    def _is_alone_due(self, lanes: Sequence[Lane], now_s: float) -> bool:
+        inbox = self._parts.inbox_pause.alone and self._may_subscribe(now_s)
+        return inbox or any(lane.is_alone_due(now_s) for lane in lanes)
+
+    def _send_alone(self, lanes: Sequence[Lane], now_s: float) -> bool:
+        """The next message or subscription that a connection has ended for; false when there is none after all."""
+        if self._parts.inbox_pause.alone and self._may_subscribe(now_s):
+            self._subscribe()
+            self._alone = True
+            return True
+        for lane in lanes:
+            if not lane.is_alone_due(now_s):
+                continue
+            with self._ends_only(lane):
+                if (message := lane.take_alone(now_s)) is not None:
+                    self._send(lane, message)
+                    self._alone = bool(self._in_flight)
+                    return True
+            lane.pause.put_off(now_s)
+        return False
+
+    def _send(self, lane: Lane, message: Outgoing | None) -> None:
+        """Publish a message, or what its lane makes of it where it does not fit."""
         connection = self._connection
-        try:
-            size = connection.packet_bytes(message.topic, message.payload, message.properties)
-            if size <= connection.max_packet_bytes:
-                self._publish(lane, message)
+        while message is not None:
+            try:
+                size = connection.packet_bytes(message.topic, message.payload, message.properties)
+                if size <= connection.max_packet_bytes:
+                    self._publish(lane, message)
+                    return
+            except Exception as fault:  # noqa: BLE001 (whatever of the message cannot be put into a packet)
+                faults.warning("uplink: a message on %s: %s", message.topic, type(fault).__name__, fault=fault)
+                lane.give_up(message, f"it is no packet of MQTT ({type(fault).__name__})")
                 return
-        except Exception as fault:  # noqa: BLE001 (whatever of the message cannot be put into a packet)
-            faults.warning("uplink: a message on %s: %s", message.topic, type(fault).__name__, fault=fault)
-            lane.give_up(message, f"it is no packet of MQTT ({type(fault).__name__})")
-        else:
-            lane.too_large(message, size, connection.max_packet_bytes)
+            message = lane.too_large(message, size, connection.max_packet_bytes)
 
     def _gives_way(self) -> bool:
         """Both threads want Python's lock: the one that a driver waits for gets it several times for one scan."""
@@ -233,7 +330,7 @@ class Session:
 
     def _publish(self, lane: Lane, message: Outgoing) -> None:
         mid = self._connection.publish(message.topic, message.payload, message.properties, retain=message.retain)
-        self._in_flight[mid] = lane, message
+        self._in_flight[mid] = UnderWay(lane, message, time.monotonic())
         lane.under_way += 1
 
     @contextmanager
@@ -262,8 +359,8 @@ class Session:
             self._progress_s = time.monotonic()
         while published:
             mid, code = published.popleft()
-            if (known := self._in_flight.pop(mid, None)) is not None:
-                self._answered(*known, code)
+            if (sent := self._in_flight.pop(mid, None)) is not None:
+                self._answered(sent, code)
         for lane in self._parts.lanes:
             with self._ends_only(lane):
                 lane.settle()
@@ -274,93 +371,35 @@ class Session:
         while self._connection.subscribed:
             self._on_suback(*self._connection.subscribed.popleft())
 
-    def _answered(self, lane: Lane, message: Outgoing, code: int) -> None:
+    def _answered(self, sent: UnderWay, code: int) -> None:
+        lane = sent.lane
         lane.under_way -= 1
+        self._alone = False
+        self._answered_s = sent.sent_s if self._answered_s is None else max(self._answered_s, sent.sent_s)
+        self._parts.cuts.answered(sent.packet)
         if code < FAILURE:
             self.last_transfer_ns = time.monotonic_ns()
         with self._ends_only(lane):
-            if (why_not := lane.objection(message, code)) is not None:
-                lane.pause.refused(why_not)
-            else:
-                lane.accepted(message, code)
-                lane.pause.accepted()
+            lane.answered(sent.message, code)
 
     def _subscribe(self) -> None:
-        self._subscribe_at_s = None
         self._subscription = self._connection.subscribe(self._parts.topics.all_inboxes, self._parts.topics.status)
 
     def _on_suback(self, mid: int, codes: list[int]) -> None:
         if mid != self._subscription:
             return
-        of_inbox = codes[0] if codes else 0
+        self._subscription, self._alone = None, False
+        self._progress_s = time.monotonic()
+        self._answered_s = self._answered_s or self._began_s
+        self._parts.cuts.answered(INBOX)
+        of_inbox, pause = codes[0] if codes else 0, self._parts.inbox_pause
         if of_inbox < FAILURE:
-            self._inbox_fault = ""
+            self._subscribed = True
+            pause.accepted()
             self._parts.record.subscribed()
             return
-        self._inbox_fault = (
+        pause.refused(
             f"the broker does not let us read our inbox: {in_words(of_inbox)}; "
             f"allow {self._parts.client_id} to subscribe to {self._parts.topics.all_inboxes}"
         )
-        self._subscribe_at_s = time.monotonic() + self._parts.timing.retry_max_s
-
-    def _receive(self) -> None:
-        while self._connection.arrived:
-            message = self._connection.arrived.popleft()
-            try:
-                self._take_in(message)
-            except Exception as fault:  # noqa: BLE001 (it ends this message; with the connection it would only come again)
-                faults.warning("uplink: a message that came: %s", type(fault).__name__, fault=fault)
-                self._acknowledgements.durable(message.mid)
-        while self._handed_over and self._handed_over[0].due_s <= time.monotonic():
-            self._hand_over(self._handed_over.popleft())
-
-    def _take_in(self, message: MQTTMessage) -> None:
-        try:
-            topic = message.topic
-        except UnicodeDecodeError:
-            topic = ""
-        if topic == self._parts.topics.status:
-            self._on_own_status(message)
-            return
-        if message.qos > 0:
-            self._acknowledgements.came(message.mid)
-        if (kind := self._parts.topics.inbox_kind(topic)) is None:
-            faults.warning("uplink: a message on a topic that we did not ask for is ignored")
-            self._acknowledgements.durable(message.mid)
-            return
-        token = Token(self._connection.generation, message.mid)
-        given = message.properties
-        answer_to = getattr(given, "ResponseTopic", None), getattr(given, "CorrelationData", None)
-        self._hand_over(HandOver(self._parts.reader.read(kind, bytes(message.payload), token, *answer_to)))
-
-    def _hand_over(self, what: HandOver) -> None:
-        """To the owner of the inbox; where that fails, a few times more."""
-        try:
-            self._parts.on_message(what.incoming)
-        except Exception as fault:  # noqa: BLE001 (the messages behind it are taken)
-            faults.warning("uplink: a message could not be handed over: %s", type(fault).__name__, fault=fault)
-            if what.tries > 1:
-                due_s = time.monotonic() + HAND_OVER_AGAIN_S
-                self._handed_over.append(HandOver(what.incoming, what.tries - 1, due_s))
-            else:
-                self._acknowledgements.durable(what.incoming.token.mid)
-
-    def _on_own_status(self, message: MQTTMessage) -> None:
-        """A late will of an earlier connection says that we are offline: say again that we are not."""
-        if message.retain:
-            return
-        try:
-            said = strict_json.parse(bytes(message.payload))
-        except ValueError:
-            said = None
-        if not isinstance(said, dict) or said.get("state") != "online":
-            self._parts.status.say_again()
-
-    def _acknowledge(self) -> None:
-        acknowledged = self._parts.acknowledged
-        while acknowledged:
-            token = acknowledged.popleft()
-            if token.generation == self._connection.generation:
-                self._acknowledgements.durable(token.mid)
-        for mid in self._acknowledgements.due():
-            self._connection.acknowledge(mid)
+        pause.begin(time.monotonic())

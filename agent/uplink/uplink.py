@@ -27,15 +27,19 @@ from paho.mqtt.packettypes import PacketTypes
 from agent.delivery.model.inputs import Moment
 from agent.journal.entries import JournalError
 from agent.journal.store import Journal
+from agent.journal.telemetry import STREAMS
 from agent.settings import BrokerSettings, is_loopback
-from agent.uplink.backoff import TIMING, Backoff, Cause, End, Timing
+from agent.uplink.backoff import TIMING, Backoff, Cause, End, Pause, Timing
 from agent.uplink.budget import Budget
 from agent.uplink.connection import Connection, UplinkError, Will, properties, unreachable
+from agent.uplink.cuts import Cuts
+from agent.uplink.events import Confirm, EventsLane, ReplaysLane
 from agent.uplink.inbox import InboxReader, Incoming, Token
-from agent.uplink.lanes import Confirm, EventsLane, Lane, ReplaysLane, RepliesLane, StatusLane, TelemetryLane
+from agent.uplink.lanes import Lane, RepliesLane, StatusLane, TelemetryLane
 from agent.uplink.session import Parts, Session
 from agent.uplink.session_record import SessionRecord
 from contract.topics import Topics
+from drivers.readings import Condition, PartState
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +63,10 @@ class UplinkState:
     inflight: int = 0
     last_transfer_ns: int | None = None
     """When the broker last acknowledged something, on the monotonic clock."""
+
+    def as_part(self) -> PartState:
+        """The same, as the status topic, the doctor and the screen show the unit's parts."""
+        return PartState(Condition.READY if self.online else Condition.FAULTY, self.reason, self.since_ns)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,11 +153,11 @@ class Uplink:
 
         # In the order of their precedence.
         self._status = StatusLane(self.topics, now, timing)
-        self._replies = RepliesLane()
-        self._replays = ReplaysLane(self.topics, journal, confirm, timing)
+        self._replies = RepliesLane(self.topics)
+        self._replays = ReplaysLane(self.topics, journal, timing)
         self._events = EventsLane(self.topics, journal, record, confirm, timing)
-        telemetry = TelemetryLane(self.topics, journal, f"/{fleet}/{unit}", now, timing)
-        self._lanes: list[Lane] = [self._status, self._replies, self._replays, self._events, telemetry]
+        telemetry = [TelemetryLane(self.topics, journal, stream, f"/{fleet}/{unit}", now, timing) for stream in STREAMS]
+        self._lanes: list[Lane] = [self._status, self._replies, self._replays, self._events, *telemetry]
 
         self._acknowledged: deque[Token] = deque()
         self._parts = Parts(
@@ -166,6 +174,8 @@ class Uplink:
             on_damage=listeners.on_damage,
             acknowledged=self._acknowledged,
             gives_way=gives_way,
+            cuts=Cuts(),
+            inbox_pause=Pause(timing),
             timing=timing,
         )
         self._wake_here, self._wake_there = socket.socketpair()
@@ -321,6 +331,8 @@ class Uplink:
                 self._tell(online=True, reason=session.complaint, protocol=connection.protocol)
                 session.wait()
                 self._drain_wakes()
+            else:
+                return session.ended(connection.ended)
         return connection.ended or End(Cause.DISCONNECTED, "stopped")
 
     def _await_connack(self, connection: Connection) -> None:

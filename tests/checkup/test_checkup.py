@@ -129,6 +129,19 @@ def test_a_broker_that_takes_the_unit_is_in_order(patient: Patient, broker: Brok
     assert finding.message.endswith("MQTT 3.1.1" if protocol == "3.1.1" else "MQTT 5")
 
 
+@pytest.mark.parametrize(("state", "found"), [("ready", "warning"), ("faulty", "fault")])
+def test_what_the_agent_says_of_its_own_connection_is_told_with_the_topic(
+    patient: Patient, broker: Broker, state: str, found: str
+) -> None:
+    patient.set(BROKER__URL=broker.url)
+    reason = "the broker does not accept events: not authorized (0x87) on kerbside/demo/u1/events/parcel/loaded"
+    part = {"state": state, "reason": reason, "since": "2026-11-21T09:00:00.000Z"}
+    outside, own = [each for each in patient.findings({"broker": part}) if each.name == "broker"]
+    assert (outside.state, own.state) == ("ok", found)
+    assert reason in own.message
+    assert "access list" in (own.advice or "")
+
+
 def test_a_wrong_password_is_a_fault_and_is_not_shown(patient: Patient, tmp_path: Path) -> None:
     passwords, password = tmp_path / "passwords", tmp_path / "password"
     subprocess.run(["mosquitto_passwd", "-b", "-c", passwords, "u1", "right"], check=True)

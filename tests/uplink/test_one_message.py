@@ -17,7 +17,20 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from agent.journal.store import Journal
-from agent.uplink import backoff, budget, connection, inbox, lanes, session, session_record, uplink
+from agent.uplink import (
+    arrivals,
+    backoff,
+    budget,
+    connection,
+    cuts,
+    events,
+    inbox,
+    kept,
+    lanes,
+    session,
+    session_record,
+    uplink,
+)
 from agent.uplink.inbox import Incoming
 from drivers.simulated.servers import Broker
 from tests.uplink.support import CONNECT, ROOT, Gate, Listener, Packet, Side, Subscriber, Vehicle, until
@@ -155,7 +168,7 @@ def test_a_message_that_its_owner_fails_at_holds_nobody_up(unit: Vehicle, subscr
     unit.listener.acknowledge = fail
     subscriber.publish(f"{ROOT}/inbox/message", b"first")
     works(unit, subscriber)
-    until(lambda: len(failed) == min(times, session.HAND_OVER_TRIES), "the tries")
+    until(lambda: len(failed) == min(times, arrivals.HAND_OVER_TRIES), "the tries")
     unit.restart()
     works(unit, subscriber)
     assert not [message for message in unit.listener.messages if message.payload == b"first"]
@@ -170,7 +183,7 @@ BY_OTHERS = {
 """Called by the test itself, or what ends with the thread."""
 OF_JOURNAL = {
     "events_after", "events_between", "confirm_through", "pack_telemetry", "telemetry_waiting", "telemetry_done",
-    "confirmed", "_reading", "_read", "_pack",
+    "confirmed", "arrived", "arrived_through", "split_telemetry", "_reading", "_read", "_pack",
 }  # fmt: skip
 
 
@@ -185,7 +198,7 @@ def steps(owner: type) -> list[str]:
     ]
 
 
-MODULES = (lanes, session, session_record, budget, backoff, connection, uplink, inbox)
+MODULES = (lanes, events, kept, cuts, arrivals, session, session_record, budget, backoff, connection, uplink, inbox)
 OWNERS = [
     found
     for module in MODULES

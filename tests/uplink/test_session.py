@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.uplink.session import Acknowledgements
+from agent.uplink.arrivals import Acknowledgements
 from agent.uplink.session_record import SESSION_FILE, SessionRecord
 
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.journal.entries import EventEntry
-from agent.uplink import lanes
-from agent.uplink.lanes import Stream
+from agent.uplink import events
+from agent.uplink.events import Stream
 
 
 def log_of(sequences: list[int]) -> list[EventEntry]:
@@ -102,4 +102,4 @@ def test_it_reads_ahead_by_the_hundreds_so_that_a_backlog_drains_fast() -> None:
     stream = Stream(read, 0)
     while stream.take() is not None:
         pass
-    assert len(reads) <= 1000 // lanes.READ_AHEAD + 2
+    assert len(reads) <= 1000 // events.READ_AHEAD + 2
