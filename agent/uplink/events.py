@@ -317,25 +317,21 @@ class EventsLane(_StoredEventsLane):
         self._kept.refused(message.key, message.topic, why, time.monotonic(), alone=alone)
         self._stream.acknowledged(message.key)
 
-    def too_large(self, message: Outgoing, size: int, limit: int) -> Outgoing | None:
-        type_ = ".".join(message.topic.rsplit("/", 2)[1:])
-        self._does_not_fit(
-            message,
-            f"event {message.key} ({type_}, {size} bytes) is larger than the broker or broker.max_packet_bytes allows "
-            f"({limit}); raise the smaller one",
-        )
-        return None
-
     def give_up(self, message: Outgoing, why: str) -> None:
-        self._does_not_fit(message, f"event {message.key} on {message.topic} cannot be sent: {why}")
+        self._refused(message, why)
 
-    def _does_not_fit(self, message: Outgoing, why: str) -> None:
+    def too_large(self, message: Outgoing, size: int, limit: int) -> Outgoing | None:
         """It stays in the log, and is tried again with the next connection."""
         if message.key not in self._too_large:
-            log.error("uplink: %s", why)
-            self._too_large[message.key] = why
+            type_ = ".".join(message.topic.rsplit("/", 2)[1:])
+            self._too_large[message.key] = (
+                f"event {message.key} ({type_}, {size} bytes) is larger than the broker or "
+                f"broker.max_packet_bytes allows ({limit}); raise the smaller one"
+            )
+            log.error("uplink: %s", self._too_large[message.key])
         self._kept.park(message.key, message.topic)
         self._stream.acknowledged(message.key)
+        return None
 
     # ---------------------------------------------------------------- what is kept of it
 

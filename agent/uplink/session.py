@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeVar
 
 from agent.journal.entries import JournalError
 from agent.uplink.arrivals import Arrivals
@@ -28,6 +28,8 @@ from contract.topics import Topics
 from drivers.limited_log import LimitedLog
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 faults: Final = LimitedLog(log, "faults in one connection")
 
@@ -128,7 +130,7 @@ class Session:
     @property
     def complaint(self) -> str:
         """What is wrong although we are online."""
-        reasons = [lane.complaint for lane in self._parts.lanes]
+        reasons = [self._ask(lane, lambda lane: lane.complaint, "") for lane in self._parts.lanes]
         reasons += [self._parts.budget.complaint, self._parts.inbox_pause.reason]
         return "; ".join(dict.fromkeys(filter(None, reasons)))
 
@@ -151,7 +153,7 @@ class Session:
             time.sleep(BREATH_S)
             while self._gives_way():
                 time.sleep(BREATH_S / 2)
-        pauses = [lane.left_s(now_s) for lane in self._parts.lanes]
+        pauses = [self._ask(lane, lambda lane: lane.left_s(now_s), None) for lane in self._parts.lanes]
         pauses += [self._parts.inbox_pause.left_s(now_s), self._quiet_s(now_s)]
         connection.step(max(min([TURN_S, *(left_s for left_s in pauses if left_s is not None)]), 0.01))
         self._look_for_silence(time.monotonic())
@@ -284,7 +286,7 @@ class Session:
 
     def _is_alone_due(self, lanes: Sequence[Lane], now_s: float) -> bool:
         inbox = self._parts.inbox_pause.alone and self._may_subscribe(now_s)
-        return inbox or any(lane.is_alone_due(now_s) for lane in lanes)
+        return inbox or any(self._ask(lane, lambda lane: lane.is_alone_due(now_s), False) for lane in lanes)
 
     def _send_alone(self, lanes: Sequence[Lane], now_s: float) -> bool:
         """The next message or subscription that a connection has ended for; false when there is none after all."""
@@ -293,9 +295,9 @@ class Session:
             self._alone = True
             return True
         for lane in lanes:
-            if not lane.is_alone_due(now_s):
-                continue
             with self._ends_only(lane):
+                if not lane.is_alone_due(now_s):
+                    continue
                 if (message := lane.take_alone(now_s)) is not None:
                     self._send(lane, message)
                     self._alone = bool(self._in_flight)
@@ -332,6 +334,12 @@ class Session:
         mid = self._connection.publish(message.topic, message.payload, message.properties, retain=message.retain)
         self._in_flight[mid] = UnderWay(lane, message, time.monotonic())
         lane.under_way += 1
+
+    def _ask(self, lane: Lane, question: Callable[[Lane], T], otherwise: T) -> T:
+        """What a lane says of itself."""
+        with self._ends_only(lane):
+            return question(lane)
+        return otherwise
 
     @contextmanager
     def _ends_only(self, lane: Lane) -> Iterator[None]:

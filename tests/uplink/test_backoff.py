@@ -17,7 +17,7 @@ class Attempts:
         self.now_s = 1000.0
         self.reason = ""
 
-    def try_(self, cause: Cause, lives_s: float | None = None) -> State:
+    def try_(self, cause: Cause, lives_s: float | None = None, *, idle: bool = True) -> State:
         """One attempt, its end, and the wait; `lives_s` after a CONNACK, ``None`` without one."""
         self.backoff.connecting(self.now_s)
         assert self.backoff.state is State.CONNECTING
@@ -25,7 +25,7 @@ class Attempts:
             self.backoff.online(self.now_s)
             assert self.backoff.state is State.ONLINE
             self.now_s += lives_s
-        self.reason = self.backoff.ended(End(cause, "the reason"), self.now_s)
+        self.reason = self.backoff.ended(End(cause, "the reason", idle), self.now_s)
         self.now_s += self.backoff.wait_s
         return self.backoff.state
 
@@ -120,11 +120,20 @@ def test_a_third_short_connection_that_ends_without_a_word_looks_like_another_cl
         unit.try_(Cause.LOST, lives_s=1)
         assert unit.reason == "the reason"
     unit.try_(Cause.FAILED)  # no way to the broker says nothing about other clients
-    unit.try_(Cause.LOST, lives_s=1)
+    assert unit.try_(Cause.LOST, lives_s=1) is State.CONTESTED
     assert unit.reason == suspicion
+    assert unit.backoff.wait_s == TIMING.takeover_s
     unit.try_(Cause.LOST, lives_s=60)
     unit.try_(Cause.LOST, lives_s=1)
     assert unit.reason == "the reason", "a long one has shown that nobody else was there"
+
+
+def test_connections_that_end_while_something_is_under_way_may_end_for_that() -> None:
+    unit = Attempts()
+    for _ in range(6):
+        assert unit.try_(Cause.LOST, lives_s=1, idle=False) is State.RETRYING
+        assert unit.reason == "the reason"
+    assert unit.try_(Cause.LOST, lives_s=1) is State.CONTESTED, "and this one ended for nothing of ours"
 
 
 # ------------------------------------------------------------------------------------------------ one lane's pause

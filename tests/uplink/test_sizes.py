@@ -35,7 +35,7 @@ def narrow(request: pytest.FixtureRequest, tmp_path: Path, vehicle: Make) -> Ite
         last = unit.write(3)[-1].payload
         until(lambda: last in subscriber.payloads(), "events to go on")
         assert max(len(packet.raw) for packet in gate.seen) <= NARROW
-        assert gate.connections == 1, "nothing was cut"
+        assert not [reason for _, reason in unit.listener.states if "bytes were published" in reason], "nothing was cut"
         subscriber.close()
         unit.close()
 
@@ -145,7 +145,7 @@ def test_an_event_that_fits_nowhere_is_set_aside_with_its_name_and_the_others_ar
         lambda: f"event {large.sequence} (note.taken" in unit.uplink.state.reason, "its name", lambda: unit.uplink.state
     )
     assert unit.journal.confirmed == 2
-    assert unit.journal.status()["set_aside"] == 1
+    until(lambda: unit.journal.status()["set_aside"] == 1, "it to be set aside")
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])

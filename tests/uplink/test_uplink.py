@@ -16,7 +16,8 @@ from agent.delivery.model.inputs import InvalidMessage, Moment
 from agent.settings import BrokerSettings
 from agent.uplink.budget import Budget
 from agent.uplink.connection import UplinkError
-from agent.uplink.uplink import Uplink
+from agent.uplink.uplink import BUDGET_FILE, Uplink
+from contract.vocabulary import MAX_MESSAGE_BYTES
 from drivers.simulated.servers import Broker
 from tests.uplink.support import (
     FLEET,
@@ -228,7 +229,7 @@ def test_a_message_of_a_megabyte_is_handed_over_and_refused_by_its_size(
     broker: Broker, subscriber: Subscriber, vehicle: Make
 ) -> None:
     unit = vehicle(broker.url).start()
-    subscriber.publish(f"{ROOT}/inbox/block", b"[" * 1_000_000)
+    subscriber.publish(f"{ROOT}/inbox/block", b"[" * (MAX_MESSAGE_BYTES + 1))
     answer = until(lambda: unit.listener.messages, "the message")[0].message
     assert isinstance(answer, InvalidMessage)
     assert answer.reason == "TOO_LARGE"
@@ -416,9 +417,12 @@ def test_a_password_file_that_is_missing_is_named_without_ending_the_uplink(
 
 
 def test_telemetry_waits_when_the_budget_of_a_metered_link_is_used_up_and_events_do_not(
-    broker: Broker, subscriber: Subscriber, vehicle: Make
+    broker: Broker, subscriber: Subscriber, vehicle: Make, tmp_path: Path
 ) -> None:
-    unit = vehicle(broker.url, monthly_bytes=5_000).start()
+    (tmp_path / "state").mkdir()
+    spent = {"month": now().time[:7], "bytes": 995_000}
+    (tmp_path / "state" / BUDGET_FILE).write_text(json.dumps(spent))
+    unit = vehicle(broker.url, monthly_bytes=1_000_000).start()
     unit.write(10)
     unit.confirmed(10)
     until(lambda: "used up" in unit.uplink.state.reason, "the budget to be used up", lambda: unit.uplink.state)
@@ -429,7 +433,7 @@ def test_telemetry_waits_when_the_budget_of_a_metered_link_is_used_up_and_events
     unit.write(1)
     unit.confirmed(12)
 
-    assert "5000 bytes" in unit.uplink.state.reason
+    assert "1000000 bytes" in unit.uplink.state.reason
     assert not subscriber.on("/telemetry/")
 
 
