@@ -86,5 +86,5 @@ def test_a_message_that_was_not_written_is_sealed_anew_and_written_with_its_key(
     journal.close()
     journal = Journal.open(tmp_path, max_bytes=1 << 28, retain_days=30, confirm="broker")
     stored = next(entry for entry in journal.replay(from_start=True).entries if isinstance(entry, InboxEntry))
-    assert Sealer(tmp_path, journal.keys()).open("B7", json.loads(stored.body)["otp_key"]) == KEY
+    assert Sealer(tmp_path, journal.keys()).open("block/B7", json.loads(stored.body)["otp_key"]) == KEY
     journal.close()
