@@ -415,6 +415,7 @@ MESSAGE_REJECTIONS: Final[Mapping[str, str]] = {
     "UNKNOWN_PARCEL": "none of the parcels is known",
     "BLOCK_ENDED": "the block has ended",
     "TOO_LATE": "the block, or each of the named parcels, has gone too far for this",
+    "NO_ROOM": "more than a unit keeps at once; send it again when other blocks have ended",
     "NOT_REQUESTED": "the driver has not asked for the block",
     "NOT_TAKEN": "a fault of the unit, which its log names; send it again once that is mended",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ from agent.delivery.fold import machine
 from agent.delivery.fold.lookup import block_of, with_block
 from agent.delivery.model.decision import Event
 from agent.delivery.model.error import DeliveryError
+from agent.delivery.model.manifest import NO_INSTRUCTION, Instruction
 from agent.delivery.model.numbers import codes_of, index_codes
 from agent.delivery.model.state import Block, State, replace
 from contract.vocabulary import BLOCK_ACTIVE, BLOCK_ENDED, BLOCK_EVENTS
@@ -27,10 +29,43 @@ def _block(state: State, event: Event) -> State:
     if following in BLOCK_ENDED:
         members |= {"ended_at": event.at, "otp_key": None, "held_back": None, "current_stop_id": None}
         members["distance_m"] = event.data.get("distance_m")
-    state = with_block(state, replace(block, **members))
+    block = replace(block, **members)
+    state = with_block(state, _without_secrets(block) if block.ended else block)
     if following == "CHECKED_IN":
         return replace(state, block_id=block.block_id)
     return _ended(state, block.block_id) if following in BLOCK_ENDED else state
+
+
+def _without_secrets(block: Block) -> Block:
+    """An ended block without what nobody can open any more, and without what nobody drives by."""
+    return replace(
+        block,
+        weight=0,
+        travel=None,
+        elsewhere={},
+        sites={
+            site_id: dataclasses.replace(
+                site,
+                points={
+                    point_id: dataclasses.replace(point, code=None, hours=None)
+                    for point_id, point in site.points.items()
+                },
+            )
+            for site_id, site in block.sites.items()
+        },
+        stops={
+            stop_id: replace(stop, plan=dataclasses.replace(stop.plan, address=None, recipient=None))
+            for stop_id, stop in block.stops.items()
+        },
+        parcels={
+            parcel_id: parcel
+            if parcel.plan.instruction == NO_INSTRUCTION
+            else replace(
+                parcel, plan=dataclasses.replace(parcel.plan, instruction=Instruction(parcel.plan.instruction.kind))
+            )
+            for parcel_id, parcel in block.parcels.items()
+        },
+    )
 
 
 def _ended(state: State, block_id: str) -> State:

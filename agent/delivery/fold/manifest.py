@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from agent.delivery.model.manifest import Manifest, ParcelPlan, StopPlan
+from agent.delivery.model.manifest import Manifest, ParcelPlan, Site, StopPlan
 from agent.delivery.model.numbers import codes_of, index_codes
 from agent.delivery.model.open_work import outcome, waiting
 from agent.delivery.model.state import Block, Parcel, Stop, replace
+from agent.delivery.model.weights import weight_of_parcel, weight_of_site, weight_of_stop
 from contract.vocabulary import STOP_ENDED
 
 # A block has hundreds of these. Copying one takes less than half the time of the constructor of a frozen class with
@@ -50,6 +51,7 @@ def with_manifest(known: Block | None, manifest: Manifest) -> Block:
         driver_id=manifest.driver_id or (known.driver_id if known is not None else None),
         manifest_version=manifest.version,
         held_back=None if standing is None else manifest,
+        weight=manifest.weight * (1 if standing is None else 2) + _left_out(manifest, parcels, stops, sites),
         pay=manifest.pay,
         otp_key=otp_key,
         service_radius_m=manifest.service_radius_m,
@@ -62,6 +64,17 @@ def with_manifest(known: Block | None, manifest: Manifest) -> Block:
         parcels=parcels,
         codes=index_codes(codes),
         route=tuple(manifest.stops) if known is None else _route(known, manifest.stops, stops),
+    )
+
+
+def _left_out(
+    manifest: Manifest, parcels: Mapping[str, Parcel], stops: Mapping[str, Stop], sites: Mapping[str, Site]
+) -> int:
+    """How much the block takes of what the manifest does not name."""
+    return (
+        sum(weight_of_parcel(parcel.plan) for name, parcel in parcels.items() if name not in manifest.parcels)
+        + sum(weight_of_stop(stop.plan) for name, stop in stops.items() if name not in manifest.stops)
+        + sum(weight_of_site(site) for name, site in sites.items() if name not in manifest.sites)
     )
 
 

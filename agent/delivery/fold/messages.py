@@ -12,11 +12,17 @@ from agent.delivery.model.messages import Advisory, Driver, Earnings, Message, O
 from agent.delivery.model.reading import read_pay, read_place
 from agent.delivery.model.state import Block, State, replace
 from agent.delivery.model.times import read_instant
+from agent.delivery.model.weights import weight_of_text
 
-KEPT_MESSAGES = 50
-KEPT_FEEDBACK = 100
-KEPT_ADVISORIES = 50
-KEPT_EARNINGS = 30
+KEPT_MESSAGES: Final = 50
+KEPT_FEEDBACK: Final = 100
+KEPT_ADVISORIES: Final = 50
+KEPT_EARNINGS: Final = 30
+KEPT_SETTINGS: Final = 100
+KEPT_WEIGHT: Final = 100_000
+"""Of the texts of each of them, too: whatever is over goes, the oldest first."""
+KEPT_RECALLS_WEIGHT: Final = 20_000
+"""Of recalled parcels that a block does not know: each of them may still turn up in it."""
 
 
 def read_roster(data: Mapping[str, Any]) -> Roster:
@@ -59,10 +65,23 @@ def _manifest(state: State, message: InboxMessage) -> State:
 def _recalled(state: State, message: InboxMessage) -> State:
     named = dict.fromkeys(message.data["parcel_ids"], message.message_id)
     blocks = {
-        block_id: block if block.ended else replace(block, recalls=named | block.recalls)
+        block_id: block if block.ended else replace(block, recalls=_kept_recalls(block, named | block.recalls))
         for block_id, block in state.blocks.items()
     }
     return replace(state, blocks=blocks)
+
+
+def _kept_recalls(block: Block, recalls: Mapping[str, str]) -> dict[str, str]:
+    """The recalls of the block's own parcels, and the latest of others."""
+    kept: dict[str, str] = {}
+    weight = 0
+    for parcel_id, message_id in recalls.items():  # the latest first
+        if parcel_id not in block.parcels:
+            weight += weight_of_text(parcel_id) + weight_of_text(message_id)
+            if weight > KEPT_RECALLS_WEIGHT:
+                continue
+        kept[parcel_id] = message_id
+    return kept
 
 
 def _offer_made(state: State, message: InboxMessage) -> State:
@@ -95,14 +114,26 @@ def _message_sent(state: State, message: InboxMessage) -> State:
     data = message.data
     sent = Message(data["message_id"], data["text"], needs_ack=bool(data.get("needs_ack")))
     rest = tuple(known for known in state.messages if known.message_id != sent.message_id)
-    return replace(state, messages=(*rest, sent)[-KEPT_MESSAGES:])
+    return replace(state, messages=_newest((*rest, sent)[-KEPT_MESSAGES:]))
 
 
 def _feedback_given(state: State, message: InboxMessage) -> State:
-    return replace(state, feedback=(*state.feedback, read_feedback(message.data))[-KEPT_FEEDBACK:])
+    return replace(state, feedback=_newest((*state.feedback, read_feedback(message.data))[-KEPT_FEEDBACK:]))
 
 
 T = TypeVar("T")
+S = TypeVar("S", Message, RecipientFeedback)
+
+
+def _newest(said: tuple[S, ...]) -> tuple[S, ...]:
+    """What was said last, as much as is kept of it, and the very last in any case."""
+    weight, kept = 0, len(said) - 1
+    for index in range(len(said) - 1, -1, -1):
+        weight += weight_of_text(said[index].text)
+        if weight > KEPT_WEIGHT:
+            break
+        kept = index
+    return said[kept:]
 
 
 def _latest(known: Mapping[str, T], key: str, value: T, bound: int) -> dict[str, T]:
@@ -126,7 +157,15 @@ def _roster_replaced(state: State, message: InboxMessage) -> State:
 
 
 def _settings_changed(state: State, message: InboxMessage) -> State:
-    return replace(state, settings={**state.settings, **message.data})
+    rest = {name: value for name, value in state.settings.items() if name not in message.data}
+    newest: dict[str, str | int | float | bool] = {}
+    weight = 0
+    for name, value in reversed([*rest.items(), *message.data.items()]):
+        weight += weight_of_text(name) + weight_of_text(value)
+        if weight > KEPT_WEIGHT or len(newest) == KEPT_SETTINGS:
+            break
+        newest[name] = value
+    return replace(state, settings=dict(reversed(newest.items())))
 
 
 MESSAGES: Final[Mapping[str, Callable[[State, InboxMessage], State]]] = {

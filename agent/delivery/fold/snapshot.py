@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 SNAPSHOT_VERSION = 3
-"""Grows when a snapshot of an older version can no longer be read as it is."""
+"""Grows when a snapshot of an older version can no longer be read as it is, also when the default of a member, which is
+left out, becomes another."""
 
 
 @cache
@@ -42,7 +43,8 @@ def _adapter() -> TypeAdapter[State]:
 
 def dump(state: State) -> bytes:
     """The lasting part of the state, JSON."""
-    lasting = _adapter().dump_json(state, exclude={"here": True, "policy": True, "blocks": {"__all__": {"codes"}}})
+    left_out: Any = {"here": True, "policy": True, "blocks": {"__all__": {"codes"}}}
+    lasting = _adapter().dump_json(state, exclude=left_out, exclude_defaults=True)
     return b'{"version":%d,"state":%b}' % (SNAPSHOT_VERSION, lasting)
 
 

@@ -183,6 +183,8 @@ class Manifest:
     """How far parcels were on a unit that this one replaces."""
     codes: dict[str, tuple[str, ...]]
     """Parcel → the normal forms of its tracking number and aliases."""
+    weight: int = 0
+    """How much it takes (`model.weights`)."""
 
 
 def as_json(part: DataclassInstance | None) -> dict[str, Any] | None:

@@ -30,6 +30,13 @@ from agent.delivery.model.manifest import (
 )
 from agent.delivery.model.numbers import codes_of, normal
 from agent.delivery.model.times import read_instant
+from agent.delivery.model.weights import (
+    weight_of_parcel,
+    weight_of_site,
+    weight_of_stop,
+    weight_of_text,
+    weight_of_travel,
+)
 
 
 def read_place(data: Any) -> Place | None:
@@ -159,6 +166,9 @@ def read_manifest(data: Mapping[str, Any]) -> Manifest:
         only_pickup = pickups[0] if len(pickups) == 1 else None
         listed = data.get("parcels") or ()
         parcels = {parcel["parcel_id"]: _read_parcel(parcel, only_pickup) for parcel in listed}
+        sites = {site["site_id"]: _read_site(site) for site in data.get("sites") or ()}
+        travel = read_travel(data.get("travel"))
+        elsewhere = {normal(item["tracking_number"]): item["unit"] for item in data.get("elsewhere") or ()}
         return Manifest(
             block_id=data["block_id"],
             version=data["manifest_version"],
@@ -172,13 +182,22 @@ def read_manifest(data: Mapping[str, Any]) -> Manifest:
             service_radius_m=data.get("service_radius_m"),
             fallback_site_id=data.get("fallback_site_id"),
             vehicle=read_vehicle(data.get("vehicle")),
-            travel=read_travel(data.get("travel")),
-            elsewhere={normal(item["tracking_number"]): item["unit"] for item in data.get("elsewhere") or ()},
-            sites={site["site_id"]: _read_site(site) for site in data.get("sites") or ()},
+            travel=travel,
+            elsewhere=elsewhere,
+            sites=sites,
             stops=stops,
             parcels=parcels,
             states={parcel["parcel_id"]: parcel["state"] for parcel in listed if parcel.get("state")},
             codes={parcel_id: codes_of(plan) for parcel_id, plan in parcels.items()},
+            weight=sum(
+                (
+                    sum(weight_of_text(stop_id) * 2 + weight_of_stop(plan) for stop_id, plan in stops.items()),
+                    sum(weight_of_text(parcel_id) * 3 + weight_of_parcel(plan) for parcel_id, plan in parcels.items()),
+                    sum(map(weight_of_site, sites.values())),
+                    weight_of_travel(travel),
+                    sum(6 + weight_of_text(code) + weight_of_text(unit) for code, unit in elsewhere.items()),
+                )
+            ),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as fault:
         raise DeliveryError(f"block: {type(fault).__name__} {fault}; expected the members of a block") from fault

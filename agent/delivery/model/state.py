@@ -141,6 +141,8 @@ class Block:
     driver_id: str | None = None
     manifest_version: int = -1
     """-1 until a manifest has come."""
+    weight: int = 0
+    """How much it takes of memory, snapshots and screen (`model.weights`); 0 until a manifest has come."""
     held_back: Manifest | None = None
     """A newer manifest of which a part waits: what it says of the stop where the vehicle stands."""
     pay: Pay | None = None

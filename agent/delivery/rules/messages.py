@@ -24,6 +24,7 @@ from agent.delivery.rules.held import held, move_on
 from agent.delivery.rules.offers import requested
 from agent.delivery.rules.out_of_date import refuse_over, refuse_past
 from agent.delivery.rules.pickup import stand_at_pickup
+from agent.delivery.rules.room import let_offers_go, refuse_without_room
 from agent.delivery.rules.transaction import Refused, Transaction
 from contract.vocabulary import CUSTODY
 
@@ -40,6 +41,7 @@ def received(state: State, message: InboxMessage, moment: Moment) -> Decision:
     try:
         check(state, message, moment)
         after = evolve(state, message)
+        refuse_without_room(state, after)
     except Refused as refused:
         return _rejected(state, message, refused.refusal, moment)
     except (DeliveryError, KeyError, TypeError, ValueError, AttributeError):
@@ -219,7 +221,9 @@ def _check_offer(state: State, message: InboxMessage, moment: Moment) -> None:
 
 
 def _offer(tx: Transaction, message: InboxMessage, before: State) -> None:
-    tx.tell("OFFER", "attention", offer_id=message.data["offer_id"], block_id=message.data["block_id"])
+    let_offers_go(tx)
+    if message.data["offer_id"] in tx.state.offers:
+        tx.tell("OFFER", "attention", offer_id=message.data["offer_id"], block_id=message.data["block_id"])
 
 
 def _check_answer(state: State, message: InboxMessage, moment: Moment) -> None:
