@@ -165,8 +165,8 @@ class ScreenState:
         """Put in what the core knows only sealed, but no telephone numbers. Of an ended block nothing can be opened."""
         if (driver := deliveries["driver"]) is not None:
             driver["name"] = self._sealer.opened(ROSTER, driver["name"])
-        for message in deliveries["messages"]:
-            message["text"] = self._sealer.opened(MESSAGES, message["text"])
+        for told in (*deliveries["messages"], *deliveries["recipient_feedback"]):
+            told["text"] = self._sealer.opened(MESSAGES, told.get("text"))
         if (block := deliveries["block"]) is None:
             return
         opened = partial(self._sealer.opened, scope_of_block(block["block_id"]))

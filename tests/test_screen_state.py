@@ -24,7 +24,9 @@ from agent.journal.store import Journal
 from agent.screen_state import ScreenState
 from agent.settings import UnitSettings
 from agent.unit import Unit
+from agent.uplink.inbox import InboxReader, Token
 from agent.uplink.uplink import Uplink
+from demo.messages import envelope
 from tests.delivery.support import STATION, block_data
 from tests.delivery.test_messages import offer
 
@@ -64,6 +66,7 @@ class Vehicle:
         self.moment = Moment(NOW_MS, 1_000_000, "boot", "gps")
         self.journal = Journal.open(state_dir, max_bytes=1 << 28, retain_days=30, confirm="broker")
         self.unit = Unit(self.journal, "/testers/u1", Policy(), lambda: self.moment)
+        self.sealer = Sealer(state_dir, self.journal.keys())
         link = SimpleNamespace(state=SimpleNamespace(online=True, reason="", since_ns=0))
         self.extra: dict[str, Callable[[], dict[str, Any] | None]] = {"mount": lambda: {"lamp": "off"}}
         self.screen = ScreenState(
@@ -72,7 +75,7 @@ class Vehicle:
             cast("Uplink", link),
             self.journal,
             cast("Clock", SimpleNamespace(now=lambda: self.moment)),
-            Sealer(state_dir, self.journal.keys()),
+            self.sealer,
             parts=lambda: {"gps": {"state": "ready", "reason": "", "since": ""}},
             act=Actions(self.unit.act).act,
             examine=dict,
@@ -188,6 +191,21 @@ def test_an_offer_is_told_in_its_own_zone_or_in_that_of_the_block_under_way(
         times = {"starts_at": "2026-11-21T09:00:00Z", "ends_at": "2026-11-21T13:00:00Z"}
         await vehicle.receive("offer.made", offer(**times, timezone=zone))
         assert [each["hours"] for each in vehicle.state()["offers"]] == [hours]
+
+    on(tmp_path, drive)
+
+
+def test_what_a_recipient_said_is_read_by_the_driver_and_lies_sealed_in_the_state(tmp_path: Path) -> None:
+    async def drive(vehicle: Vehicle) -> None:
+        given = {"feedback_id": "F1", "parcel_id": "P1", "rating": 4, "text": "kind and quick"}
+        payload = json.dumps(envelope("feedback.given", given)).encode()
+        incoming = InboxReader(vehicle.sealer).read("feedback", payload, Token(1, 1))
+        assert isinstance(incoming.message, InboxMessage)
+        acknowledged = asyncio.Event()
+        vehicle.unit.receive(incoming.message, incoming.body, incoming.keys, acknowledged.set, lambda: None)
+        await acknowledged.wait()
+        assert "kind and quick" not in repr(vehicle.unit.state)
+        assert vehicle.state()["recipient_feedback"] == [given]
 
     on(tmp_path, drive)
 
