@@ -27,6 +27,7 @@ from drivers.hotplug import Numbers, claim, resolve
 from drivers.jpeg import SELECT_TIMEOUT_S, Jpeg, decode, encode, opencv
 from drivers.readings import Condition, DriverError, Frame, PartState
 from drivers.ring import MAX_BYTES, Ring
+from drivers.same_device import Opened
 
 PICTURES: Final = frozenset({".bmp", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 FOLDER_POLL_S: Final = 0.25
@@ -94,6 +95,7 @@ class Camera:
         self.label = label_of(source)
         """The source as it may be shown."""
         self.ring = Ring(ring_s, ring_max_bytes)
+        self.opened = Opened(source, "video4linux")
         self.read: set[str] = set()
         """Files of the source that were read; what has left the folder is forgotten."""
         self._hang_after_s = hang_after_s
@@ -327,7 +329,9 @@ class _Reader(threading.Thread):
         with claim(node, camera.name):
             self._listen()
             with self._busy():
+                seen = camera.opened.look(camera.name)
                 capture, given = v4l2.open_capture(node, shown, camera.width, camera.height, camera.fps)
+                camera.opened.keep(seen, camera.name)
             notes = {}
             rate = capture.get(opencv().CAP_PROP_FPS)
             if 0 < rate < 0.9 * camera.fps:

@@ -28,6 +28,7 @@ from drivers.fixes import Filter
 from drivers.hotplug import claim, resolve
 from drivers.limited_log import LimitedLog, printable
 from drivers.readings import Condition, DriverError, Fix, PartState
+from drivers.same_device import Opened
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +83,8 @@ class Gps:
         self._filter = Filter()
         self._log = LimitedLog(log, "receivers")
         self._heard: str | None = None
+        self._opened = Opened(device, "tty") if device else None
+        """What gpsd has opened for us: the receiver of the settings, or the one that was heard."""
         self._left: float | None = None
         """When a connection was left because of silence."""
 
@@ -97,6 +100,8 @@ class Gps:
             if node and _is_gone(node):
                 raise DriverError(f"receiver {node} {_NOT_THERE}", Condition.ABSENT)
             with claim(node, "receiver") if node else contextlib.nullcontext():
+                if self._device and self._opened:
+                    await asyncio.to_thread(self._opened.look, "receiver")
                 await self._come_back(node)
                 await self._watch(node, out, report)
 
@@ -106,6 +111,11 @@ class Gps:
             return
         await asyncio.sleep(self._left + STAY_AWAY_S - asyncio.get_running_loop().time())
         kept = self._heard if node is None or (self._heard and _same(node, self._heard)) else _name(node)
+        if self._opened and not self._device:
+            try:
+                self._opened.look("receiver")
+            except DriverError:
+                kept = self._heard = self._opened = None
         if kept and kept.startswith("/") and not _is_gone(kept):
             # gpsd may still hold what was there before the receiver was plugged in again.
             for held in {kept, self._heard or kept}:
@@ -232,6 +242,11 @@ class Gps:
             if talk.node or talk.heard is not None or now < talk.start + self._stale_after_s:
                 return
             self._log.warning("receiver %s is silent: going on with %s", talk.kept, path)
+        if not self._device and path != self._heard:
+            self._opened = Opened(path, "tty") if path.startswith("/dev/") else None
+        if talk.heard is None and self._opened:
+            # As gpsd has left it: it sets the rights of what it opens.
+            self._opened.keep(self._opened.look("receiver"), "receiver")
         talk.kept = self._heard = path
         fix = _fix(tpv, path, stamp_ns)
         talk.heard = now

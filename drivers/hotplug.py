@@ -99,6 +99,11 @@ class Device:
     sysfs: Path = Path()
     """Its folder below ``/sys/class``."""
 
+    @property
+    def place(self) -> Path:
+        """The folder of what it hangs on."""
+        return (self.sysfs / "device").resolve()
+
 
 def devices(subsystem: Subsystem, sys: Path = Path("/sys"), dev: Path = Path("/dev")) -> list[Device]:
     """What is there of a kind, by node: real serial lines, keyboards that can type digits and are not the PC's own, HID
@@ -106,6 +111,17 @@ def devices(subsystem: Subsystem, sys: Path = Path("/sys"), dev: Path = Path("/d
     folder = sys / "class" / subsystem
     entries = sorted(folder.glob(_PATTERNS[subsystem]), key=lambda entry: (len(entry.name), entry.name))
     return [_device(subsystem, entry, dev) for entry in entries if _CHECKS[subsystem](entry)]
+
+
+def device_at(path: str, subsystem: Subsystem, sys: Path = Path("/sys")) -> Device | None:
+    """What the kernel says of the device of a kind that a path leads to; ``None`` when it knows none."""
+    node = Path(os.path.realpath(path))
+    entry = sys / "class" / subsystem / node.name
+    return (
+        _device(subsystem, entry, node.parent.parent if subsystem == "input" else node.parent)
+        if entry.exists()
+        else None
+    )
 
 
 def resolve(
@@ -246,8 +262,7 @@ def _real(node: str) -> tuple[str, object]:
 def _device(subsystem: Subsystem, entry: Path, dev: Path) -> Device:
     node = dev / "input" / entry.name if subsystem == "input" else dev / entry.name
     device = Device(subsystem, str(node), sysfs=entry)
-    place = (entry / "device").resolve()
-    for folder in (place, *place.parents):
+    for folder in (device.place, *device.place.parents):
         if device.vendor is None:
             device = _identified(device, folder)
         if number := text(folder / "bInterfaceNumber"):

@@ -19,6 +19,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from drivers.hotplug import claim, resolve
 from drivers.readings import Condition, DriverError, Panel, PartState
+from drivers.same_device import Opened
 from firmware_bridge.errors import BridgeError, Cause
 from firmware_bridge.link import CommandId, GroupId, Link, is_number
 
@@ -86,6 +87,7 @@ class Mount:
     ) -> None:
         self.name = name
         self._port = port
+        self._device = Opened(port, "tty")
         self._baud = baud
         self._period_s = 1 / rate_hz
         self._now = now
@@ -105,8 +107,14 @@ class Mount:
         report(PartState.now(Condition.OPENING))
         node = await asyncio.to_thread(resolve, self._port, "tty", self.name)
         with claim(node, self.name):
+            seen = await asyncio.to_thread(self._device.look, self.name)
+
+            def opened(link: Link) -> None:
+                self._device.keep(seen, self.name)
+                self._opened(link)
+
             link = Link(node, self._baud, timeout_s=TIMEOUT_S, retries=RETRIES, on_line=self._heard)
-            self._session = session = _Session(self.name, link, self._period_s, self._now, self._opened, out, report)
+            self._session = session = _Session(self.name, link, self._period_s, self._now, opened, out, report)
             try:
                 await session.run()
             finally:

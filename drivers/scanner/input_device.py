@@ -21,13 +21,14 @@ from typing import Final, TypeVar
 from drivers.hotplug import claim, resolve
 from drivers.node import not_opened
 from drivers.readings import Condition, DriverError, NotRead, PartState, Scan
+from drivers.same_device import Opened
 from drivers.scanner.code import Code, Repeats
 from drivers.scanner.framing import Counters, Tone
 from drivers.scanner.handover import HandOver
 from drivers.scanner.hidpos import HidPosFramer, Reports
 from drivers.scanner.keyboard import DIGIT_KEYS, EV_KEY, KeyboardFramer, Layout
 
-Opened = TypeVar("Opened")
+Found = TypeVar("Found")
 
 READ_BYTES: Final = 4096
 MAX_UNSENT_REPORTS: Final = 4
@@ -67,6 +68,7 @@ class KeyboardScanner:
         self.repeats = Repeats()
         self.framer = KeyboardFramer(layout, terminator, idle_flush_ms)
         self._port = port
+        self._opened = Opened(port, "input")
 
     @property
     def counters(self) -> Counters:
@@ -83,7 +85,9 @@ class KeyboardScanner:
         node = await asyncio.to_thread(resolve, self._port, "input", who)
         who_and_where = f"{who} at {node}"
         with claim(node, who):
-            async with _opened(partial(_open_keyboard, node, who_and_where)) as (fd, held):
+            seen = await asyncio.to_thread(self._opened.look, who)
+            async with _open_in_thread(partial(_open_keyboard, node, who_and_where)) as (fd, held):
+                self._opened.keep(seen, who)
                 self.framer.restart(held, time.monotonic_ns())
                 await _Session(self, who_and_where, fd, out, report).run()
 
@@ -105,6 +109,7 @@ class HidPosScanner:
         self.repeats = Repeats()
         self.framer = HidPosFramer()
         self._port = port
+        self._opened = Opened(port, "hidraw")
         self._unsent: asyncio.Queue[bytes] | None = None
 
     @property
@@ -122,7 +127,9 @@ class HidPosScanner:
         node = await asyncio.to_thread(resolve, self._port, "hidraw", who)
         who_and_where = f"{who} at {node}"
         with claim(node, who):
-            async with _opened(partial(_open_pos, node, who_and_where)) as (fd, reports):
+            seen = await asyncio.to_thread(self._opened.look, who)
+            async with _open_in_thread(partial(_open_pos, node, who_and_where)) as (fd, reports):
+                self._opened.keep(seen, who)
                 self.framer.restart(reports)
                 self._unsent = asyncio.Queue(MAX_UNSENT_REPORTS)
                 writing = asyncio.create_task(self._write(fd, self._unsent))
@@ -154,7 +161,7 @@ class HidPosScanner:
 
 
 @contextlib.asynccontextmanager
-async def _opened(open_it: Callable[[], tuple[int, Opened]]) -> AsyncIterator[tuple[int, Opened]]:
+async def _open_in_thread(open_it: Callable[[], tuple[int, Found]]) -> AsyncIterator[tuple[int, Found]]:
     """What `open_it` opens in a thread, closed at the end, whenever that comes."""
     opening = asyncio.ensure_future(asyncio.to_thread(open_it))
     try:
@@ -175,7 +182,7 @@ def _write_and_close(fd: int, message: bytes) -> None:
         os.close(fd)
 
 
-def _close_result(opening: asyncio.Future[tuple[int, Opened]]) -> None:
+def _close_result(opening: asyncio.Future[tuple[int, Found]]) -> None:
     if not opening.cancelled() and opening.exception() is None:
         os.close(opening.result()[0])
 
@@ -213,7 +220,7 @@ def _open_pos(node: str, who: str) -> tuple[int, Reports]:
     return _open(node, who, os.O_RDWR, look, "is no HID device: its port is one of /dev/hidraw*")
 
 
-def _open(node: str, who: str, access: int, look: Callable[[int], Opened], wrong_kind: str) -> tuple[int, Opened]:
+def _open(node: str, who: str, access: int, look: Callable[[int], Found], wrong_kind: str) -> tuple[int, Found]:
     """Open a device and `look` at it; closed again where that fails."""
     try:
         with contextlib.ExitStack() as closing:

@@ -25,6 +25,7 @@ import serial
 from drivers.hotplug import claim, holders, in_use, resolve, subsystem_of
 from drivers.node import keep_others_out, not_opened
 from drivers.readings import Condition, DriverError, NotRead, PartState, Scan
+from drivers.same_device import Opened
 from drivers.scanner import honeywell
 from drivers.scanner.code import Code, Repeats
 from drivers.scanner.framing import Counters, Framer, Tone
@@ -65,6 +66,7 @@ class SerialScanner:
         self.framer = framer
         self.repeats = Repeats()
         self._port = port
+        self._opened = Opened(port, "tty")
         self._baud = baud
         self._session: _Session | None = None
 
@@ -82,11 +84,13 @@ class SerialScanner:
         who = f"scanner {self.name}"
         node = await asyncio.to_thread(resolve, self._port, "tty", who)
         with claim(node, who):
+            seen = await asyncio.to_thread(self._opened.look, who)
             port = await self._open(node, f"{who} at {node}")
             session = _Session(self, port, node, out, report)
             self.framer.restart()
             self._session = session
             try:
+                self._opened.keep(seen, who)
                 session.start()
                 report(PartState.now(Condition.READY))
                 await session.ended
