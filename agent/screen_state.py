@@ -141,7 +141,7 @@ class ScreenState:
     def _calendar(self, moment: Moment, about: Mapping[str, Any]) -> Calendar:
         """By whose clock times are told of something that names its block or offer."""
         zone = zone_of(self._unit.state, about.get("block_id"), about.get("offer_id"))
-        return Calendar(zone, moment.wall_ms if moment.is_trusted else None)
+        return Calendar.at(zone, moment.wall_ms if moment.is_trusted else None)
 
     def _put_into_words(self, deliveries: dict[str, Any], moment: Moment) -> None:
         """Add what is read and what the core says in codes and times only."""

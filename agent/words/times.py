@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import lru_cache
 from gettext import NullTranslations
 from typing import Final
@@ -39,12 +39,17 @@ class Calendar:
 
     zone: str | None
     """IANA name, as a block has it."""
-    now_ms: int | None
-    """Unix time; ``None`` where the clock is not set: then no day is today's."""
+    today: date | None
+    """The day there; ``None`` where the clock is not set: then every time has its day."""
+
+    @classmethod
+    def at(cls, zone: str | None, now_ms: int | None) -> Calendar:
+        """The calendar of a zone at a Unix time; ``None`` where the clock is not set."""
+        return cls(zone, None if now_ms is None else _there(zone, now_ms).date())
 
     def of(self, milliseconds: int) -> datetime:
         """A time as the place's clock and calendar show it."""
-        return (_EPOCH + timedelta(milliseconds=milliseconds)).astimezone(_zone(self.zone))
+        return _there(self.zone, milliseconds)
 
 
 def time_of_day(text: str, calendar: Calendar | None, words: NullTranslations) -> str:
@@ -58,11 +63,12 @@ def time_of_day(text: str, calendar: Calendar | None, words: NullTranslations) -
     if calendar is None:
         return _clock(Calendar(None, None).of(milliseconds))
     at = calendar.of(milliseconds)
-    if calendar.now_ms is not None and at.date() == calendar.of(calendar.now_ms).date():
+    if at.date() == calendar.today:
         return _clock(at)
     return _say(words, ON_DAY, time=_clock(at), day=_day(at, calendar, words))
 
 
+@lru_cache(maxsize=2048)  # a state is drawn often, and each of its stops has hours
 def hours(first: str | None, last: str | None, calendar: Calendar, words: NullTranslations) -> str | None:
     """From when to when, ``09:00 to 13:00``; ``None`` where neither is known."""
     first_ms, last_ms = (None if text is None else unix_ms(text) for text in (first, last))
@@ -75,7 +81,7 @@ def hours(first: str | None, last: str | None, calendar: Calendar, words: NullTr
     if begins.date() != ends.date():  # then each says its day, today as well
         for name, at in (("first", begins), ("last", ends)):
             clocks[name] = _say(words, ON_DAY, time=clocks[name], day=_day(at, calendar, words))
-    elif calendar.now_ms is None or begins.date() != calendar.of(calendar.now_ms).date():
+    elif begins.date() != calendar.today:
         return _say(words, HOURS_ON_DAY, **clocks, day=_day(begins, calendar, words))
     return _say(words, HOURS, **clocks)
 
@@ -87,7 +93,7 @@ def _clock(at: datetime) -> str:
 
 def _day(at: datetime, calendar: Calendar, words: NullTranslations) -> str:
     named = {"weekday": _term(words, WEEKDAYS[at.weekday()]), "month": _term(words, MONTHS[at.month - 1])}
-    if calendar.now_ms is not None and calendar.of(calendar.now_ms).year == at.year:
+    if calendar.today is not None and calendar.today.year == at.year:
         return _say(words, DAY, number=str(at.day), **named)
     return _say(words, DAY_OF_YEAR, number=str(at.day), year=str(at.year), **named)
 
@@ -98,6 +104,10 @@ def _term(words: NullTranslations, term: Term) -> str:
 
 def _say(words: NullTranslations, sentence: Sentence, **values: str) -> str:
     return filled(words.gettext(sentence.text), values)
+
+
+def _there(zone: str | None, milliseconds: int) -> datetime:
+    return (_EPOCH + timedelta(milliseconds=milliseconds)).astimezone(_zone(zone))
 
 
 @lru_cache(maxsize=64)

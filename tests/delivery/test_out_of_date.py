@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from agent.delivery.screen.prompt import prompt
+from agent.delivery.screen.view import view
 from contract.vocabulary import ClockTrust
 from tests.delivery.support import STATION, CoreUnit, assigned, block_data, loading, tick
 
@@ -81,6 +82,15 @@ def test_a_late_answer_does_not_make_yesterdays_offer_a_block() -> None:
     unit.wait(2 * 86_400)
     unit.receive("offer.confirmed", {"block_id": "B9"})
     assert rejection(unit) == ("STALE", "block_id")
+
+
+def test_an_advisory_leaves_the_screen_when_it_no_longer_holds() -> None:
+    unit = CoreUnit()
+    until = "2026-11-21T10:05:00+01:00"
+    unit.receive("advisory.issued", {"advisory_id": "A1", "format": "cap", "content": {}, "valid_to": until})
+    assert [each["advisory_id"] for each in view(unit.state, unit.moment)["advisories"]] == ["A1"]
+    unit.wait(301)
+    assert view(unit.state, unit.moment)["advisories"] == []
 
 
 def test_an_advisory_that_no_longer_holds_is_rejected() -> None:

@@ -31,7 +31,7 @@ def in_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def calendar(now: str | None, zone: str | None = AMSTERDAM) -> Calendar:
-    return Calendar(zone, None if now is None else unix_ms(now))
+    return Calendar.at(zone, None if now is None else unix_ms(now))
 
 
 def begins(starts_at: str, calendar: Calendar, language: str = "en") -> str:
@@ -173,4 +173,4 @@ def test_hours_that_nobody_knows_are_none() -> None:
 def test_every_time_can_be_told_in_every_zone(
     at: datetime, zone: str | None, now_ms: int | None, language: str
 ) -> None:
-    assert ":" in begins(at.isoformat(), Calendar(zone, now_ms), language)
+    assert ":" in begins(at.isoformat(), Calendar.at(zone, now_ms), language)

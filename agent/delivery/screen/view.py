@@ -93,7 +93,7 @@ def view(state: State, moment: Moment, drawn: Drawn | None = None, attempts: Att
         "messages": attempts.attempt_each("messages", state.messages, _message),
         "notes": attempts.attempt_each("notes", state.here.notes, _note),
         "roster": attempts.attempt("roster", lambda: _roster(state.roster), None),
-        "advisories": attempts.attempt_each("advisories", state.advisories.values(), _advisory),
+        "advisories": attempts.attempt_each("advisories", _holding(state, moment), _advisory),
         "recipient_feedback": attempts.attempt_each("recipient_feedback", state.feedback, as_json),
         "earnings": attempts.attempt("earnings", lambda: earnings(state, block, moment), NOTHING["earnings"]),
     }
@@ -153,6 +153,15 @@ def _note(note: Note) -> dict[str, Any]:
 
 def _roster(roster: Roster | None) -> dict[str, int] | None:
     return None if roster is None else {"drivers": len(roster.drivers)}
+
+
+def _holding(state: State, moment: Moment) -> list[Advisory]:
+    """The advisories that hold, or will: by a clock that can be trusted."""
+    return [
+        each
+        for each in state.advisories.values()
+        if each.valid_to is None or not moment.is_trusted or each.valid_to.unix_ms >= moment.wall_ms
+    ]
 
 
 def _advisory(advisory: Advisory) -> dict[str, Any]:
