@@ -1,7 +1,9 @@
 """Connections of the driver's screen: there is always a place for the next one, and no request is waited for for ever.
 
 Of `MAX_CONNECTIONS` places the oldest connection without a request under way makes room for a new one: first those from
-other machines, then those that have never asked anything. A program on this unit never makes room for another machine.
+other machines, then those that have never asked anything. Where all have one, the newest that only reads makes room; an
+action is never cut. A program on this unit never makes room for another machine.
+
 A request has to be there in time, and has to have one reading: what names its host, its length or its sender twice is
 refused. Each refusal says why, in the form of `problem`.
 """
@@ -76,11 +78,12 @@ class Connection(H11Protocol):
         self._watch()
         others = [each for each in self.connections if isinstance(each, Connection) and each.is_open]
         if len(others) > MAX_CONNECTIONS:
-            idle = [each for each in others if each is not self and each.is_idle]
-            for each in sorted(idle, key=Connection.staying):
-                if each.is_local <= self.is_local:
-                    each.transport.abort()
-                    return
+            leaving = [
+                each for each in others if each is not self and each.may_leave and each.is_local <= self.is_local
+            ]
+            if leaving:
+                min(leaving, key=Connection.staying).transport.abort()
+                return
             self._refuse(503, "BUSY", f"All {MAX_CONNECTIONS} connections are in use; close one.")
 
     def data_received(self, data: bytes) -> None:
@@ -116,9 +119,16 @@ class Connection(H11Protocol):
         """Whether no request is under way: none has come to its end, or nobody reads the answer."""
         return self._is_refused or self._waits_for is not None or self.flow.write_paused
 
-    def staying(self) -> tuple[bool, bool, bool, float]:
-        """Who has the smallest makes room first."""
-        return self.is_local, self._has_asked, self._waits_for is None, self._since_s
+    @property
+    def may_leave(self) -> bool:
+        """Whether nothing is lost with it that cannot be asked again."""
+        return self.is_idle or self.scope["method"] in {"GET", "HEAD"}
+
+    def staying(self) -> tuple[bool, bool, bool, bool, float]:
+        """Who has the smallest makes room first: the one that has waited longest, or else the newest at work."""
+        age_s = self.loop.time() - self._since_s
+        waits = self._waits_for is not None
+        return self.is_local, not self.is_idle, self._has_asked, not waits, -age_s if self.is_idle else age_s
 
     # --- a request in time ----------------------------------------------------------------------------------------
 
