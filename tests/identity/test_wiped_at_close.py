@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +12,15 @@ import pytest
 from agent.delivery.fold.snapshot import dump
 from agent.delivery.model.inputs import InboxMessage
 from agent.delivery.model.scopes import scope_of_block
-from agent.delivery.model.state import Policy
 from agent.identity.seal import Sealer
 from agent.journal.database import SCOPE
-from agent.unit import Unit
 from agent.uplink.inbox import InboxReader, Token
 from contract.models import DATA
 from contract.secrecy import PLAIN, texts
 from tests.contract.examples import EXAMPLES, message
 from tests.identity.test_seal import all_bytes
 from tests.journal.writing import opened
-from tests.uplink.support import FLEET, UNIT, now
-from tests.waiting import wait_until
+from tests.running_unit import RunningUnit
 
 
 def marked(type_: str) -> tuple[dict[str, Any], list[str]]:
@@ -80,33 +76,6 @@ def test_whatever_the_model_does_not_call_plain_is_in_no_byte_of_what_is_stored(
     assert [secret for secret in secrets if secret not in opened_again and not secret.endswith("later")] == []
 
 
-class Running:
-    """A unit with its real journal, without devices and broker."""
-
-    def __init__(self, state_dir: Path) -> None:
-        self.journal = opened(state_dir)
-        self.sealer = Sealer(state_dir, self.journal.keys())
-        self.reader = InboxReader(self.sealer)
-        self.unit = Unit(self.journal, f"/{FLEET}/{UNIT}", Policy(), now)
-        self.unit.tell(self)
-        self._ids = 0
-
-    def committed(self) -> None: ...
-    def reloaded(self) -> None: ...
-    def feedback(self, *_given: Any) -> None: ...
-
-    def carry_out(self, effect: Any) -> None:
-        if type(effect).__name__ == "Forget":
-            self.sealer.forget(effect.scope)
-
-    async def take(self, type_: str, data: Mapping[str, Any]) -> None:
-        self._ids += 1
-        incoming = self.reader.read(EXAMPLES[type_][0], message(type_, data, id=f"M-{self._ids}"), Token(1, self._ids))
-        assert isinstance(incoming.message, InboxMessage), incoming.message
-        self.unit.receive(incoming.message, incoming.body, incoming.keys, lambda: None, lambda: None)
-        await self.unit.settle()
-
-
 def in_the_future(data: dict[str, Any]) -> dict[str, Any]:
     return data | {"starts_at": "2099-11-21T09:00:00Z", "ends_at": "2099-11-21T13:00:00Z"}
 
@@ -116,7 +85,7 @@ def test_nothing_that_a_block_told_can_be_read_once_it_has_ended(tmp_path: Path)
     tokens: list[str] = []
 
     async def run() -> None:
-        running = Running(tmp_path)
+        running = RunningUnit(tmp_path)
         await running.take("block.assigned", in_the_future(data))
         running.unit.snapshot()
         await running.unit.settle()
@@ -124,7 +93,7 @@ def test_nothing_that_a_block_told_can_be_read_once_it_has_ended(tmp_path: Path)
         tokens.extend(sealed([bodies(running), json.loads(dump(running.unit.state))]))
         assert all(running.sealer.opened(scope, token) is not None for token in tokens)
         await running.take("block.cancelled", {"block_id": "B7"})
-        await asyncio.to_thread(wait_until, lambda: not running.journal._wipe, "the wiping")
+        await running.wiped()
         assert running.unit.state.blocks == {} or running.unit.state.blocks["B7"].ended
         assert [running.sealer.opened(scope, token) for token in tokens] == [None] * len(tokens)
         running.journal.close()
@@ -138,7 +107,7 @@ def test_nothing_that_a_block_told_can_be_read_once_it_has_ended(tmp_path: Path)
     journal.close()
 
 
-def bodies(running: Running) -> list[Any]:
+def bodies(running: RunningUnit) -> list[Any]:
     return [
         json.loads(entry.body) for entry in running.journal.replay(from_start=True).entries if hasattr(entry, "body")
     ]
@@ -153,7 +122,7 @@ def sealed(node: Any) -> list[str]:
 
 def test_the_password_of_a_camera_that_the_cloud_sets_is_in_no_byte_of_the_journal(tmp_path: Path) -> None:
     async def run() -> None:
-        running = Running(tmp_path)
+        running = RunningUnit(tmp_path)
         await running.take("settings.changed", {"camera.source": "rtsp://u:hunter2@127.0.0.9/", "camera.fps": 5})
         running.unit.snapshot()
         await running.unit.settle()
@@ -168,7 +137,7 @@ def test_the_password_of_a_camera_that_the_cloud_sets_is_in_no_byte_of_the_journ
 
 def test_a_block_with_the_id_roster_takes_no_key_but_its_own_with_it(tmp_path: Path) -> None:
     async def run() -> None:
-        running = Running(tmp_path)
+        running = RunningUnit(tmp_path)
         await running.take("roster.replaced", EXAMPLES["roster.replaced"][1])
         await running.take("block.assigned", in_the_future(EXAMPLES["block.assigned"][1] | {"block_id": "roster"}))
         assert {*running.journal.keys()} == {"roster", "block/roster"}
