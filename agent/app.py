@@ -229,6 +229,7 @@ class App:
             **self.health.sample(time.monotonic_ns()),
             "backlog": status["backlog"],
             "dropped": status["dropped"],
+            "faults": dict(self.unit.containment.counts),
             "scans": {name: fitted.counts() for name, fitted in self.fitted.items() if fitted.counts},
         }
         self.journal.sample("health", sample)

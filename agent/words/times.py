@@ -88,7 +88,7 @@ def hours(first: str | None, last: str | None, calendar: Calendar, words: NullTr
 
 def _clock(at: datetime) -> str:
     twice = at.replace(fold=1 - at.fold).utcoffset() != at.utcoffset()
-    return f"{at:%H:%M %Z}" if twice or (at.tzinfo is not None and at.tzname() == "UTC") else f"{at:%H:%M}"
+    return f"{at:%H:%M %Z}" if twice or at.tzname() == "UTC" else f"{at:%H:%M}"
 
 
 def _day(at: datetime, calendar: Calendar, words: NullTranslations) -> str:
