@@ -16,6 +16,7 @@ def test_what_a_driver_types_in_words_is_shown_and_neither_sent_nor_kept(world: 
     screen = agent.screen
     numbers = tracking_numbers(2)
     begin_loading(world, agent, numbers)
+    until(screen, lambda seen: seen["unit"]["parts"]["handheld"]["state"] == "ready", "the scanner")
     parcels = {parcel["tracking_number"]: parcel["parcel_id"] for parcel in (screen.state() or {})["parcels"]}
     for text in (f"BEGIN:VCARD N:{NAME} TEL:{TELEPHONE}", "4006381333931", WORDS):
         world.scanner.scan(text)
