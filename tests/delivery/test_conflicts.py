@@ -86,6 +86,17 @@ def test_no_block_is_missed_whatever_the_running_one_is_doing(stage: Any) -> Non
     assert unit.events("block.no_show") == []
 
 
+def test_no_block_is_missed_while_a_replaced_unit_has_the_parcels_of_another_on_board() -> None:
+    data = block_data(1)
+    data["parcels"][0]["state"] = "OUT_FOR_DELIVERY"
+    unit = CoreUnit()
+    unit.receive("block.assigned", data)
+    second(unit)
+    unit.wait(8 * 3600)
+    tick(unit)
+    assert unit.events("block.no_show") == []
+
+
 def test_a_block_is_still_missed_while_another_only_waits() -> None:
     unit = second(assigned(1))
     unit.wait(2 * 3600)

@@ -138,6 +138,15 @@ def test_parcels_of_two_blocks_change_hands_at_once() -> None:
     assert {event.data["block_id"] for event in unit.last.events} == {"B1", "B2"}
 
 
+def test_all_that_goes_back_to_a_site_is_handed_in_although_the_next_block_has_something_for_it_too() -> None:
+    unit = next_block(owing(), parcels=2)
+    unit.scan_parcel(8)
+    unit.must("damage", parcel_id="P8")
+    assert unit.must("return", site_id="S1").count("parcel.returned") == 2
+    assert held(unit) == {}
+    assert unit.parcel(8).state == "RETURN_PENDING", "that one is handed in when its own block goes back"
+
+
 def test_it_stays_through_further_blocks_and_restarts() -> None:
     unit = next_block(owing())
     unit.act("mark_missing", parcel_id="P8", reason="not_found")

@@ -84,9 +84,10 @@ def at_site(state: State, a: dict[str, Any]) -> Parts:
         return named(state, a)
     parts: Parts = {}
     own = state.block
-    back = [p for p in own.parcels.values() if p.state == "RETURN_PENDING"] if own is not None else []
-    if own is not None and not own.ended and any(a["site_id"] in homes(own, parcel) for parcel in back):
-        parts[None] = a
+    if own is not None and own.state in {"ON_ROUTE", "RETURNING"}:
+        back = (parcel for parcel in own.parcels.values() if parcel.state == "RETURN_PENDING")
+        if any(a["site_id"] in homes(own, parcel) for parcel in back):
+            parts[None] = a
     for block, parcel in held(state):
         if parcel.state == "RETURN_PENDING" and a["site_id"] in homes(block, parcel):
             parts[block.block_id] = a

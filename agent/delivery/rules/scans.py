@@ -269,7 +269,7 @@ def _ask_for_number(tx: Transaction, scanned: Scanned, *, scanned_too: bool = Fa
 def _scan_held(tx: Transaction, scanned: Scanned, block: Block, parcel: Parcel) -> None:
     """A parcel that the vehicle holds of a block that has ended: it goes back, here or elsewhere."""
     tx.turn_to(block.block_id)
-    has_turned_up = parcel.state != "RETURN_PENDING"
+    has_turned_up = parcel.state in {"MISSING", "UNLOCATED", "LOST"}
     if has_turned_up:
         parcel = find(tx, parcel, entry=scanned.entry, device=scanned.device)
     here = home_here(tx.state, block, parcel, tx.moment)
@@ -416,7 +416,7 @@ def _return(tx: Transaction, scanned: Scanned, parcel: Parcel, stop: Stop) -> No
 
 def give_back(tx: Transaction, parcel: Parcel, **where_and_how: Any) -> None:
     """A parcel changes hands where it goes back to."""
-    if parcel.state == "ATTEMPTED":
+    if parcel.state != "RETURN_PENDING":
         tx.on_parcel("parcel.return_pending", parcel, reason=parcel.reason, action="return")
     data = {"reason": parcel.reason, **where_and_how}
     tx.on_parcel("parcel.returned", parcel, **{name: value for name, value in data.items() if value is not None})

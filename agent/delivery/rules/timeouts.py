@@ -40,14 +40,14 @@ def _watch_no_show(tx: Transaction) -> None:
     # A block of today is lost for good by this: the time must be one that somebody has checked.
     if tx.moment.trust not in {"gps", "ntp"}:
         return
-    # While a block runs nobody can check in to another one; then its driver gets as long as any other.
-    if tx.state.running is not None:
-        return
+    # While a block runs nobody can check in to another one; then its driver gets as long as any other. A block of which
+    # a unit that replaces another has parcels on board is one that runs.
     blocks = list(tx.state.blocks.values())
+    if tx.state.running is not None or any(block.state == "ACCEPTED" and block.custody for block in blocks):
+        return
     ends = [block.ended_at for block in blocks if block.ended_at is not None and block.checked_in_at is not None]
     for block in blocks:
-        # A unit that replaces another in the middle of a block has its parcels on board: somebody did show.
-        if block.state != "ACCEPTED" or block.starts_at is None or block.custody:
+        if block.state != "ACCEPTED" or block.starts_at is None:
             continue
         # A block may come after it has begun.
         since = max(block.starts_at, block.since or block.starts_at, *ends)
