@@ -154,12 +154,16 @@ function part(name, value, draw) {
   const now = key(value);
   if (shown.get(name) !== now) {
     shown.set(name, now);
-    draw(value);
+    try {
+      draw(value);
+    } catch (fault) { // the other parts of the page are drawn
+      console.error(name, fault);
+    }
   }
 }
 
 function render() {
-  const { unit = {}, block, stops = [], parcels = [] } = state;
+  const { block } = state, unit = state.unit ?? {}, stops = state.stops ?? [], parcels = state.parcels ?? [];
   part("link", [unit.id, unit.online, unit.backlog, unit.version, unit.clock?.trust], () => drawUnit(unit));
   part("block", block && [block.block_id, block.state, block.hours], () => {
     const about = block ? [block.block_id, words(block.state), block.hours] : ["No block"];
