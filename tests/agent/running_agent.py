@@ -61,14 +61,14 @@ class World:
         return self.scanner.next_signal(timeout_s) is not None
 
 
-def until(screen: Client, condition: Any, what: str, timeout_s: float = 30.0) -> dict[str, Any]:
+def until(screen: Client, condition: Any, what: str) -> dict[str, Any]:
     """What the screen shows once `condition` holds of it."""
 
     def look() -> dict[str, Any] | None:
         seen = screen.state()
         return seen if seen and condition(seen) else None
 
-    seen: dict[str, Any] = wait_until(look, what, timeout_s)
+    seen: dict[str, Any] = wait_until(look, what, instead=lambda: (screen.state() or {}).get("unit"))
     return seen
 
 

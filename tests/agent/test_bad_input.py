@@ -57,7 +57,7 @@ def test_a_flood_of_broken_messages_is_answered_sparingly_and_the_next_good_one_
     world.send("block", b"[" * 100_000)
     world.send("block", b"\xff\xfe\x00")
     world.send("block", block_of(tracking_numbers(2)))
-    until(agent.screen, block_is("ACCEPTED"), "the good block behind the flood", timeout_s=60)
+    until(agent.screen, block_is("ACCEPTED"), "the good block behind the flood")
 
     report = all_arrived(agent, cloud)
     assert 0 < report["by_type"]["message.rejected"] < 100
@@ -106,7 +106,7 @@ def test_thousands_of_broken_messages_write_few_lines_and_none_of_their_own(worl
             check=True,
         )
     world.send("block", block_of(tracking_numbers(2)))
-    until(agent.screen, block_is("ACCEPTED"), "the good block behind the flood", timeout_s=60)
+    until(agent.screen, block_is("ACCEPTED"), "the good block behind the flood")
     lines = (world.directory / "agent.log").read_text().splitlines()
     assert len(lines) < 60
     assert not [line for line in lines if line.startswith("2026-11-21 ERROR") or "\x1b" in line]
@@ -125,7 +125,7 @@ def test_a_flood_of_messages_for_a_block_that_nobody_has_is_answered_sparingly(w
         check=True,
     )
     world.send("block", block_of(tracking_numbers(2)))
-    until(agent.screen, block_is("ACCEPTED"), "the good block behind the flood", timeout_s=60)
+    until(agent.screen, block_is("ACCEPTED"), "the good block behind the flood")
 
     assert 0 < all_arrived(agent, cloud)["by_type"]["message.rejected"] < 100
 

@@ -192,7 +192,7 @@ def test_some_time_after_the_ignition_the_agent_ends_in_order_and_asks_to_be_swi
 def test_a_low_supply_ends_the_agent_at_once(world: World, mount: Simulator, runtime: Path) -> None:
     agent = in_mount(world, mount)
     mount.mcu.panel.supply_mv = 9_800
-    wait_until(lambda: agent.pid is None, "the end of the agent", patience_s=20)
+    wait_until(lambda: agent.pid is None, "the end of the agent")
     assert agent.returncode == 0
     assert (runtime / "power-off").exists()
     assert of_type(events(agent), "unit.stopped")[-1]["reason"] == "supply"
@@ -202,7 +202,7 @@ def test_a_supply_that_is_low_from_the_begin_ends_the_agent(world: World, mount:
     mount.mcu.panel.supply_mv = 9_500
     agent = world.agent(mount={"port": mount.port})
     agent.start_ready()
-    wait_until(lambda: agent.pid is None, "the end of the agent", patience_s=20)
+    wait_until(lambda: agent.pid is None, "the end of the agent")
     assert (runtime / "power-off").exists()
     assert of_type(events(agent), "unit.stopped")[-1]["reason"] == "supply"
 
