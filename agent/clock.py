@@ -152,7 +152,7 @@ class Clock:
             gps_ms = self._gps_offset_ms + uptime_ms
             if not self._synchronised or uptime_ms - self._gps_uptime_ms <= _HOLDOVER_MS:
                 return gps_ms, "gps"
-        if self._synchronised and system_ms >= self._built_ms:
+        if self._synchronised:
             return system_ms, "ntp"
         floor_ms = self._floor_ms + uptime_ms - self._floor_uptime_ms
         if system_ms < floor_ms:
@@ -192,13 +192,13 @@ class Clock:
             return
         self._asked_uptime_ms = uptime_ms
         self._system_offset_ms = system_ms - uptime_ms
-        self._synchronised = system_is_synchronised()
+        self._synchronised = system_ms >= self._built_ms and system_is_synchronised()
         contradicts = (
             self._gps_offset_ms is not None and abs(self._gps_offset_ms - self._system_offset_ms) > _CONTRADICTION_MS
         )
         if self._synchronised and contradicts:
             self._gps_offset_ms = None
-        if self._synchronised and self._built_ms <= system_ms < self._floor_ms:
+        if self._synchronised and system_ms < self._floor_ms:
             # What was kept as the last trusted time came from a receiver that was wrong.
             self._floor_ms, self._floor_uptime_ms = system_ms, uptime_ms
         if moved:

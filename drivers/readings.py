@@ -137,6 +137,7 @@ class Condition(StrEnum):
 
 
 MAX_REASON = 1000
+"""Characters of it that are shown."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal, NamedTuple
 
 from drivers.hotplug import claim, resolve
+from drivers.limited_log import printable
 from drivers.readings import Condition, DriverError, Panel, PartState
 from drivers.same_device import Opened
 from firmware_bridge.errors import BridgeError, Cause
@@ -357,7 +358,7 @@ def read_panel(link: Link, name: str = "mount") -> Panel:
             and all(_is_within(number, -MOST, MOST) for number in (x, y, z))
             and _is_within(uptime_ms, 0, MOST_MS)
         ):
-            return Panel(name, now_ns, ignition, supply_mv, buttons, (x, y, z), reset_cause[:32], uptime_ms)
+            return Panel(name, now_ns, ignition, supply_mv, buttons, (x, y, z), printable(reset_cause, 32), uptime_ms)
     found = ", ".join(f"{str(key)[:20]}: {_kind(value)}" for key, value in list(answer.items())[:12])
     raise BridgeError(
         f"the panel of {name} at {link.port} says {{{found}}}: expected ign: bool, mv: uint, btn: uint, "

@@ -386,3 +386,10 @@ def test_a_release_knows_when_it_was_built_and_a_checkout_when_it_was_written(tm
     told = subprocess.run(stamped, cwd=tmp_path / "lib", check=True, capture_output=True, text=True)
     assert told.stdout.strip() == "1795000000000"
     assert abs(built_ms() - Path(agent.built.__file__).stat().st_mtime * 1000) < 1000
+
+
+def test_a_system_clock_that_cannot_be_right_does_not_speak_against_the_receiver(world: World) -> None:
+    world.wall, world.synchronised = UNSET, True
+    unit = Clock()
+    assert any(fixes(unit, world, *seconds_from(NOON, 3)))
+    assert unit.now().trust == "gps"

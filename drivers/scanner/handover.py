@@ -9,8 +9,10 @@ from drivers.readings import NotRead, Scan
 from drivers.scanner.code import Code, Repeats
 from drivers.scanner.framing import Counters
 
-TOLD_EVERY_NS: Final = 1_000_000_000
-"""Losses with no code between are told this often at most: a line that babbles must not drown everything else."""
+TOLD_IN_A_ROW: Final = 3
+WITHIN_NS: Final = 1_000_000_000
+"""So many losses with no code between are told within this time at most: a line that babbles must not drown everything
+else, and a scanner may wait for the answer to each."""
 
 
 class HandOver:
@@ -28,7 +30,8 @@ class HandOver:
         self._out = out
         self._lost = counters.lost
         self._told_ns: int | None = None
-        """When a loss was told last; ``None`` once a code has come."""
+        """When the first loss of a row was told; ``None`` once a code has come."""
+        self._told = 0
 
     def give(self, codes: Iterable[Code], now_ns: int) -> None:
         """Hand over what was found by now.
@@ -45,6 +48,8 @@ class HandOver:
             self._tell(now_ns)
 
     def _tell(self, now_ns: int) -> None:
-        if self._told_ns is None or now_ns - self._told_ns >= TOLD_EVERY_NS:
-            self._told_ns = now_ns
+        if self._told_ns is None or now_ns - self._told_ns >= WITHIN_NS:
+            self._told_ns, self._told = now_ns, 0
+        if self._told < TOLD_IN_A_ROW:
+            self._told += 1
             self._out(NotRead(self._device, now_ns))

@@ -201,7 +201,7 @@ def test_a_wrong_baud_is_told_in_the_state_and_forgotten_when_codes_come() -> No
                     # "TBA123456789012\r" at 38,400 baud, as a line at 9,600 takes it.
                     device.write(bytes.fromhex("00F8 8000 F880 00F8 0080 F800 F880 00F8 00F8 8000 F880 00F8 0080 F800"))
                     await watched.until(lambda lost=lost: len(watched.lost) == lost)  # type: ignore[misc]
-                    await asyncio.sleep(1.0)  # losses are told once a second
+                    await asyncio.sleep(0.6)
                 state = await watched.until_state(Condition.FAULTY)
                 assert f"scanner hand at {device.port} sends what is no text: set baud" in state.reason
                 assert "9600 baud" in state.reason
