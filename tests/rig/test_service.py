@@ -6,8 +6,9 @@ from contextlib import ExitStack
 
 import pytest
 
+from demo.stage import wait_until
 from tests.agent.running_agent import tracking_numbers
-from tests.rig.vehicle import Adapter, KeyboardGadget, SerialGadget, Vehicle
+from tests.rig.vehicle import SOON_S, Adapter, KeyboardGadget, SerialGadget, Vehicle
 
 pytestmark = pytest.mark.rig
 
@@ -40,6 +41,22 @@ def test_the_service_runs_as_its_own_user_and_is_ended_in_order(vehicle: Vehicle
     assert vehicle.sh("systemctl show --property Result,NRestarts kerbside") == "Result=success\nNRestarts=0"
     assert vehicle.events()[-1]["type"] == "org.kerbside.unit.stopped.v1"
     assert vehicle.kerbside("journal verify")["ok"]
+
+
+def test_the_service_learns_the_boot_and_whether_the_clock_is_right_although_it_may_ask_the_kernel_for_neither(
+    vehicle: Vehicle,
+) -> None:
+    def set_clock_status(status: int) -> None:
+        asked = f"t = c._Timex(modes=0x14, maxerror=0, status={status}); c._libc().adjtimex(ctypes.byref(t))"
+        python = "/opt/kerbside/.venv/bin/python -c"
+        vehicle.sh(f"cd /opt/kerbside && {python} 'import ctypes; import agent.system_clock as c; {asked}'")
+
+    set_clock_status(0x40)
+    vehicle.configure()
+    assert vehicle.look()["unit"]["clock"]["trust"] != "ntp"
+    set_clock_status(0)
+    wait_until(lambda: vehicle.look()["unit"]["clock"]["trust"] == "ntp", "the clock to be synchronised", SOON_S)
+    assert vehicle.events()[0]["bootid"] == vehicle.sh("cat /proc/sys/kernel/random/boot_id")
 
 
 def test_udev_gives_each_device_its_name_group_and_marks(
