@@ -258,7 +258,7 @@ def test_a_damaged_database_is_put_aside_and_the_gap_is_declared_to_the_cloud(wo
 def test_on_a_full_disk_the_driver_hears_that_nothing_was_kept_and_nothing_confirmed_is_lost(world: World) -> None:
     small = world.directory / "small"
     small.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(small)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m,mode=0700", "tmpfs", str(small)], check=True)
     world.stack.callback(subprocess.run, ["umount", "-l", str(small)], check=True)
     (world.directory / "state").symlink_to(small, target_is_directory=True)
     numbers = tracking_numbers(6)
