@@ -175,6 +175,15 @@ def test_a_parcel_that_the_next_block_has_too_moves_there_when_it_is_loaded() ->
     assert held(unit) == {"P2": "RETURN_PENDING"}
 
 
+def test_a_parcel_that_the_next_block_has_left_behind_still_goes_back() -> None:
+    unit = next_block(owing(), parcels=2, first=1)
+    unit.must("reject", parcel_id="P1", reason="MIS_SORT")
+    unit.scan_parcel(1)
+    assert (unit.code(), types(unit), unit.last.events[0].data["block_id"]) == ("OK", ["parcel.returned"], "B1")
+    unit.scan_parcel(1)
+    assert unit.code() == "ENDED"
+
+
 def test_a_parcel_that_the_next_block_has_aboard_from_its_start_moves_there() -> None:
     unit = owing(1)
     data = block_data(1, 1, block_id="B2", **LATER)

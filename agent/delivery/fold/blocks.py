@@ -99,8 +99,6 @@ def _remainder(block: Block) -> Block:
         route=tuple(stop_id for stop_id in block.route if stop_id in stops),
         codes=index_codes({name: codes_of(parcel.plan) for name, parcel in parcels.items()}),
         last_pickup_id=block.last_pickup_id if block.last_pickup_id in stops else None,
-        travel=None,
-        elsewhere={},
         recalls={name: message for name, message in block.recalls.items() if name in parcels},
     )
 

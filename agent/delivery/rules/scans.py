@@ -23,7 +23,7 @@ from agent.delivery.model.times import Instant, text_of
 from agent.delivery.rules.follow_ups import settle
 from agent.delivery.rules.held import find_scanned, home_here, home_name, move_on
 from agent.delivery.rules.transaction import Refused, Transaction
-from contract.vocabulary import PARCEL_ENDED, STOP_ENDED
+from contract.vocabulary import CUSTODY, PARCEL_ENDED, STOP_ENDED
 
 SHORT_ENTRY = 6
 """How many of a number's last characters are enough to type."""
@@ -49,9 +49,11 @@ def scan(tx: Transaction, scanned: Scanned) -> None:
     if question is not None and question.kind in QUESTIONS:
         tx.momentary(question=None)
     known = _known(block, scanned) if block is not None and not block.ended else []
-    if not known and (held := find_scanned(tx.state, scanned)) is not None:
-        _scan_held(tx, scanned, *held)
-        return
+    if all(parcel.state in PARCEL_ENDED for parcel in known):
+        held = find_scanned(tx.state, scanned)
+        if held is not None and (not known or held[1].state in CUSTODY):
+            _scan_held(tx, scanned, *held)
+            return
     if block is None or block.ended:
         _reject(tx, scanned, "NO_BLOCK", None, code=_shown(scanned))
     if not known and scanned.entry == "manual":
