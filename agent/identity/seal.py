@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import logging
 import os
 import threading
 from collections.abc import Mapping
@@ -18,6 +19,9 @@ from typing import Any, Final
 from agent.delivery.model.scopes import BLOCK
 from agent.files import read_strictly, write_durably
 from agent.secret_files import weaknesses
+from drivers.limited_log import LimitedLog
+
+faults: Final = LimitedLog(logging.getLogger(__name__), "secrets that cannot be opened")
 
 PREFIX = "sealed:"
 TEXT = PREFIX + "v1:"
@@ -162,19 +166,23 @@ class Sealer:
             raise SealError(f"a secret of {scope} cannot be opened: the token is damaged or of another scope") from None
 
     def opened(self, scope: str, value: Any) -> Any:
-        """A JSON value with what its tokens hold. A token that can be opened no more is ``None``.
-
-        :raises SealError: a token is damaged, or of another scope
-        """
+        """A JSON value with what its tokens hold; ``None`` stands for a token that cannot be opened, or no more."""
         if isinstance(value, str):
-            if not value.startswith(PREFIX):
-                return value
-            with self._changing:
-                is_wiped = scope not in self._wrapped
-            return None if is_wiped else self.open(scope, value)
+            return self._opened(scope, value) if value.startswith(PREFIX) else value
         if isinstance(value, Mapping):
             return {name: self.opened(scope, each) for name, each in value.items()}
         return [self.opened(scope, each) for each in value] if isinstance(value, list | tuple) else value
+
+    def _opened(self, scope: str, token: str) -> Any:
+        with self._changing:
+            is_wiped = scope not in self._wrapped
+        if is_wiped:
+            return None
+        try:
+            return self.open(scope, token)
+        except SealError as fault:
+            faults.warning("%s", str(fault))
+            return None
 
     def open_bytes(self, scope: str, sealed: bytes) -> bytes:
         """The content that `Scope.seal_bytes` has sealed.

@@ -104,10 +104,7 @@ class InboxReader:
         return self.read(incoming.kind, incoming.payload, incoming.token, *known)
 
     def settings(self, data: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The settings that a message holds, with what was sealed in it.
-
-        :raises SealError: they are damaged
-        """
+        """The settings that a message holds, with what was sealed in it."""
         return {name: self._sealer.opened(SETTINGS, value) for name, value in data.items()}
 
 

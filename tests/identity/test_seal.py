@@ -98,6 +98,16 @@ def test_a_token_that_is_none_is_refused_without_being_shown(tmp_path: Path, tok
     assert "plain" not in str(refused.value)
 
 
+def test_a_token_that_is_damaged_leaves_the_others_of_a_document_open(tmp_path: Path) -> None:
+    sealer = Sealer(tmp_path, {})
+    scope = sealer.scope("block/B7")
+    document = {"a": scope.seal("gate"), "b": [scope.seal({"line1": "Achterom 1"}), 7], "c": "sealed:v1:AAAA", "d": "x"}
+    opened = {"a": "gate", "b": [{"line1": "Achterom 1"}, 7], "c": None, "d": "x"}
+    assert sealer.opened("block/B7", document) == opened
+    sealer.forget("block/B7")
+    assert sealer.opened("block/B7", document) == {"a": None, "b": [None, 7], "c": None, "d": "x"}
+
+
 def test_a_changed_token_is_refused(tmp_path: Path) -> None:
     sealer = Sealer(tmp_path, {})
     token = sealer.scope("B7").seal(SECRET)

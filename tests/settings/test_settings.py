@@ -252,6 +252,17 @@ def test_an_address_without_a_host_or_port_is_refused(address: str) -> None:
         split_address(address)
 
 
+@pytest.mark.parametrize(
+    "key", ["camera.source", "delivery.photo_retakes", "gps.gpsd", "camera.hunter2", "gps.stale_after_s"]
+)
+def test_a_wrong_value_that_the_cloud_sends_is_not_repeated(key: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        change(Settings(), {key: "xyz://me:hunter2@127.0.0.9/?a=hunter2"})
+    assert "hunter2@" not in str(refused.value)
+    assert "=hunter2" not in str(refused.value)
+    assert str(refused.value).startswith(f"{key}: expected ")
+
+
 def test_the_cloud_may_change_the_rules_of_delivery_and_nothing_of_the_link() -> None:
     settings = Settings()
     assert change(settings, {"delivery.photo_retakes": 1}).delivery.photo_retakes == 1
