@@ -18,6 +18,7 @@ import json
 import logging
 import queue
 import signal
+import sqlite3
 import sys
 import threading
 import time
@@ -280,7 +281,13 @@ def main(arguments: list[str] | None = None) -> int:
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, consumer.stop)
-        complete = consumer.run(until_sequence=chosen.until_sequence, timeout_s=chosen.timeout)
+        try:
+            complete = consumer.run(until_sequence=chosen.until_sequence, timeout_s=chosen.timeout)
+        except sqlite3.Error as error:
+            print(
+                f"{chosen.store}: nothing can be kept ({error}); what came since is not acknowledged", file=sys.stderr
+            )
+            return 1
     print(json.dumps(ledger.report(), indent=2, ensure_ascii=False))
     ledger.close()
     return 0 if complete else 1

@@ -93,7 +93,8 @@ def _without(span: tuple[int, int], declared: Sequence[tuple[int, int]]) -> list
     """What is left of a span of sequence numbers once the declared ones, which are merged, are taken out."""
     left = []
     start, end = span
-    for first, last in declared[bisect_left(declared, start, key=lambda each: each[1]) :]:
+    for index in range(bisect_left(declared, start, key=lambda each: each[1]), len(declared)):
+        first, last = declared[index]
         if first > end:
             break
         if first > start:

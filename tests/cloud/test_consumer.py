@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import resource
 import signal
 import subprocess
 import sys
@@ -148,6 +149,20 @@ def test_a_kill_loses_nothing_because_it_acknowledges_only_what_it_has_kept(
         running.end(signal.SIGKILL)
     report = consumer().until(lambda report: report["last_sequence"] == 1200 and report["gaps"] == 0)
     assert (report["events_received"], report["chain_intact"]) == (1200, True)
+
+
+def test_on_a_full_disk_it_ends_with_the_reason_and_what_it_could_not_keep_comes_again(
+    broker: Broker, consumer: Callable[..., Consumer]
+) -> None:
+    running, writer = consumer(), Writer()
+    resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, (400_000, 400_000))
+    send(broker, [writer.event(filling="x" * 1000) for _ in range(1000)])
+    running.process.communicate(timeout=PATIENCE_S)
+    assert running.process.returncode == 1
+    assert "nothing can be kept" in running.log().splitlines()[-1]
+    assert "Traceback" not in running.log()
+    report = consumer().until(lambda report: report["last_sequence"] == 1000 and report["gaps"] == 0)
+    assert (report["events_received"], report["chain_intact"]) == (1000, True)
 
 
 def test_it_survives_a_broker_that_restarts(broker: Broker, consumer: Callable[..., Consumer]) -> None:

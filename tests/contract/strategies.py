@@ -64,6 +64,16 @@ ODD = st.sampled_from(
 """What a member of whatever kind is not expected to be."""
 
 
+DIGITS = st.binary(min_size=32, max_size=32).map(bytes.hex)
+QUICK = {
+    "^[0-9a-f]{64}$": DIGITS,
+    "^[0-9a-f]{8}-": DIGITS.map(lambda text: f"{text[:8]}-{text[8:12]}-7{text[12:15]}-8{text[15:18]}-{text[18:30]}"),
+    "^0{5}[0-9]{15}$": st.integers(0, 10**15 - 1).map("{:020d}".format),
+    "^[0-9]{1,20}$": st.integers(0, 10**20 - 1).map(str),
+}
+"""The beginning of an expression, and the texts that it allows, drawn a hundred times as quickly."""
+
+
 def upward(name: str) -> st.SearchStrategy[Any]:
     """Something that a unit may send, by the name of its schema."""
     published = schemas.schema(name)
@@ -116,7 +126,11 @@ def _text(schema: Mapping[str, Any]) -> st.SearchStrategy[str]:
     shortest, longest = schema.get("minLength", 0), schema.get("maxLength", 40)
     if schema.get("format") == "date-time":
         return TIMES
-    if pattern := schema.get("pattern"):
+    pattern = str(schema.get("pattern", ""))
+    for beginning, texts in QUICK.items():
+        if pattern.startswith(beginning):
+            return texts
+    if pattern:
         texts = st.from_regex(pattern, fullmatch=True)
         return texts.filter(lambda text: shortest <= len(text) <= longest or "maxLength" not in schema).filter(
             lambda text: not text.endswith("\n")  # which Python's `$` allows, and JSON Schema's does not
