@@ -19,7 +19,7 @@ from agent.journal.entries import JournalError
 from agent.journal.store import Journal
 from agent.settings import Settings, SettingsError, change
 from agent.unit import Unit
-from agent.uplink.inbox import InboxReader, Incoming
+from agent.uplink.inbox import InboxReader, Incoming, command_id_of
 from agent.uplink.uplink import Uplink
 from drivers.limited_log import LimitedLog, printable
 
@@ -186,7 +186,9 @@ class CloudRequests:
         self._unit.reject(message, partial(self._uplink.acknowledge, incoming.token))
         if kind in ASKING and message.message_id is not None:
             wrong = {"code": code, "message": why or ": ".join(filter(None, (message.path, message.expected)))}
-            self._uplink.reply({"command_id": message.message_id, "ok": False, "error": wrong}, incoming)
+            readable = kind == "command" and message.reason != "TOO_LARGE"
+            command_id = (command_id_of(incoming.payload) if readable else None) or message.message_id
+            self._uplink.reply({"command_id": command_id, "ok": False, "error": wrong}, incoming)
 
     def _answer(self, message_id: str, **outcome: Mapping[str, Any]) -> None:
         incoming = self._asked.pop(message_id, None)

@@ -134,6 +134,18 @@ def message_id_of(payload: bytes) -> str | None:
     return message_id if message_id is not None and is_identifier(message_id) else None
 
 
+def command_id_of(payload: bytes) -> str | None:
+    """By which the sender of a command knows it, also where the rest is invalid; ``None`` where it cannot be read."""
+    from contract.members import is_identifier
+
+    try:
+        envelope = strict_json.parse(payload)
+        command_id = envelope["data"]["command_id"]
+    except (StrictJsonError, LookupError, TypeError):
+        return None
+    return command_id if isinstance(command_id, str) and is_identifier(command_id) else None
+
+
 def _read(kind: str, envelope: Any) -> InboxMessage | InvalidMessage:
     from contract import models  # building them costs memory and time: only once a message has come
 
