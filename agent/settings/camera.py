@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from agent.settings.section import Section, empty_is_unset, printable, valid_device
+from agent.settings.section import Section, empty_is_unset, one_line, valid_device
 
 _SCHEMES: Final = frozenset({"http", "https", "rtsp", "rtsps"})
 
@@ -30,7 +30,7 @@ def _camera_source(text: str) -> str:
     return text
 
 
-_Source = Annotated[str, Field(max_length=2000), AfterValidator(printable), AfterValidator(_camera_source)]
+_Source = Annotated[str, Field(max_length=2000), AfterValidator(one_line), AfterValidator(_camera_source)]
 
 
 class CameraSettings(Section):

@@ -14,6 +14,7 @@ from agent.settings.section import MisplacedError
 from agent.settings.unit import NAMES
 from agent.settings.whole import Settings
 from contract.faults import WORDS, Fault, expected, path_of
+from drivers.limited_log import printable
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -40,6 +41,7 @@ _WORDS: Final[Mapping[str, str]] = {
 }
 """As the words of a message, where a settings file does not call it by another name."""
 _BEYOND: Final = frozenset({"greater_than_equal", "less_than_equal"})
+MAX_SHOWN: Final = 80
 SECRET_KEYS: Final = frozenset({"broker.url", "camera.source"})
 """Keys in which people write passwords."""
 
@@ -51,7 +53,7 @@ def fault_of(finding: ErrorDetails, origins: Mapping[Place, str]) -> Fault:
     :param origins: the environment variables that values came from
     """
     place, kind, value = finding["loc"], finding["type"], finding["input"]
-    path = plain(path_of(place))
+    path = printable(path_of(place))
     origin = f" (from {origins[place]})" if place in origins else ""
     if kind == "extra_forbidden":
         return Fault(path or "settings", _unknown(place) + origin)
@@ -63,19 +65,12 @@ def fault_of(finding: ErrorDetails, origins: Mapping[Place, str]) -> Fault:
     misplaced = finding.get("ctx", {}).get("error")
     if isinstance(misplaced, MisplacedError):
         return Fault(f"{path}.{misplaced.key}" if path else misplaced.key, wanted + origin)
-    found = plain(json.dumps(value, default=str, ensure_ascii=False))
+    found = json.dumps(value, default=str, ensure_ascii=False)
     if path in SECRET_KEYS and ("@" in found or "?" in found):
         found = "one with a secret in it"
     elif path.endswith("_file") and not found.startswith('"/'):
         found = "another text"  # a password or key that was written where its file's path belongs
-    return Fault(path, f"{wanted}, got {_shortened(found)}{origin}: {_step(path, field)}")
-
-
-def plain(text: str) -> str:
-    """A text that may be shown on a terminal and in a log: what is not printable is escaped."""
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() else f"\\u{ord(each):04x}" for each in text)
+    return Fault(path, f"{wanted}, got {printable(found, MAX_SHOWN)}{origin}: {_step(path, field)}")
 
 
 def _field(place: Place) -> FieldInfo | None:
@@ -101,10 +96,6 @@ def _step(path: str, field: FieldInfo | None) -> str:
     default = field.get_default(call_default_factory=True)
     otherwise = "" if default in (None, ()) else f" for {json.dumps(default, default=str)}"
     return f"correct it, or leave it out{otherwise}"
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= 80 else text[:77] + "…"
 
 
 def _unknown(place: Place) -> str:

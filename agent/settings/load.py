@@ -12,10 +12,11 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from agent.settings.faults import Place, SettingsError, fault_of, plain
+from agent.settings.faults import Place, SettingsError, fault_of
 from agent.settings.unit import NAMES
 from agent.settings.whole import Settings
 from contract.faults import Fault
+from drivers.limited_log import printable
 
 DEFAULT_PATH: Final = Path("/etc/kerbside/agent.toml")
 PREFIX: Final = "KERBSIDE_"
@@ -54,7 +55,7 @@ def load(path: Path | None, environ: Mapping[str, str] = os.environ, *, named: b
 
 
 def _read(path: Path) -> dict[str, Any]:
-    name = plain(str(path))
+    name = printable(str(path))
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
@@ -83,7 +84,7 @@ def _in_words(error: str) -> str:
     if not place:
         return "got a number of too many digits"
     error = error.replace("\\\\", "\\").replace("'", '"')
-    return plain(f"got at {place}: {error[:1].lower()}{error[1:]}")
+    return printable(f"got at {place}: {error[:1].lower()}{error[1:]}")
 
 
 def _unnamed(values: Mapping[str, Any]) -> list[Fault]:

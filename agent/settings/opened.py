@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.secret_files import AGENT_USER, may_use
-from agent.settings.faults import plain
+from drivers.limited_log import printable
 
 MAX_BYTES: Final = 4_194_304
 _REASONS: Final = {
@@ -35,7 +35,7 @@ class UnusableError(Exception):
 def shown_path(path: Path) -> str:
     """A path that may be shown: one that is none may be the very secret that belongs into the file."""
     text = str(path)
-    return plain(text) if path.is_absolute() and len(text) <= 200 else "a path that does not begin with /"
+    return printable(text) if path.is_absolute() and len(text) <= 200 else "a path that does not begin with /"
 
 
 def read(path: Path, expected: str, *, most: int = MAX_BYTES) -> bytes:

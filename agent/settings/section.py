@@ -59,7 +59,7 @@ def _listed_words(value: object) -> object:
     return value
 
 
-def printable(value: object) -> object:
+def one_line(value: object) -> object:
     """A text or path of a setting: one line of printable characters.
 
     :raises ValueError: it holds a control character, such as NUL or a line break
@@ -74,8 +74,8 @@ def empty_is_unset(value: object) -> object:
     return None if value == "" else value
 
 
-Text = Annotated[str, Field(max_length=255), AfterValidator(printable)]
-FilePath = Annotated[Path, BeforeValidator(printable)]
+Text = Annotated[str, Field(max_length=255), AfterValidator(one_line)]
+FilePath = Annotated[Path, BeforeValidator(one_line)]
 Name = Annotated[str, AfterValidator(valid_name)]
 DeviceMatch = Annotated[Text, AfterValidator(valid_device)]
 OptionalText = Annotated[Text | None, BeforeValidator(empty_is_unset)]

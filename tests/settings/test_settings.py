@@ -357,6 +357,6 @@ def test_a_fault_of_toml_is_told_without_the_words_of_python(text: str, says: st
 
 def test_what_a_file_holds_cannot_move_the_cursor_of_who_reads_its_faults(tmp_path: Path) -> None:
     (found,) = faults_of('"\\u001b[2J" = 1', tmp_path)
-    assert found.startswith("\\u001b[2J: unknown section")
+    assert found.startswith("\\x1b[2J: unknown section")
     (found,) = faults_of('[camera]\nsource = "/a\\u0000b"', tmp_path)
     assert found.startswith("camera.source: expected one line of printable characters")
