@@ -62,14 +62,12 @@ def weaknesses(path: Path, keeping: Keeping) -> Iterator[Weakness]:
             status = step.lstat()
         except OSError:
             continue
-        if stat.S_ISLNK(status.st_mode):
-            # Whoever owns a link in a folder that others share can let it lead elsewhere.
-            if status.st_uid not in trusted:
-                yield _foreign(step, status)
-            continue
         is_it = os.path.realpath(step) == real
         if status.st_uid not in trusted:
-            yield _foreign(step, status)
+            # Whoever owns a link can let it lead elsewhere.
+            yield _foreign(step, status, is_it=is_it)
+        elif stat.S_ISLNK(status.st_mode):
+            continue
         elif is_it:
             yield from _open_to_others(step, status, keeping)
         elif not status.st_mode & stat.S_ISVTX and (writing := status.st_mode & _others(status)):
@@ -119,13 +117,14 @@ def _said(too_much: int, status: os.stat_result, right: int) -> str:
     return f"may be {what} by {who} (mode {stat.S_IMODE(status.st_mode):04o}, expected {right:04o})"
 
 
-def _foreign(path: Path, status: os.stat_result) -> Weakness:
+def _foreign(path: Path, status: os.stat_result, *, is_it: bool) -> Weakness:
+    found = f"belongs to {_name(status.st_uid)}, who may change it"
+    if not is_it and stat.S_ISDIR(status.st_mode):
+        # The folder may be somebody's home: that is not to be taken from them.
+        return Weakness(path, found, "move what must be kept to a folder of root's, such as /etc/kerbside")
     wanted = AGENT_USER if os.geteuid() == 0 and _agent() is not None else "root"
-    return Weakness(
-        path,
-        f"belongs to {_name(status.st_uid)}, who may change it",
-        f"chown {'--no-dereference ' if stat.S_ISLNK(status.st_mode) else ''}{wanted} {shlex.quote(str(path))}",
-    )
+    itself = "--no-dereference " if stat.S_ISLNK(status.st_mode) else ""
+    return Weakness(path, found, f"chown {itself}{wanted} {shlex.quote(str(path))}")
 
 
 def _way(path: Path) -> Iterator[Path]:
@@ -150,9 +149,10 @@ def _way(path: Path) -> Iterator[Path]:
 
 
 def _trusted() -> set[int]:
-    """Whose files are as good as the agent's own."""
-    agent = _agent()
-    return {0, os.geteuid()} | ({agent.pw_uid} if agent else set())
+    """Whose files are as good as the agent's own; who has become root by sudo is as good as root."""
+    agent, asked_by = _agent(), os.environ.get("SUDO_UID", "")
+    trusted = {0, os.geteuid()} | ({agent.pw_uid} if agent else set())
+    return trusted | ({int(asked_by)} if os.geteuid() == 0 and asked_by.isdecimal() else set())
 
 
 def _agent() -> pwd.struct_passwd | None:
