@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from contract.members import JSON_ITEMS, JSON_MARK, JSON_MEMBERS, JSON_NAME, JSON_TEXT
 from contract.models import ENVELOPE, MODELS
+from contract.strict_json import MAX_DEPTH
 from contract.topics import full_type
 from contract.upward import UPWARD
 from contract.vocabulary import MAX_MESSAGE_BYTES
@@ -46,7 +47,10 @@ def schema(name: str) -> dict[str, Any]:
     return {
         "$schema": DIALECT,
         "title": name,
-        "description": f"JSON in UTF-8, of at most {MAX_MESSAGE_BYTES} bytes",
+        "description": (
+            f"JSON in UTF-8, of at most {MAX_MESSAGE_BYTES} bytes, nested at most {MAX_DEPTH} levels, each member of "
+            "an object once, with whole numbers that a 64-bit float keeps exactly"
+        ),
         "type": "object",
         "required": [*envelope["required"], "data"],
         "properties": envelope["properties"] | {"type": {"const": full_type(name)}, "data": body},

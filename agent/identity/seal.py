@@ -34,6 +34,7 @@ BYTES = b"\x00bytes"
 """Tells what was sealed as bytes from what was sealed as a text."""
 
 
+_UNKNOWN: Final = object()
 _encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -93,17 +94,18 @@ class Scope:
 
         :raises SealError: without a text; the token is damaged or of another scope
         """
-        if token not in self._opened:
-            prefix = next((prefix for prefix in (TEXT, JSON) if token.startswith(prefix)), token)
-            try:
-                text = self._key.decrypt(base64.urlsafe_b64decode(token.removeprefix(prefix)), self._context).decode()
-                value = text if prefix == TEXT else json.loads(text)
-            except (binascii.Error, ValueError) as fault:
-                raise SealError from fault
-            if len(self._opened) >= MOST_OPENED:
-                self._opened.clear()
-            self._opened[token] = value
-        return self._opened[token]
+        if (value := self._opened.get(token, _UNKNOWN)) is not _UNKNOWN:
+            return value
+        prefix = next((prefix for prefix in (TEXT, JSON) if token.startswith(prefix)), token)
+        try:
+            text = self._key.decrypt(base64.urlsafe_b64decode(token.removeprefix(prefix)), self._context).decode()
+            value = text if prefix == TEXT else json.loads(text)
+        except (binascii.Error, ValueError) as fault:
+            raise SealError from fault
+        if len(self._opened) >= MOST_OPENED:
+            self._opened.clear()
+        self._opened[token] = value
+        return value
 
     def seal_bytes(self, content: bytes) -> bytes:
         """This content, sealed: for files, which need no token."""
