@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 import pytest
 
+from agent.settings import Settings
 from contract import vocabulary
 
 HERE = Path(__file__).parent
@@ -89,7 +90,12 @@ def test_the_code_names_no_event_or_message_that_the_contract_does_not_know() ->
     files = [path for room in ("agent", "demo", "cloud") for path in (ROOT / room).rglob("*.py")]
     named = {(name, path.name) for path in files for name in _events_named(path)}
     assert len(named) > 100
-    assert {found for found in named if found[0] not in {*vocabulary.EVENTS, *MODELS}} == set()
+    settings = {
+        f"{section}.{key}"
+        for section, field in Settings.model_fields.items()
+        for key in getattr(field.annotation, "model_fields", ())
+    }
+    assert {found for found in named if found[0] not in {*vocabulary.EVENTS, *MODELS, *settings}} == set()
 
 
 @pytest.mark.parametrize(
