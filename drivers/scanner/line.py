@@ -33,6 +33,7 @@ UNREAD_BYTES: Final = 600
 """What is kept of the bytes since the last code, to tell what they are: two packets of SSI."""
 
 _STX, _ETX = b"\x02", b"\x03"
+_IDENTIFIER: Final = re.compile(rb"\][A-Za-z][0-9A-Za-z]")
 _CONTROLS: Final = bytes(range(0x21)) + b"\x7f"
 _NAMES: Final = {"cr": "\r", "lf": "\n", "crlf": "\r\n", "etx": "\x03", "none": ""}
 _ENDS: Final[dict[str, re.Pattern[bytes]]] = {
@@ -137,7 +138,7 @@ class LineFramer:
         if self._flush:
             code = self._decode(rest)
             return [code] if code else []
-        if read(rest) is None and not _would_do(rest):
+        if _read(rest) is None and not _would_do(rest):
             self.counters.unreadable += 1
         else:
             self.counters.unterminated += 1
@@ -158,12 +159,11 @@ class LineFramer:
             self.counters.too_long += 1
             self._lose(line)
             return None
-        if (start := line.rstrip(FRAMING).rfind(_STX)) >= 0:
+        before, line = _split_at_stx(line)
+        if before:
             # The end of the code before was lost, or noise came between.
-            if line[:start].strip(FRAMING):
-                self.counters.unterminated += 1
-                self.counters.lose()
-            line = line[start + 1 :]
+            self.counters.unterminated += 1
+            self.counters.lose()
         if not line.strip(FRAMING):
             return None
         code = read(line)
@@ -189,7 +189,7 @@ class LineFramer:
             self._lost += 1
             if self._lost >= LINES_IN_A_ROW or len(lost) > self._max_bytes:
                 self.trouble = f'{_TRIED[end]}: set terminator = "{end}"'
-        elif read(lost) is not None:
+        elif _read(lost) is not None:
             self._lost += 1
             if self._lost >= LINES_IN_A_ROW or len(lost) > self._max_bytes:
                 self.trouble = (
@@ -202,11 +202,24 @@ class LineFramer:
                 self.trouble = "sends what is no text: set baud as the scanner is set"
 
 
+def _split_at_stx(line: bytes) -> tuple[bytes, bytes]:
+    """What came before the STX of a code, and the code; an identifier in front of it belongs to it."""
+    start = line.rstrip(FRAMING).rfind(_STX)
+    if start < 0:
+        return b"", line
+    before, line = line[:start].strip(FRAMING), line[start + 1 :]
+    return (b"", before + line) if _IDENTIFIER.fullmatch(before) else (before, line)
+
+
+def _read(line: bytes) -> Code | None:
+    return read(_split_at_stx(line)[1])
+
+
 def _would_do(lost: bytes) -> str | None:
     """The end by which all that was lost would have been codes."""
     for end in _TRIED:
         *lines, rest = _ENDS[_NAMES[end]].split(lost)
         lines = [line for line in lines if line.strip(FRAMING)]
-        if lines and not rest.strip(FRAMING) and all(map(read, lines)):
+        if lines and not rest.strip(FRAMING) and all(map(_read, lines)):
             return end
     return None

@@ -15,7 +15,20 @@ from drivers.scanner.ssi import Opcode, Packet, Source
 
 SILENCE_NS = 1_000_000_000
 TERMINATORS = ["auto", "cr", "lf", "crlf", "etx", "none"]
-BEFORE = [b"", b"\x02", b"\x01", b"\x00", b"\x16", b"\x1b", b" ", b"\xa0", b"\xc2\xa0", b"\xef\xbb\xbf", b"\x02]C0"]
+BEFORE = [
+    b"",
+    b"\x02",
+    b"\x01",
+    b"\x00",
+    b"\x16",
+    b"\x1b",
+    b" ",
+    b"\xa0",
+    b"\xc2\xa0",
+    b"\xef\xbb\xbf",
+    b"\x02]C0",
+    b"]C0\x02",
+]
 BEHIND = [b"", b"\x03", b"\x04", b"\x00", b"\t", b" ", b"\xc2\xa0", b"\xa0"]
 ENDS = [b"\r", b"\n", b"\r\n", b"\n\r", b"\r\r", b"", b"\x03", b"\t", b"\x04", b"\x0c", b"\x00"]
 
