@@ -69,7 +69,7 @@ def test_a_command_with_a_number_beyond_the_log_is_answered_and_the_next_start_g
 ) -> None:
     def command(command_id: str, name: str, **arguments: object) -> None:
         asked = {"command_id": command_id, "command": name, **arguments}
-        world.send("command", envelope("command.requested", asked))
+        world.send("command", {**envelope("command.requested", asked), "id": command_id})
 
     agent = world.agent(journal={"confirm": "cloud"})
     with hearing(world.broker) as heard:

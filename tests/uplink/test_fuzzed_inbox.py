@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -41,6 +45,8 @@ MAX_STATE_BYTES = 4 * 1024 * 1024
 MAX_MEMORY_BYTES = 320 * 1024 * 1024
 """The service's own limit (`systemd/kerbside.service`)."""
 MAX_LOG_LINES = 300
+LIKE_IT = 5
+"""Messages made out of each that hypothesis draws, which takes it long."""
 WAITING = 200
 """Messages on their way to the broker."""
 KIND_OF = {type_: kind for kind, types in INBOX.items() for type_ in types}
@@ -49,19 +55,18 @@ PARCELS = [*(f"{block}-P1" for block in BLOCKS), "P?"]
 OWN_IDS = ("offer_id", "message_id", "feedback_id", "advisory_id", "command_id")
 COMMAND = ("command_id", "command", "from_sequence", "to_sequence", "sequence", "sha256")
 
+WAYS = ["as it is"] * 8 + ["spoiled"] * 6 + ["odd", "unreadable", "elsewhere"] * 2 + ["large"]
+
 ids = itertools.count()
 """Of messages, so that most are no repetitions."""
 
 
-def conforming_messages() -> st.SearchStrategy[tuple[str, Any]]:
+@cache
+def conforming_message(type_: str) -> st.SearchStrategy[tuple[str, Any]]:
     """What the published schema of a type allows, without looking at what refers to what."""
-
-    def of(type_: str) -> st.SearchStrategy[tuple[str, Any]]:
-        published = schemas.schema(type_)
-        definitions = {**published["$defs"], "Json": {}}  # whatever there is, instead of a definition by itself
-        return conforming(published, definitions).map(lambda document: (KIND_OF[type_], document))
-
-    return st.sampled_from([*MODELS]).flatmap(of)
+    published = schemas.schema(type_)
+    definitions = {**published["$defs"], "Json": {}}  # whatever there is, instead of a definition by itself
+    return conforming(published, definitions).map(lambda document: (KIND_OF[type_], document))
 
 
 @st.composite
@@ -118,12 +123,14 @@ PROPERTIES = st.fixed_dictionaries(
 
 
 @st.composite
-def inbox(draw: st.DrawFn) -> tuple[str, bytes, dict[str, Any]]:
-    """One message: the topic's last level, the payload, the properties."""
-    right = draw(messages_of_a_day() | messages_of_a_day() | conforming_messages())
-    kind, document = right
+def inbox(draw: st.DrawFn) -> tuple[str, list[bytes], dict[str, Any]]:
+    """Some messages like each other: the topic's last level, the payloads, the properties."""
+    of_a_day = draw(st.integers(0, 2))
+    kind, document = draw(messages_of_a_day() if of_a_day else conforming_message(draw(st.sampled_from([*MODELS]))))
     document["id"] = draw(st.just(f"M-{next(ids)}") | st.sampled_from(["M-1", "M-2"]) | st.text(max_size=130))
-    match draw(st.sampled_from(["as it is"] * 4 + ["spoiled"] * 3 + ["odd", "unreadable", "elsewhere", "large"])):
+    chance = Random(draw(st.integers(0, 2**32)))
+    more = [plainly(varied(document, chance)) for _ in range(LIKE_IT - 1)]
+    match draw(st.sampled_from(WAYS)):
         case "spoiled":
             payload = plainly(draw(spoiled(st.just(document))))
         case "odd":
@@ -137,7 +144,50 @@ def inbox(draw: st.DrawFn) -> tuple[str, bytes, dict[str, Any]]:
             payload = plainly(document)
         case _:
             payload = plainly(document)
-    return kind, payload, draw(PROPERTIES)
+    return kind, [payload, *more], draw(PROPERTIES)
+
+
+HOSTILE: list[Any] = [
+    None, True, 0, -1, 1e300, 2**53 - 1, 2**43, 999_999_999_999, "", "\x00", "\u202e", "9" * 20, "x" * 5000, [], {},
+    "1969-12-31T23:59:59Z", "9999-12-31T23:59:59Z", "2026-11-29T23:59:60Z", ["x"] * 300, {str(n): n for n in range(99)},
+    "P?", "B0", "B1", "LOADED", "replay", "high_water", "kerbside/#", "\u2028", {"a": {"b": [{"c": None}]}}, -91.5,
+]  # fmt: skip
+
+
+def varied(document: Any, chance: Random) -> Any:
+    """The same as another message, with a few of its members exchanged for hostile ones, for each other or for none."""
+    made = json.loads(plainly(document))
+    made["id"] = f"M-{next(ids)}"
+    for _ in range(chance.choice([0, 1, 1, 2, 5])):
+        holders = list(holders_in(made.get("data")))
+        if not holders:
+            break
+        holder = chance.choice(holders)
+        key = chance.choice([*holder] if isinstance(holder, dict) else range(len(holder)))
+        match chance.randrange(4):
+            case 0:
+                del holder[key]
+            case 1:
+                holder[key] = copy.deepcopy(chance.choice(holders))
+            case _:
+                holder[key] = copy.deepcopy(chance.choice(HOSTILE))
+    return made
+
+
+def holders_in(node: Any) -> Iterator[Any]:
+    """Each object and list in a document that holds something."""
+    if isinstance(node, dict | list) and node:
+        yield node
+        for inner in node.values() if isinstance(node, dict) else node:
+            yield from holders_in(inner)
+
+
+ONLY_GENERATE: dict[str, Any] = {
+    "deadline": None,
+    "database": None,
+    "phases": [Phase.generate],
+    "suppress_health_check": [*HealthCheck],
+}
 
 
 class Sender:
@@ -173,11 +223,17 @@ def send(count: int, sender: Sender) -> None:
     """So many messages."""
 
     @settings(
-        max_examples=count, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=[*HealthCheck]
+        max_examples=count // LIKE_IT,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=[*HealthCheck],
     )
     @given(inbox())
-    def one(message: tuple[str, bytes, dict[str, Any]]) -> None:
-        sender.send(*message)
+    def one(messages: tuple[str, list[bytes], dict[str, Any]]) -> None:
+        kind, payloads, properties = messages
+        for payload in payloads:
+            sender.send(kind, payload, properties)
 
     one()
     sender.all_sent()
@@ -207,8 +263,12 @@ def test_a_unit_that_is_sent_whatever_there_is_runs_on_in_bounds(tmp_path: Path,
             with hearing(broker) as heard:
                 asked = {"command_id": last, "command": "replay", "from_sequence": 1, "to_sequence": 1}
                 world.send("command", envelope("command.requested", asked))
-                wait_until(lambda heard=heard: heard.of("replies"), "every message to be taken", 30 + count / 10)
-                assert heard.of("replies")[-1]["ok"]
+                answer = wait_until(
+                    lambda heard=heard, last=last: [each for each in heard.of("replies") if each["command_id"] == last],
+                    "every message to be taken",
+                    60 + count / 10,
+                )
+                assert answer[0]["ok"]
             seen = until(agent.screen, lambda seen: seen["unit"]["online"], "the link")
             assert len(plainly(seen)) <= MAX_STATE_BYTES
             assert memory_bytes(agent.pid) <= MAX_MEMORY_BYTES
