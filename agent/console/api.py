@@ -33,6 +33,7 @@ ROUTES: Final = {
     "/": ("page.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
     "/actions.js": ("actions.js", "text/javascript"),
+    "/parts.js": ("parts.js", "text/javascript"),
     "/page.js": ("page.js", "text/javascript"),
 }
 

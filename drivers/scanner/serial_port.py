@@ -38,6 +38,8 @@ Kind = Literal["line", "honeywell", "ssi"]
 READ_BYTES: Final = 4096
 MAX_UNSENT_BYTES: Final = 512
 """What may wait for a scanner that does not take its bytes."""
+HELD_AGAIN_S: Final = 0.1
+"""Who still has a port after this holds it; a process that starts another has all of its files for a moment."""
 
 _TIOCGICOUNT: Final = 0x545D
 _ICOUNT: Final = struct.Struct("20i")
@@ -114,7 +116,7 @@ class SerialScanner:
 
     def _open_port(self, node: str, who: str) -> _Port:
         # Not everybody asks for a lock, or heeds one; of two readers each gets half of a scan.
-        if subsystem_of(node) in ("tty", None) and holders([node]).get(node):
+        if subsystem_of(node) in ("tty", None) and _is_held(node):
             raise DriverError(f"{who} is {in_use(node)}")
         try:
             port = _Port(None, self._baud, timeout=0, write_timeout=0, exclusive=True)
@@ -142,6 +144,14 @@ class SerialScanner:
         return not_opened(who, node, number) or DriverError(
             f"{who} cannot be set up: {error}; expected a serial port that takes {self._baud} baud"
         )
+
+
+def _is_held(node: str) -> bool:
+    """Whether another process has the port open, and not only for the moment in which it starts a program."""
+    if not holders([node]).get(node):
+        return False
+    time.sleep(HELD_AGAIN_S)
+    return bool(holders([node]).get(node))
 
 
 class _Port(serial.Serial):

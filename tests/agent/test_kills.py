@@ -25,7 +25,7 @@ from tests.agent.running_agent import (
     tracking_numbers,
 )
 
-EVENTS_BETWEEN_KILLS = 1400
+EVENTS_BETWEEN_KILLS = 1500
 """More than a slow broker takes before the next kill."""
 
 

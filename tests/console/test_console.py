@@ -72,7 +72,13 @@ def raw(served: Served, request: bytes) -> bytes:
 
 @pytest.mark.parametrize(
     ("path", "kind"),
-    [("/", "text/html"), ("/page.css", "text/css"), ("/actions.js", "javascript"), ("/page.js", "javascript")],
+    [
+        ("/", "text/html"),
+        ("/page.css", "text/css"),
+        ("/actions.js", "javascript"),
+        ("/parts.js", "javascript"),
+        ("/page.js", "javascript"),
+    ],
 )
 def test_the_page_and_what_it_needs_come_from_the_unit_itself(served: Served, path: str, kind: str) -> None:
     status, headers, content = served.ask("GET", path)

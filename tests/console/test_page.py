@@ -11,7 +11,7 @@ from agent.console.api import PAGES
 from agent.delivery.decide import ACTIONS
 from contract import vocabulary
 
-SCRIPT = "".join((PAGES / name).read_text() for name in ("actions.js", "page.js"))
+SCRIPT = "".join((PAGES / name).read_text() for name in ("actions.js", "parts.js", "page.js"))
 
 
 def listed(name: str) -> tuple[str, ...]:
