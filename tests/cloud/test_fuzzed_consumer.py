@@ -34,6 +34,7 @@ from tests.contract.test_schema_and_models import formats
 from tests.waiting import wait_until
 
 HONEST, HOSTILE = ["u1", "u2"], "mallory"
+OWN = "kerbside/fleet/u1"
 WAITING = 1000
 """Messages on their way to the broker."""
 SETTINGS: dict[str, Any] = {
@@ -170,12 +171,13 @@ def test_after_a_flood_of_hostile_messages_its_books_are_right_and_it_runs_on(
         publishing(broker) as client,
     ):
         running = Consumer(broker, store, "--high-water")
-        ready = b'"ready"'
         wait_until(
-            lambda: client.publish("kerbside/fleet/u1/events/x", ready, 1) and running.report().get("unreadable"),
+            lambda: client.publish(f"{OWN}/events/x", b"ready?", 1) and running.report().get("unreadable"),
             "the consumer to hear something",
         )
-        time.sleep(1.0)  # what was asked again and again has arrived
+        honest[0].samples += 1  # it comes behind all that was asked
+        client.publish(f"{OWN}/telemetry/health", telemetry("/fleet/u1", 1, "health", [], MOMENT), 1)
+        running.until(lambda report: report["telemetry_received"] == 1)
         before = running.report()["unreadable"]
         began_s = time.monotonic()
 
