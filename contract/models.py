@@ -241,7 +241,7 @@ class Block(TypedDict):
     elsewhere: NotRequired[Annotated[list[Elsewhere], Field(max_length=10_000)] | None]
     sites: Annotated[list[Site], Field(max_length=200)]
     stops: Annotated[list[Stop], Field(max_length=1000)]
-    parcels: Annotated[list[Annotated[Parcel, AfterValidator(_let_others_run)]], Field(max_length=2000)]
+    parcels: Annotated[list[Annotated[Parcel, AfterValidator(_let_others_run)]], Field(max_length=1000)]
 
 
 class BlockCancelled(TypedDict):

@@ -47,7 +47,7 @@ def block(random: Random, number: int) -> dict[str, Any]:
             parcel["instruction"] = {"text": BOX * random.randint(1, 4000), "access_codes": ["1"] * 20}
     elif kind == "parcels":
         bare = data["parcels"][0]["stop_id"]
-        data["parcels"] = [{"parcel_id": f"P{n}", "tracking_number": f"{n}", "stop_id": bare} for n in range(2000)]
+        data["parcels"] = [{"parcel_id": f"P{n}", "tracking_number": f"{n}", "stop_id": bare} for n in range(1000)]
     elif kind == "stops":
         data["sites"][0]["name"] = BOX * 200
         size = 999 - len(data["stops"])

@@ -47,6 +47,16 @@ def test_blocks_that_are_too_much_together_are_refused(monkeypatch: pytest.Monke
     assert unit.receive("block.revised", of_block(1, 18, manifest_version=2)).refusal is None
 
 
+def test_a_manifest_that_is_valid_is_taken_where_there_is_no_other_however_much_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(room, "BLOCKS_WEIGHT", 1000)
+    unit = CoreUnit()
+    assert unit.receive("block.assigned", of_block(1, 20)).refusal is None
+    assert unit.receive("block.revised", of_block(1, 30, manifest_version=2)).refusal is None
+    assert unit.receive("block.assigned", of_block(2, 1)).refusal is not None
+
+
 def test_revisions_that_each_leave_out_what_the_one_before_brought_do_not_grow_a_block_without_end() -> None:
     unit = CoreUnit()
     unit.receive("block.assigned", of_block(1, 1))

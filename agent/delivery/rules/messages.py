@@ -41,7 +41,7 @@ def received(state: State, message: InboxMessage, moment: Moment) -> Decision:
     try:
         check(state, message, moment)
         after = evolve(state, message)
-        refuse_without_room(state, after)
+        refuse_without_room(state, after, message)
     except Refused as refused:
         return _rejected(state, message, refused.refusal, moment)
     except (DeliveryError, KeyError, TypeError, ValueError, AttributeError):

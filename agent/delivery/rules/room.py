@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from agent.delivery.model.inputs import BLOCK_MESSAGES, InboxMessage
 from agent.delivery.model.state import Block, State
 from agent.delivery.model.weights import weight_of_text
 from agent.delivery.rules.offers import expired
@@ -24,16 +25,17 @@ ROSTER_WEIGHT: Final = 600_000
 OF_DRIVER: Final = 250
 
 
-def refuse_without_room(before: State, after: State) -> None:
-    """Take nothing that would be too much together with what is kept.
+def refuse_without_room(before: State, after: State, message: InboxMessage) -> None:
+    """Take nothing that would be too much together with what is kept. A valid manifest on its own is never too much.
 
     :raises Refused: it is
     """
     held, would_hold = _open_blocks(before), _open_blocks(after)
     if len(would_hold) > max(MOST_BLOCKS, len(held)):
         raise Refused("NO_ROOM", path="block_id")
+    on_its_own = message.manifest.weight if message.type in BLOCK_MESSAGES and len(would_hold) == 1 else 0
     weight = sum(block.weight for block in would_hold)
-    if weight > max(BLOCKS_WEIGHT, sum(block.weight for block in held)):
+    if weight > max(BLOCKS_WEIGHT, on_its_own, sum(block.weight for block in held)):
         raise Refused("NO_ROOM", path="parcels")
     if after.roster is not None and after.roster is not before.roster:
         drivers = after.roster.drivers
