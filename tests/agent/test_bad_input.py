@@ -303,3 +303,18 @@ def events(agent: Agent) -> list[dict[str, object]]:
         check=True,
     )
     return [json.loads(line) for line in exported.stdout.splitlines()]
+
+
+def test_the_answer_to_thousands_of_wrong_settings_is_short(world: World) -> None:
+    agent = world.agent()
+    with hearing(world.broker) as heard:
+        agent.start_ready()
+        until(agent.screen, lambda seen: seen["unit"]["online"], "the link")
+        for name in ("delivery.unknown_{}", "x{}", "delivery.{}" + "y" * 400):
+            wrong = envelope("settings.changed", {name.format(n): "z" * 100 for n in range(2500)})
+            world.send("settings", wrong)
+            answer = heard.wait("replies", command_id=wrong["id"])
+            assert answer["ok"] is False
+            assert len(json.dumps(answer)) < 4000
+        rejected = wait_until(lambda: heard.of("message.rejected")[2:] and heard.of("message.rejected"), "the events")
+        assert max(len(json.dumps(event)) for event in rejected) < 2000

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pytest_mock import MockerFixture
 
 from agent.journal import store
-from agent.journal.entries import Batch, EventEntry, Head, InboxEntry, JournalError, JournalFull
+from agent.journal.entries import Arrived, Batch, EventEntry, Head, InboxEntry, JournalError, JournalFull
 from agent.journal.store import Journal
 from contract.canonical import GENESIS
 from tests.journal.writing import Writer, all_events, at, kept, message, opened, verified, write_all
@@ -484,3 +484,24 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(JournalError, match=r"state directory .*file/state cannot be used"):
         opened(tmp_path / "file" / "state")
+
+
+@given(steps=st.lists(st.tuples(st.integers(1, 12), st.sets(st.integers(1, 12), max_size=4)), max_size=6))
+def test_the_cursor_never_passes_an_event_that_is_kept_and_both_are_found_again(
+    steps: list[tuple[int, set[int]]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    state_dir = tmp_path_factory.mktemp("arrived")
+    journal = opened(state_dir)
+    Writer(journal).events(12)
+    confirmed, arrived = 0, Arrived()
+    for through, refused in steps:
+        arrived = Arrived(through, tuple(sorted(each for each in refused if confirmed < each <= through)))
+        journal.arrived_through(arrived)
+        confirmed = max(confirmed, arrived.unbroken)
+        assert journal.confirmed == confirmed
+    journal.close()
+    again = opened(state_dir)
+    assert (again.confirmed, again.arrived) == (confirmed, arrived)
+    waiting = 12 - max(confirmed, arrived.through) + sum(each > confirmed for each in arrived.kept)
+    assert again.status()["backlog"]["events"] == waiting
+    again.close()

@@ -82,6 +82,7 @@ def test_a_topic_that_the_broker_denies_holds_nothing_else_up_and_arrives_once_i
     last = unit.write(1)[0].sequence
     unit.confirmed(last)
     until(lambda: unit.uplink.state.reason == "", "no reason any more", lambda: unit.uplink.state)
+    until(lambda: len({*subscriber.payloads()}) == last, "every event", lambda: len(subscriber.payloads()))
     assert {event.payload for event in refused} < {*subscriber.payloads()}
     assert len(subscriber.payloads()) == last, "each once"
     assert unit.journal.status()["set_aside"] == 0
@@ -113,6 +114,7 @@ def test_what_is_set_aside_is_known_after_a_restart_and_nothing_else_is_sent_aga
     guarded.deny()
     second = Vehicle(tmp_path / "state", guarded.broker.url).start()
     second.confirmed(8)
+    until(lambda: len(subscriber.payloads()) == before + 3, "the three")
     assert [*subscriber.payloads()[before:]] == [event.payload for event in refused]
     second.close()
     subscriber.close()
@@ -225,7 +227,7 @@ def test_a_topic_for_which_the_broker_cuts_the_connection_is_found_named_and_pas
     gate.reopen()
     unit.confirmed(14)
     until(lambda: unit.uplink.state.reason == "", "no reason any more", lambda: unit.uplink.state)
-    assert len({*subscriber.payloads()}) == 14
+    until(lambda: len({*subscriber.payloads()}) == 14, "every event")
 
 
 @pytest.mark.parametrize("part", ["/status", "/replies", "/telemetry/position", "/telemetry/health"])
