@@ -45,6 +45,7 @@ FAILURE: Final = 0x80
 """Reason codes from here on say that something was not done (MQTT 5 §2.4)."""
 MAX_PROPERTIES_BYTES: Final = 70_000
 """Response topic and correlation data at their longest; paho's time for reading more of them grows with the square."""
+READ_BYTES: Final = 65_536
 _READ_ROUNDS: Final = 64
 _HARMLESS: Final = {MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_AGAIN, MQTTErrorCode.MQTT_ERR_NO_CONN}
 
@@ -58,7 +59,16 @@ class _Client(Client):
 
     To paho they are a fault of the protocol, although they may be valid (a user property with U+FEFF is one): the
     connection would end, the broker would send the message again with the next one, and so on for ever.
+    Of a message of any size, which a broker of MQTT 3.1.1 does not keep back, only the beginning is held in memory.
     """
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        return super()._sock_recv(min(bufsize, READ_BYTES))
+
+    def _packet_read(self) -> MQTTErrorCode:
+        code = super()._packet_read()  # which reads a hundred times at most
+        del self._in_packet["packet"][MAX_INCOMING_BYTES:]
+        return code
 
     def _handle_publish(self) -> MQTTErrorCode:
         packet = self._in_packet["packet"]

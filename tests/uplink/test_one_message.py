@@ -16,6 +16,7 @@ from paho.mqtt.enums import MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from agent.delivery.model.inputs import InvalidMessage
 from agent.journal.store import Journal
 from agent.uplink import (
     arrivals,
@@ -107,6 +108,25 @@ def test_a_message_with_properties_that_cannot_be_read_is_taken_without_them(
     assert (message.payload, message.response_topic) == (b"hello", None)
     subscriber = Subscriber(broker.port)
     works(unit, subscriber)
+    subscriber.close()
+
+
+def test_of_a_message_of_any_size_only_the_beginning_is_held_in_memory(broker: Broker, vehicle: Make) -> None:
+    unit = vehicle(broker.url, protocol="3.1.1")
+    unit.listener.acknowledge = lambda message: unit.uplink.acknowledge(message.token)
+    unit.start()
+    stranger = Subscriber(broker.port, "elsewhere", "stranger")
+    stranger.publish(f"{ROOT}/inbox/message", b'{"id": "M-1", "data": "' + b"x" * 60_000_000)
+    stranger.close()
+    message = until(lambda: unit.listener.messages, "the message", lambda: unit.uplink.state)[0]
+    assert isinstance(message.message, InvalidMessage)
+    assert (message.message.reason, message.message.message_id) == ("TOO_LARGE", "M-1")
+    assert len(message.payload) < 30_000_000
+    subscriber = Subscriber(broker.port)
+    works(unit, subscriber)
+    unit.restart()
+    works(unit, subscriber)
+    assert {each.payload for each in unit.listener.messages} == {b"the next one"}
     subscriber.close()
 
 
