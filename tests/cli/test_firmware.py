@@ -60,7 +60,7 @@ def unit(tmp_path: Path, mount: Simulator, key: Path) -> Path:
     settings = tmp_path / "agent.toml"
     settings.write_text(
         f"""
-        unit.state_dir = "{tmp_path / "state"}"
+        unit = {{ id = "u1", fleet = "demo", state_dir = "{tmp_path / "state"}" }}
         gps.gpsd = ""
         mount = {{ port = "{mount.port}", firmware_keys = ["{public_half(key)}"], confirm_after_s = 1 }}
         """
@@ -161,7 +161,7 @@ def test_a_key_that_can_not_be_read_is_wrong_use(new: Path, tmp_path: Path) -> N
 
 def test_without_a_mount_it_says_how_to_name_one(tmp_path: Path) -> None:
     settings = tmp_path / "agent.toml"
-    settings.touch()
+    settings.write_text('unit = { id = "u1", fleet = "demo" }')
 
     refused = kerbside("firmware", "list", "--settings", settings)
 
