@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 from zlib import crc32
 
 from agent.delivery.model.scopes import ROSTER, scope_of_block
@@ -41,6 +43,8 @@ CREATE TABLE telemetry (sequence INTEGER PRIMARY KEY, stream TEXT NOT NULL, cont
 PRAGMA application_id = {APPLICATION};
 PRAGMA user_version = {LAYOUT * IN_EACH_BYTE};
 """
+
+TABLES: Final = frozenset(re.findall(r"CREATE TABLE (\w+)", SCHEMA))
 
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
 _DAMAGE_EXTENDED = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ}
@@ -107,6 +111,51 @@ def read_row(position: int, content: bytes) -> Entry:
     return InboxEntry(message_id, kind, type_, received, body)
 
 
+class _Cursor(sqlite3.Cursor):
+    """SQLite quotes what it finds in a damaged file; where that is no text, Python fails on the words of the error."""
+
+    def execute(self, *arguments: Any) -> Self:
+        try:
+            return super().execute(*arguments)
+        except UnicodeDecodeError as fault:
+            raise _no_text() from fault
+
+    def executemany(self, *arguments: Any) -> Self:
+        try:
+            return super().executemany(*arguments)
+        except UnicodeDecodeError as fault:
+            raise _no_text() from fault
+
+    def fetchone(self) -> Any:
+        try:
+            return super().fetchone()
+        except UnicodeDecodeError as fault:
+            raise _no_text() from fault
+
+    def fetchall(self) -> list[Any]:
+        try:
+            return super().fetchall()
+        except UnicodeDecodeError as fault:
+            raise _no_text() from fault
+
+    def __next__(self) -> Any:
+        try:
+            return super().__next__()
+        except UnicodeDecodeError as fault:
+            raise _no_text() from fault
+
+
+def _no_text() -> sqlite3.DatabaseError:
+    damaged = sqlite3.DatabaseError("the database holds what is no text where a name belongs")
+    damaged.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return damaged
+
+
+class _Connection(sqlite3.Connection):
+    def cursor(self, factory: Any = _Cursor) -> Any:
+        return super().cursor(factory)
+
+
 def connect(path: Path, *, writable: bool) -> sqlite3.Connection:
     """A connection in autocommit that any thread may use, one at a time. A new file is readable by its owner only."""
     if writable:
@@ -117,7 +166,10 @@ def connect(path: Path, *, writable: bool) -> sqlite3.Connection:
         timeout=BUSY_MS / 1000,
         isolation_level=None,
         check_same_thread=False,
+        factory=_Connection,
     )
+    # A name that is no text any more is another name: it is missed, or does not match its checksum.
+    connection.text_factory = partial(str, encoding="utf-8", errors="replace")
     try:
         # The header is read first: a file that is no database must say so here.
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -287,6 +339,8 @@ def examine(connection: sqlite3.Connection, *, thorough: bool) -> Contents:
                 f"the journal has layout {layout // IN_EACH_BYTE}, this agent knows {LAYOUT}: "
                 "install the newer agent that wrote it"
             )
+        if missing := TABLES - {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}:
+            raise Damage(f"there is no table {', '.join(sorted(missing))}")
         if thorough and (fault := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
             raise Damage(fault)
         contents = read_items(connection)

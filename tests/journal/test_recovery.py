@@ -273,6 +273,19 @@ def _live_copy(factory: pytest.TempPathFactory) -> tuple[Path, list[EventEntry]]
     return _LIVE[0]
 
 
+@pytest.mark.parametrize("name", [b"entries", b"samples", b"CREATE TABLE"])
+def test_a_name_in_the_database_that_is_no_text_any_more_is_damage(name: bytes, tmp_path: Path) -> None:
+    written = filled(tmp_path)
+    path = tmp_path / "journal.db"
+    content = path.read_bytes()
+    assert name in content
+    path.write_bytes(content.replace(name, b"\xff\xfe" + name[2:]))
+    journal = opened(tmp_path)
+    assert set(all_events(journal)) <= set(written)
+    assert journal.recovered is not None
+    journal.close()
+
+
 _FILLED: list[tuple[Path, list[EventEntry]]] = []
 
 
