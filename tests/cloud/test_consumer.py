@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
+import queue
 import resource
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -182,12 +185,18 @@ def commands(broker: Broker) -> Iterator[Iterator[tuple[str, dict[str, Any]]]]:
         stdout=subprocess.PIPE,
     )
     assert hearing.stdout is not None
-    lines = (line.split(b" ", 1) for line in hearing.stdout)
+    lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    # Read all the time: who cannot write what it hears does not answer its broker either, and is cut off.
+    reading = threading.Thread(target=lambda stdout: [lines.put(line) for line in stdout], args=(hearing.stdout,))
+    reading.start()
+    told = (lines.get(timeout=PATIENCE_S).split(b" ", 1) for _ in itertools.count())
     try:
-        yield ((topic.decode(), json.loads(message)["data"]) for topic, message in lines)
+        yield ((topic.decode(), json.loads(message)["data"]) for topic, message in told)
     finally:
         hearing.kill()
-        hearing.communicate()
+        hearing.wait()
+        reading.join()
+        hearing.stdout.close()
 
 
 def test_a_unit_that_speaks_for_another_is_not_booked_and_the_other_is_told_nothing(
