@@ -426,6 +426,10 @@ class Journal:
         try:
             generation, connection = getattr(self._readers, "connection", (-1, None))
             if connection is None or generation != self._generation:
+                if connection is not None:
+                    self._reader_connections.remove(connection)
+                    connection.close()
+                    del self._readers.connection
                 generation = self._generation
                 connection = connect(self._path, writable=False)
                 self._readers.connection = generation, connection

@@ -286,6 +286,18 @@ def test_a_name_in_the_database_that_is_no_text_any_more_is_damage(name: bytes, 
     journal.close()
 
 
+def test_a_store_that_is_loaded_again_and_again_uses_nothing_up(tmp_path: Path) -> None:
+    written = filled(tmp_path)
+    journal = opened(tmp_path)
+    used = []
+    for _ in range(8):
+        journal.reload()
+        assert all_events(journal) == written
+        used.append(len([*Path("/proc/self/fd").iterdir()]))
+    assert used[-1] == used[1]
+    journal.close()
+
+
 _FILLED: list[tuple[Path, list[EventEntry]]] = []
 
 
