@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 from agent.delivery.model.decision import Decision, Feedback, Refusal
 from agent.delivery.model.inputs import (
@@ -118,11 +118,15 @@ def _confirm(tx: Transaction, action: str, before: Block | None) -> None:
         tx.feedback = Feedback("DONE", "good", {"action": action})
 
 
+MAX_NAME: Final = 64
+"""Characters of an unknown action's name that are said back."""
+
+
 def _perform(tx: Transaction, given: Acted) -> None:
     action = ACTIONS.get(given.action)
     if action is None:
         code = "NOT_AVAILABLE" if given.action in vocabulary.ACTIONS else "UNKNOWN_ACTION"
-        raise Refused(code, action=given.action)
+        raise Refused(code, action=given.action[:MAX_NAME])
     arguments = check(action.arguments, given.arguments)
     for block_id, part in action.by_block(tx.state, arguments).items():
         if block_id is None and action.states is not None:

@@ -44,7 +44,8 @@ PRAGMA application_id = {APPLICATION};
 PRAGMA user_version = {LAYOUT * IN_EACH_BYTE};
 """
 
-TABLES: Final = frozenset(re.findall(r"CREATE TABLE (\w+)", SCHEMA))
+TABLES: Final = frozenset(re.findall(r"CREATE TABLE [^;]+", SCHEMA))
+"""How each table was made, as SQLite keeps it."""
 
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
 _DAMAGE_EXTENDED = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ}
@@ -154,6 +155,12 @@ def _no_text() -> sqlite3.DatabaseError:
 class _Connection(sqlite3.Connection):
     def cursor(self, factory: Any = _Cursor) -> Any:
         return super().cursor(factory)
+
+    def execute(self, *arguments: Any) -> Any:
+        return self.cursor().execute(*arguments)
+
+    def executemany(self, *arguments: Any) -> Any:
+        return self.cursor().executemany(*arguments)
 
 
 def connect(path: Path, *, writable: bool) -> sqlite3.Connection:
@@ -339,8 +346,8 @@ def examine(connection: sqlite3.Connection, *, thorough: bool) -> Contents:
                 f"the journal has layout {layout // IN_EACH_BYTE}, this agent knows {LAYOUT}: "
                 "install the newer agent that wrote it"
             )
-        if missing := TABLES - {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}:
-            raise Damage(f"there is no table {', '.join(sorted(missing))}")
+        if missing := TABLES - {made for (made,) in connection.execute("SELECT sql FROM sqlite_master")}:
+            raise Damage(f"there is no table as by {min(missing)}")
         if thorough and (fault := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
             raise Damage(fault)
         contents = read_items(connection)

@@ -249,3 +249,10 @@ def test_what_the_cloud_tells_is_seen() -> None:
     assert seen["roster"] == {"drivers": 1}
     assert [each["advisory_id"] for each in seen["advisories"]] == ["A1"]
     assert seen["recipient_feedback"] == [{"feedback_id": "F1", "parcel_id": "P1", "rating": 4, "text": "kind"}]
+
+
+def test_an_action_that_nobody_knows_is_refused_in_few_words() -> None:
+    refusal = CoreUnit().act("x" * 5000).refusal
+    assert refusal is not None
+    assert refusal.reason == "UNKNOWN_ACTION"
+    assert len(refusal.params["action"]) < 100

@@ -273,7 +273,7 @@ def _live_copy(factory: pytest.TempPathFactory) -> tuple[Path, list[EventEntry]]
     return _LIVE[0]
 
 
-@pytest.mark.parametrize("name", [b"entries", b"samples", b"CREATE TABLE"])
+@pytest.mark.parametrize("name", [b"entries", b"samples", b"CREATE TABLE", b"stream TEXT"])
 def test_a_name_in_the_database_that_is_no_text_any_more_is_damage(name: bytes, tmp_path: Path) -> None:
     written = filled(tmp_path)
     path = tmp_path / "journal.db"
