@@ -8,12 +8,12 @@ from agent.redaction import redact, redact_text, redact_url
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
-        ("rtsp://10.0.0.9/live", "rtsp://10.0.0.9/live"),
-        ("rtsp://me:hunter2@10.0.0.9/live", "rtsp://…@10.0.0.9/live"),
-        ("rtsp://me:h@hunter2@10.0.0.9/live", "rtsp://…@10.0.0.9/live"),
-        ("rtsp://me:#hunter2/@10.0.0.9/live", "rtsp://…@10.0.0.9/live"),
-        ("http://10.0.0.9/live?user=me&password=hunter2", "http://10.0.0.9/live?…"),
-        ("http://10.0.0.9/live#hunter2", "http://10.0.0.9/live#…"),
+        ("rtsp://127.0.0.9/live", "rtsp://127.0.0.9/live"),
+        ("rtsp://me:hunter2@127.0.0.9/live", "rtsp://…@127.0.0.9/live"),
+        ("rtsp://me:h@hunter2@127.0.0.9/live", "rtsp://…@127.0.0.9/live"),
+        ("rtsp://me:#hunter2/@127.0.0.9/live", "rtsp://…@127.0.0.9/live"),
+        ("http://127.0.0.9/live?user=me&password=hunter2", "http://127.0.0.9/live?…"),
+        ("http://127.0.0.9/live#hunter2", "http://127.0.0.9/live#…"),
         ("/dev/video0", "/dev/video0"),
     ],
 )

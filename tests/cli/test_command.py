@@ -147,7 +147,7 @@ def test_the_settings_in_force_can_be_shown_and_used_as_a_file(tmp_path: Path) -
         "KERBSIDE_UNIT__ID": "u9",
         "KERBSIDE_SCANNER__0__NAME": "hand",
         "KERBSIDE_SCANNER__0__PORT": '/dev/serial/by-id/"odd"',
-        "KERBSIDE_CAMERA__SOURCE": "rtsp://me:hunter2@10.0.0.9/live",
+        "KERBSIDE_CAMERA__SOURCE": "rtsp://me:hunter2@127.0.0.9/live",
     }
     shown = kerbside("settings", "show", **overrides)
     assert "hunter2" not in shown.stdout

@@ -13,7 +13,7 @@ from agent.settings.bounds import BOUNDS
 from contract.vocabulary import CHANGEABLE_SECTIONS
 
 BARE = Settings()
-CAMERA = "rtsp://me:hunter2@10.0.0.7/live?channel=1"
+CAMERA = "rtsp://me:hunter2@127.0.0.7/live?channel=1"
 
 
 def settings(**values: object) -> Settings:
@@ -80,33 +80,33 @@ def test_what_the_file_names_may_be_switched_off_and_set_again() -> None:
 
 def test_a_message_may_change_what_is_asked_of_a_camera_and_not_which_camera() -> None:
     file = settings(CAMERA__SOURCE=CAMERA)
-    for source in ("rtsp://you:other@10.0.0.7/live?channel=2", "rtsp://10.0.0.7:554/", "rtsp://[::ffff:10.0.0.7]/x"):
+    for source in ("rtsp://you:other@127.0.0.7/live?channel=2", "rtsp://127.0.0.7:554/", "rtsp://[::ffff:127.0.0.7]/x"):
         assert change(file, {"camera.source": source}).camera.source == source
 
 
 @pytest.mark.parametrize(
     "source",
     [
-        "rtsp://10.0.0.7@127.0.0.9/live",
-        "rtsp://10.0.0.7:554@127.0.0.9/live",
-        "rtsp://127.0.0.9/@10.0.0.7/live",
-        "rtsp://127.0.0.9#@10.0.0.7/live",
-        "rtsp://127.0.0.9?@10.0.0.7/live",
-        "rtsp://127.0.0.9\\@10.0.0.7/live",
-        "rtsp://10.0.0.7\\@127.0.0.9/live",
-        "rtsp://10.0.0.7 @127.0.0.9/live",
-        "rtsp://10.0.0.7:8554/live",
-        "http://10.0.0.7/live",
-        "rtsp://10.0.0.7.example/live",
-        "rtsp://10.0.0.07/live",
-        "rtsp://167772167/live",
-        "rtsp://0x0a000007/live",
+        "rtsp://127.0.0.7@127.0.0.9/live",
+        "rtsp://127.0.0.7:554@127.0.0.9/live",
+        "rtsp://127.0.0.9/@127.0.0.7/live",
+        "rtsp://127.0.0.9#@127.0.0.7/live",
+        "rtsp://127.0.0.9?@127.0.0.7/live",
+        "rtsp://127.0.0.9\\@127.0.0.7/live",
+        "rtsp://127.0.0.7\\@127.0.0.9/live",
+        "rtsp://127.0.0.7 @127.0.0.9/live",
+        "rtsp://127.0.0.7:8554/live",
+        "http://127.0.0.7/live",
+        "rtsp://127.0.0.7.example/live",
+        "rtsp://127.0.0.07/live",
+        "rtsp://2130706439/live",
+        "rtsp://0x7f000007/live",
         "rtsp://10.7/live",
         "rtsp://[fe80::1%25eth0]/live",
-        "rtsp://\uff110.0.0.7/live",
-        "rtsp://10.0.0.7\u00ad/live",
-        "file:///10.0.0.7/live",
-        "concat:rtsp://10.0.0.7/live",
+        "rtsp://\uff1127.0.0.7/live",
+        "rtsp://127.0.0.7\u00ad/live",
+        "file:///127.0.0.7/live",
+        "concat:rtsp://127.0.0.7/live",
     ],
 )
 def test_no_spelling_of_a_url_leads_to_another_host(source: str) -> None:
@@ -115,14 +115,14 @@ def test_no_spelling_of_a_url_leads_to_another_host(source: str) -> None:
 
 
 def test_hosts_that_the_file_allows_may_be_set() -> None:
-    file = settings(ALLOWED__HOSTS="camera.local, 10.0.0.8:8554, [fd00::7]:554", GPS__GPSD="")
-    for source in ("http://Camera.Local.:8080/x", "rtsp://10.0.0.8:8554/x", "rtsp://[FD00:0::7]/x"):
+    file = settings(ALLOWED__HOSTS="camera.local, 127.0.0.8:8554, [fd00::7]:554", GPS__GPSD="")
+    for source in ("http://Camera.Local.:8080/x", "rtsp://127.0.0.8:8554/x", "rtsp://[FD00:0::7]/x"):
         assert change(file, {"camera.source": source}).camera.source == source
     assert change(file, {"gps.gpsd": "camera.local:2947"}).gps.gpsd == "camera.local:2947"
     for source in (
         "http://xcamera.local/x",
         "http://camera.local.example/x",
-        "rtsp://10.0.0.8/x",
+        "rtsp://127.0.0.8/x",
         "rtsp://[fd00::8]/x",
     ):
         refusal(file, "camera.source", source)
@@ -158,11 +158,11 @@ def test_devices_that_the_file_allows_may_be_set() -> None:
 
 
 def test_what_the_cloud_has_set_before_does_not_widen_what_it_may_set_next() -> None:
-    file = settings(ALLOWED__HOSTS="10.0.0.8")
-    changed = change(file, {"camera.source": "rtsp://10.0.0.8/live"}, file)
+    file = settings(ALLOWED__HOSTS="127.0.0.8")
+    changed = change(file, {"camera.source": "rtsp://127.0.0.8/live"}, file)
     narrowed = settings()
     with pytest.raises(SettingsError, match=r"^camera\.source: expected"):
-        change(changed, {"camera.source": "rtsp://10.0.0.8/other"}, narrowed)
+        change(changed, {"camera.source": "rtsp://127.0.0.8/other"}, narrowed)
 
 
 def test_a_message_cannot_change_what_is_allowed() -> None:
@@ -170,11 +170,11 @@ def test_a_message_cannot_change_what_is_allowed() -> None:
 
 
 @pytest.mark.parametrize(
-    "entry", ["", "10.0.0.7:", "10.0.0.7:99999", "user@host", "http://host", "0x7f.1", "a b", "10.7"]
+    "entry", ["", "127.0.0.7:", "127.0.0.7:99999", "user@host", "http://host", "0x7f.1", "a b", "127.7"]
 )
 def test_an_allowed_host_that_is_none_is_a_fault_of_the_file(entry: str) -> None:
     with pytest.raises(SettingsError, match=r"^allowed\.hosts: expected hosts such as"):
-        load(None, {"KERBSIDE_ALLOWED__HOSTS": f"10.0.0.1,{entry or ':'}"})
+        load(None, {"KERBSIDE_ALLOWED__HOSTS": f"127.0.0.1,{entry or ':'}"})
 
 
 @given(st.ip_addresses())

@@ -294,7 +294,7 @@ def test_a_settings_file_with_a_password_in_it_is_kept_from_others(unit: Unit, t
     file.chmod(0o644)
     environ = {f"KERBSIDE_{name}": value for name, value in unit.environ.items()}
     assert list(on_disk.exposed(load(None, environ), file)) == []
-    environ["KERBSIDE_CAMERA__SOURCE"] = "rtsp://me:hunter2@10.0.0.9/live"
+    environ["KERBSIDE_CAMERA__SOURCE"] = "rtsp://me:hunter2@127.0.0.9/live"
     (fault,) = on_disk.exposed(load(None, environ), file)
     assert (fault.key, fault.step) == ("settings", f"chmod 640 {file}")
     assert "hunter2" not in str(fault)

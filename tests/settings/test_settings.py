@@ -150,18 +150,18 @@ def test_passwords_never_stand_in_a_fault(tmp_path: Path) -> None:
 
 
 def test_a_password_in_the_url_of_a_camera_is_not_shown() -> None:
-    settings = load(None, {"KERBSIDE_CAMERA__SOURCE": "rtsp://me:hunter2@10.0.0.9/live"})
-    assert settings.camera.source == "rtsp://me:hunter2@10.0.0.9/live"
-    assert shown(settings)["camera"]["source"] == "rtsp://…@10.0.0.9/live"
-    settings = load(None, {"KERBSIDE_CAMERA__SOURCE": "rtsp://10.0.0.9/live?user=me&password=hunter2"})
-    assert shown(settings)["camera"]["source"] == "rtsp://10.0.0.9/live?…"
+    settings = load(None, {"KERBSIDE_CAMERA__SOURCE": "rtsp://me:hunter2@127.0.0.9/live"})
+    assert settings.camera.source == "rtsp://me:hunter2@127.0.0.9/live"
+    assert shown(settings)["camera"]["source"] == "rtsp://…@127.0.0.9/live"
+    settings = load(None, {"KERBSIDE_CAMERA__SOURCE": "rtsp://127.0.0.9/live?user=me&password=hunter2"})
+    assert shown(settings)["camera"]["source"] == "rtsp://127.0.0.9/live?…"
 
 
 @pytest.mark.parametrize(
     "source",
     [
-        "rtsp://me:hun/ter2@10.0.0.9/live",
-        "rtsp://me:hun?ter2@10.0.0.9/live",
+        "rtsp://me:hun/ter2@127.0.0.9/live",
+        "rtsp://me:hun?ter2@127.0.0.9/live",
         "rtsp://h:port/?key=hunter2",
         "http:///live",
     ],
