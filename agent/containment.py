@@ -49,8 +49,7 @@ class Containment:
         except Exception as error:  # noqa: BLE001 - whatever it is, it ends here
             self._failed(place, error)
             return instead
-        if place in self.failing:
-            self._now_failing(known for known in self.failing if known != place)
+        self._succeeded(place)
         return given
 
     def attempt_each(self, place: str, items: Iterable[Item], work: Callable[[Item], T]) -> list[T]:
@@ -62,9 +61,13 @@ class Containment:
             except Exception as error:  # noqa: BLE001 - whatever it is, it ends here
                 failed = True
                 self._failed(place, error)
-        if not failed and place in self.failing:
-            self._now_failing(known for known in self.failing if known != place)
+        if not failed:
+            self._succeeded(place)
         return given
+
+    def _succeeded(self, place: str) -> None:
+        if place in self.failing:
+            self._now_failing(known for known in self.failing if known != place)
 
     def _failed(self, place: str, error: Exception) -> None:
         count = self.counts[place] = self.counts.get(place, 0) + 1

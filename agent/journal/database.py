@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 from zlib import crc32
 
 from agent.delivery.model.scopes import ROSTER, scope_of_block
@@ -112,55 +112,16 @@ def read_row(position: int, content: bytes) -> Entry:
     return InboxEntry(message_id, kind, type_, received, body)
 
 
-class _Cursor(sqlite3.Cursor):
-    """SQLite quotes what it finds in a damaged file; where that is no text, Python fails on the words of the error."""
+class _Connection(sqlite3.Connection):
+    """SQLite quotes names of a damaged schema; where one is no text, Python fails on the words of the error."""
 
-    def execute(self, *arguments: Any) -> Self:
+    def execute(self, *arguments: Any) -> sqlite3.Cursor:
         try:
             return super().execute(*arguments)
         except UnicodeDecodeError as fault:
-            raise _no_text() from fault
-
-    def executemany(self, *arguments: Any) -> Self:
-        try:
-            return super().executemany(*arguments)
-        except UnicodeDecodeError as fault:
-            raise _no_text() from fault
-
-    def fetchone(self) -> Any:
-        try:
-            return super().fetchone()
-        except UnicodeDecodeError as fault:
-            raise _no_text() from fault
-
-    def fetchall(self) -> list[Any]:
-        try:
-            return super().fetchall()
-        except UnicodeDecodeError as fault:
-            raise _no_text() from fault
-
-    def __next__(self) -> Any:
-        try:
-            return super().__next__()
-        except UnicodeDecodeError as fault:
-            raise _no_text() from fault
-
-
-def _no_text() -> sqlite3.DatabaseError:
-    damaged = sqlite3.DatabaseError("the database holds what is no text where a name belongs")
-    damaged.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-    return damaged
-
-
-class _Connection(sqlite3.Connection):
-    def cursor(self, factory: Any = _Cursor) -> Any:
-        return super().cursor(factory)
-
-    def execute(self, *arguments: Any) -> Any:
-        return self.cursor().execute(*arguments)
-
-    def executemany(self, *arguments: Any) -> Any:
-        return self.cursor().executemany(*arguments)
+            damaged = sqlite3.DatabaseError("the database holds what is no text where a name belongs")
+            damaged.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+            raise damaged from fault
 
 
 def connect(path: Path, *, writable: bool) -> sqlite3.Connection:
