@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import sys
 from pathlib import Path
 from random import Random
@@ -20,6 +19,7 @@ from agent.delivery.model.state import replace
 from agent.delivery.screen.view import view
 from contract.vocabulary import MAX_MESSAGE_BYTES
 from tests.contract.examples import EXAMPLES, KEY, large_block, message
+from tests.process import peak_bytes
 from tests.running_unit import RunningUnit
 
 BOX = "\U0001f4e6"
@@ -120,13 +120,7 @@ async def flood(count: int, state_dir: Path) -> dict[str, int]:
                 shown = view(replace(state, block_id=block_id), running.unit._now())
                 most_shown = max(most_shown, len(encoded(shown)))
     running.journal.close()
-    return {"taken": taken, "state": most_shown, "snapshot": most_kept, "memory": _peak_bytes()}
-
-
-def _peak_bytes() -> int:
-    """The most memory that this process had at once; what `getrusage` tells begins with that of who started it."""
-    (peak_kb,) = re.findall(r"^VmHWM:\s*(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
-    return int(peak_kb) * 1024
+    return {"taken": taken, "state": most_shown, "snapshot": most_kept, "memory": peak_bytes()}
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -17,6 +16,7 @@ from demo.messages import block_of
 from demo.stage import Agent
 from drivers.simulated import SimulatedScanner
 from tests.agent.running_agent import World, block_is, tracking_numbers, until
+from tests.process import Use
 from tests.waiting import wait_until
 
 WARM_UP = 10
@@ -24,21 +24,6 @@ WARM_UP = 10
 
 POOL = 4
 """Threads by which the loop's pool may still grow towards its bound, as chance will have it."""
-
-
-class Use(NamedTuple):
-    """What the kernel counts of a process."""
-
-    threads: int
-    descriptors: int
-    resident_bytes: int
-
-    @classmethod
-    def of(cls, agent: Agent) -> Use:
-        process = Path(f"/proc/{agent.pid}")
-        status = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
-        descriptors = len(list((process / "fd").iterdir()))
-        return cls(int(status["Threads"]), descriptors, int(status["VmRSS"].split()[0]) * 1024)
 
 
 def rejected(agent: Agent) -> list[str]:
@@ -100,7 +85,7 @@ def plug_in_and_out(world: World, cycles: int, out_s: float, in_s: float) -> Non
             scan(world.scanner)
             time.sleep(in_s)
             scan(world.scanner)
-            uses.append(Use.of(agent))
+            uses.append(Use.of(agent.pid))
         assert part(agent, "handheld")["state"] == "ready"
         world.scanner.unplug()
         wait_until(lambda: part(agent, "handheld")["state"] == "absent", "the scanner to be missed")

@@ -137,12 +137,15 @@ def test_questions_that_take_their_time_lock_nobody_out_and_cut_no_screen(
         each.close()
 
 
-def test_an_action_under_way_is_not_cut_for_a_newcomer(served: Served) -> None:
-    token = served.token()
+def waiting_action(served: Served) -> bytes:
+    """The request of an action that is under way until the server ends."""
     body = '{"action": "wait"}'
-    head = f"POST /api/actions HTTP/1.1\r\nHost: {served.name}\r\nX-Kerbside-Token: {token}\r\n"
-    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}"
-    acting = connect(served, head.encode())
+    head = f"POST /api/actions HTTP/1.1\r\nHost: {served.name}\r\nX-Kerbside-Token: {served.token()}\r\n"
+    return f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+
+
+def test_an_action_under_way_is_not_cut_for_a_newcomer(served: Served) -> None:
+    acting = connect(served, waiting_action(served))
     wait_until(lambda: served.backend.acted, "the action")
     idle = [connect(served) for _ in range(3 * MAX_CONNECTIONS)]
     assert served.json("GET", "/healthz")[0] == 200
@@ -152,11 +155,8 @@ def test_an_action_under_way_is_not_cut_for_a_newcomer(served: Served) -> None:
 
 
 def test_one_too_many_is_told_so_when_every_place_is_at_work(served: Served) -> None:
-    token = served.token()
-    body = '{"action": "wait"}'
-    head = f"POST /api/actions HTTP/1.1\r\nHost: {served.name}\r\nX-Kerbside-Token: {token}\r\n"
-    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}"
-    acting = [connect(served, head.encode()) for _ in range(MAX_CONNECTIONS)]
+    request = waiting_action(served)
+    acting = [connect(served, request) for _ in range(MAX_CONNECTIONS)]
     wait_until(lambda: len(served.backend.acted) == MAX_CONNECTIONS, "the actions")
     status, problem = served.json("GET", "/healthz")
     assert (status, problem["reason"]) == (503, "BUSY")

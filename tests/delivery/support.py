@@ -215,6 +215,20 @@ def on_route(parcels: int = 4, per_stop: int = 1, **members: Any) -> CoreUnit:
     return unit
 
 
+def on_route_with(data: dict[str, Any], *loaded: int) -> CoreUnit:
+    """The vehicle has departed with these parcels of a block."""
+    unit = CoreUnit()
+    unit.receive("block.assigned", data)
+    unit.at(STATION)
+    unit.must("check_in")
+    unit.must("start_loading")
+    for number in loaded:
+        unit.scan_parcel(number)
+    unit.must("close_loading")
+    unit.must("depart")
+    return unit
+
+
 def at_door(parcels: int = 4, per_stop: int = 1, **members: Any) -> CoreUnit:
     """At the first delivery stop."""
     unit = on_route(parcels, per_stop, **members)

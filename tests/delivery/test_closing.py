@@ -7,22 +7,25 @@ from typing import Any
 from agent.delivery.model.decision import Forget
 from agent.delivery.model.state import Policy
 from agent.delivery.screen.view import view
-from tests.delivery.support import SHOP, STATION, CoreUnit, at_door, block_data, door, loading, on_route, tick
+from tests.delivery.support import (
+    SHOP,
+    STATION,
+    CoreUnit,
+    at_door,
+    block_data,
+    door,
+    loading,
+    on_route,
+    on_route_with,
+    tick,
+)
 
 
 def returning(data: dict[str, Any] | None = None) -> CoreUnit:
     """One parcel delivered, two that go back, the second to the shop."""
     data = data or block_data(3)
     data["parcels"][2]["return_to"] = "S2"
-    unit = CoreUnit()
-    unit.receive("block.assigned", data)
-    unit.at(STATION)
-    unit.must("check_in")
-    unit.must("start_loading")
-    for number in (1, 2, 3):
-        unit.scan_parcel(number)
-    unit.must("close_loading")
-    unit.must("depart")
+    unit = on_route_with(data, 1, 2, 3)
     unit.stand(door(1))
     unit.scan_parcel(1)
     unit.must("deliver", handover="front_door")
@@ -256,15 +259,7 @@ def test_an_adopted_parcel_without_a_stop_goes_back_at_the_end() -> None:
 def test_a_return_stop_of_the_manifest_is_used_and_no_other_is_added() -> None:
     data = block_data(2)
     data["stops"].append({"stop_id": "T9", "kind": "return", "site_id": "S1", "sequence": 9})
-    unit = CoreUnit()
-    unit.receive("block.assigned", data)
-    unit.at(STATION)
-    unit.must("check_in")
-    unit.must("start_loading")
-    unit.scan_parcel(1)
-    unit.scan_parcel(2)
-    unit.must("close_loading")
-    unit.must("depart")
+    unit = on_route_with(data, 1, 2)
     for number in (1, 2):
         unit.stand(door(number))
         unit.must("refuse")
@@ -279,14 +274,7 @@ def test_a_return_stop_of_the_manifest_is_used_and_no_other_is_added() -> None:
 def test_a_return_stop_of_the_manifest_that_nobody_needs_is_dropped() -> None:
     data = block_data(1)
     data["stops"].append({"stop_id": "T9", "kind": "return", "site_id": "S1", "sequence": 9})
-    unit = CoreUnit()
-    unit.receive("block.assigned", data)
-    unit.at(STATION)
-    for action in ("check_in", "start_loading"):
-        unit.must(action)
-    unit.scan_parcel(1)
-    unit.must("close_loading")
-    unit.must("depart")
+    unit = on_route_with(data, 1)
     unit.stand(door(1))
     unit.scan_parcel(1)
     assert unit.must("deliver", handover="front_door") == ["parcel.delivered", "stop.completed", "stop.cancelled"]

@@ -7,7 +7,7 @@ import pytest
 from agent.delivery.model.geofence import distance_m
 from agent.delivery.model.inputs import Located
 from agent.delivery.model.manifest import Place
-from tests.delivery.support import STATION, CoreUnit, at_door, block_data, door, loaded, on_route
+from tests.delivery.support import STATION, CoreUnit, at_door, block_data, door, loaded, on_route, on_route_with
 
 NEAR = {"latitude": 52.1008, "longitude": 5.12}
 """89 m from the first door: outside tier 1, inside tier 2."""
@@ -225,14 +225,7 @@ def test_a_break_pauses_and_resumes() -> None:
 def test_a_planned_break_ends_when_the_vehicle_drives_on() -> None:
     data = block_data(1)
     data["stops"].append({"stop_id": "T5", "kind": "break", "sequence": 0, "location": NEAR})
-    unit = CoreUnit()
-    unit.receive("block.assigned", data)
-    unit.at(STATION)
-    unit.must("check_in")
-    unit.must("start_loading")
-    unit.scan_parcel(1)
-    unit.must("close_loading")
-    unit.must("depart")
+    unit = on_route_with(data, 1)
     assert unit.block.current_stop_id == "T5"
     unit.stand(NEAR)
     assert unit.stop("T5").state == "ARRIVED"

@@ -9,7 +9,7 @@ import pytest
 from agent.delivery.evolve import evolve
 from agent.delivery.model.decision import Event
 from agent.delivery.model.state import Policy
-from tests.delivery.support import STATION, CoreUnit, assigned, at_door, block_data, door, on_route
+from tests.delivery.support import STATION, CoreUnit, assigned, at_door, block_data, door, on_route, on_route_with
 
 
 def proof(unit: CoreUnit, type_: str, parcel_id: str, **data: Any) -> None:
@@ -22,14 +22,7 @@ def proof(unit: CoreUnit, type_: str, parcel_id: str, **data: Any) -> None:
 def with_instruction(**instruction: Any) -> CoreUnit:
     data = block_data(1)
     data["parcels"][0]["instruction"] = instruction
-    unit = CoreUnit()
-    unit.receive("block.assigned", data)
-    unit.at(STATION)
-    unit.must("check_in")
-    unit.must("start_loading")
-    unit.scan_parcel(1)
-    unit.must("close_loading")
-    unit.must("depart")
+    unit = on_route_with(data, 1)
     unit.stand(door(1))
     unit.scan_parcel(1)
     return unit

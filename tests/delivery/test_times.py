@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from agent.delivery.fold import snapshot
 from agent.delivery.model.state import Policy
 from agent.delivery.model.times import Instant, read_instant
-from tests.delivery.support import STATION, CoreUnit, block_data, loading
+from tests.delivery.support import CoreUnit, block_data, loading, on_route_with
 
 moments = st.datetimes(datetime(1971, 1, 1), datetime(2100, 12, 1), timezones=st.just(UTC))  # noqa: DTZ001
 offsets = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
@@ -66,14 +66,7 @@ def test_a_clock_that_is_set_back_between_two_pickups_does_not_change_which_was_
     data: dict[str, Any] = block_data(2)
     data["stops"].insert(1, {"stop_id": "T9", "kind": "pickup", "site_id": "S2", "sequence": 0})
     data["parcels"][1]["pickup_stop_id"] = "T9"
-    unit = CoreUnit()
-    unit.receive("block.assigned", data)
-    unit.at(STATION)
-    unit.must("check_in")
-    unit.must("start_loading")
-    unit.scan_parcel(1)
-    unit.must("close_loading")
-    unit.must("depart")
+    unit = on_route_with(data, 1)
     unit.wall_ms -= 3_600_000
     assert unit.block.current_stop_id == "T9"
     unit.must("arrive", reason="no position here")

@@ -7,8 +7,6 @@ import gc
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -20,24 +18,10 @@ from drivers.gps import Gps
 from drivers.readings import Condition
 from drivers.simulated import Gpsd, SimulatedReceiver
 from tests.drivers.network_camera import HttpCamera
+from tests.process import Use
 
 WARM_UP = 3
 """Rounds until pools and caches have their size."""
-
-
-class Use(NamedTuple):
-    """What the kernel counts of this process."""
-
-    threads: int
-    descriptors: int
-    resident_bytes: int
-
-    @classmethod
-    def now(cls) -> Use:
-        gc.collect()
-        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-        descriptors = len(list(Path("/proc/self/fd").iterdir()))
-        return cls(int(status["Threads"]), descriptors, int(status["VmRSS"].split()[0]) * 1024)
 
 
 async def again_and_again(
@@ -50,7 +34,8 @@ async def again_and_again(
     for _ in range(rounds):
         watched.readings.clear()
         await watched.until_readings(2)
-        uses.append(Use.now())
+        gc.collect()
+        uses.append(Use.of())
         await away()
         await watched.until(lambda: watched.state.condition in (Condition.ABSENT, Condition.FAULTY))
         await back()

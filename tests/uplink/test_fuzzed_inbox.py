@@ -39,6 +39,7 @@ from tests.agent.heard import ROOT, hearing
 from tests.agent.running_agent import World, until
 from tests.contract.examples import EXAMPLES
 from tests.contract.strategies import ODD, conforming, plainly, spoiled, unreadable
+from tests.process import peak_bytes
 from tests.waiting import wait_until
 
 MAX_STATE_BYTES = 4 * 1024 * 1024
@@ -239,13 +240,6 @@ def send(count: int, sender: Sender) -> None:
     sender.all_sent()
 
 
-def memory_bytes(pid: int | None) -> int:
-    """The most that a process has taken so far."""
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    assert found
-    return int(found[1]) * 1024
-
-
 @pytest.mark.parametrize("count", [500, pytest.param(20_000, marks=pytest.mark.soak)])
 def test_a_unit_that_is_sent_whatever_there_is_runs_on_in_bounds(tmp_path: Path, count: int) -> None:
     with ExitStack() as stack:
@@ -271,7 +265,7 @@ def test_a_unit_that_is_sent_whatever_there_is_runs_on_in_bounds(tmp_path: Path,
                 assert answer[0]["ok"]
             seen = until(agent.screen, lambda seen: seen["unit"]["online"], "the link")
             assert len(plainly(seen)) <= MAX_STATE_BYTES
-            assert memory_bytes(agent.pid) <= MAX_MEMORY_BYTES
+            assert peak_bytes(agent.pid) <= MAX_MEMORY_BYTES
             agent.kill()
             agent.start_ready()
         agent.stop()
